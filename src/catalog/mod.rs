@@ -1,0 +1,180 @@
+//! What the names in a folder mean: tables with their columns, options, watermarks and connectors.
+//!
+//! [`TableDefinition`] is what `CREATE TABLE` said, with types resolved; it is what connectors and formats are given.
+//! A [`Program`] is a whole folder: its tables with their connectors, its views and its queries, all names checked.
+
+pub mod options;
+mod program;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast;
+
+use crate::sql::Location;
+
+pub use program::{Insert, InsertTarget, Program, Table, View};
+
+/// A table as `CREATE TABLE` declared it.
+#[derive(Clone, Debug)]
+pub struct TableDefinition {
+    /// Its name, as queries use it.
+    pub name: String,
+    /// Where the name stands.
+    pub location: Location,
+    /// Its columns in the order of declaration.
+    pub columns: Vec<ColumnDefinition>,
+    /// The columns of the primary key; empty if there is none.
+    pub primary_key: Vec<String>,
+    /// Its watermark, if it has one.
+    pub watermark: Option<WatermarkDefinition>,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug)]
+pub struct ColumnDefinition {
+    /// Its name.
+    pub name: String,
+    /// Its Arrow type.
+    pub data_type: DataType,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// Where its values come from.
+    pub kind: ColumnKind,
+    /// Where the name stands.
+    pub location: Location,
+}
+
+/// Where a column's values come from.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ColumnKind {
+    /// From the record itself.
+    Physical,
+    /// `GENERATED ALWAYS AS (expr)`: computed from the physical and metadata columns. Cannot be written.
+    Generated(Box<ast::Expr>),
+    /// `METADATA FROM '...'`: from what surrounds the record.
+    Metadata(MetadataKey),
+}
+
+/// What surrounds a record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MetadataKey {
+    /// The topic, or the file's path: text.
+    Topic,
+    /// The number of the partition: int.
+    Partition,
+    /// The place in the partition: bigint.
+    Offset,
+    /// The broker's time: timestamp in milliseconds.
+    Timestamp,
+    /// The key: text or bytes. Can also be written.
+    Key,
+    /// The record as it came, undecoded: text or bytes.
+    Value,
+}
+
+impl MetadataKey {
+    /// Every key with its name in SQL.
+    pub const ALL: [(&'static str, MetadataKey); 6] = [
+        ("topic", MetadataKey::Topic),
+        ("partition", MetadataKey::Partition),
+        ("offset", MetadataKey::Offset),
+        ("timestamp", MetadataKey::Timestamp),
+        ("key", MetadataKey::Key),
+        ("value", MetadataKey::Value),
+    ];
+}
+
+/// `WATERMARK FOR column AS expression`, or the options that stand for it.
+#[derive(Clone, Debug)]
+pub struct WatermarkDefinition {
+    /// The column that is the event time.
+    pub column: String,
+    /// The watermark of a row, an expression over the table's columns.
+    pub expression: Box<ast::Expr>,
+    /// Where the declaration stands.
+    pub location: Location,
+}
+
+impl TableDefinition {
+    /// The columns that a record holds, in order: what a format decodes and encodes.
+    pub fn physical_schema(&self) -> SchemaRef {
+        self.schema_where(|column| column.kind == ColumnKind::Physical)
+    }
+
+    /// The columns that can be written: physical ones and metadata ones, in order.
+    pub fn writable_schema(&self) -> SchemaRef {
+        self.schema_where(|column| !matches!(column.kind, ColumnKind::Generated(_)))
+    }
+
+    /// Every column, in order: what `SELECT *` gives.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema_where(|_| true)
+    }
+
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&ColumnDefinition> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The name of the column that carries `key`, if one is declared.
+    pub fn metadata_column(&self, key: MetadataKey) -> Option<&str> {
+        let column = self.columns.iter().find(|column| column.kind == ColumnKind::Metadata(key))?;
+        Some(&column.name)
+    }
+
+    fn schema_where(&self, keep: impl Fn(&ColumnDefinition) -> bool) -> SchemaRef {
+        let fields: Vec<Field> = self
+            .columns
+            .iter()
+            .filter(|column| keep(column))
+            .map(|column| Field::new(&column.name, column.data_type.clone(), column.nullable))
+            .collect();
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// What a table's `WITH` says about its rows, whatever its connector.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TableSettings {
+    /// `bad_rows`: what becomes of records that cannot be read.
+    pub bad_rows: BadRows,
+    /// `late_rows`: where late rows go; without it they are counted and dropped.
+    pub late_rows: Option<TableName>,
+    /// `idle_timeout`: a split that is read to its end and silent for so long no longer holds the watermark back.
+    pub idle_timeout: Duration,
+    /// `emit_early`: how often open windows are published. Only for tables with a primary key that are written.
+    pub emit_early: Option<Duration>,
+}
+
+impl Default for TableSettings {
+    fn default() -> TableSettings {
+        TableSettings {
+            bad_rows: BadRows::Count,
+            late_rows: None,
+            idle_timeout: Duration::from_secs(60),
+            emit_early: None,
+        }
+    }
+}
+
+/// What becomes of records that cannot be read. They are counted by reason in any case.
+#[derive(Clone, PartialEq, Debug)]
+pub enum BadRows {
+    /// `'count'`: nothing more.
+    Count,
+    /// `'fail'`: the pipeline stops with the first one's error.
+    Fail,
+    /// They are written to this table, by the names of its columns.
+    Table(TableName),
+}
+
+/// The name of a table in an option, with its place.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TableName {
+    /// The name.
+    pub name: String,
+    /// Where it stands.
+    pub location: Location,
+}

@@ -1,0 +1,268 @@
+//! The outside world behind two traits: sources bring records in, sinks take rows out.
+//!
+//! One folder a connector. A connector parses its table's options once, into a typed struct, when the SQL is read
+//! ([`Connector::table`]); the runtime later opens [`Source`]s and [`Sink`]s from what came of it. Connectors know
+//! tables, formats and their own protocol; they know neither the planner nor the dataflow. Adding one is a folder
+//! and a line in [`registry`].
+
+pub mod registry;
+pub mod retry;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::TableDefinition;
+use crate::catalog::options::Options;
+use crate::formats::{DecodeOptions, FormatError, RawRecords, SplitIndex, SplitRun};
+use crate::time::Epoch;
+
+/// A kind of table, named by `connector = '...'`.
+pub trait Connector: Send + Sync {
+    /// The name in SQL.
+    fn name(&self) -> &'static str;
+
+    /// Parses the options of one table. Takes every option that it knows out of `options` and reports what is wrong
+    /// with [`Options::error`]; the caller reports what is left over as unknown. What is returned is used only when
+    /// no error was reported.
+    fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable>;
+}
+
+/// A table with its options understood: what it can do.
+pub trait ConnectorTable: Send + Sync {
+    /// How to read it, or `None` if it can only be written.
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        None
+    }
+
+    /// How to write it, or `None` if it can only be read.
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        None
+    }
+
+    /// Set when an in-process stand-in serves this table: what it stands in for, such as `"Kafka"`.
+    fn embedded(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Whether a source ends by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Boundedness {
+    /// Ends: a file that is not followed.
+    Bounded,
+    /// Goes on until stopped, unless the run is `--bounded`.
+    Unbounded,
+}
+
+/// How a source's events become rows.
+#[derive(Clone, Debug)]
+pub enum Decoding {
+    /// It sends [`SourceEvent::Records`], which a decoder of this format reads.
+    Format(DecodeOptions),
+    /// It sends [`SourceEvent::Rows`], already in the columns asked for.
+    Rows,
+}
+
+/// Opens the instances of a source.
+#[async_trait]
+pub trait SourceFactory: Send + Sync {
+    /// Whether it ends by itself.
+    fn boundedness(&self) -> Boundedness;
+
+    /// How its events become rows.
+    fn decoding(&self) -> Decoding;
+
+    /// One line for `explain` and logs, such as `kafka topic transactions at localhost:9092`. Holds no secret.
+    fn describe(&self) -> String;
+
+    /// How many instances are worth opening when `parallelism` tasks are to be had: at most the number of splits.
+    /// May ask the server; waits for it as [`Source::next`] does.
+    ///
+    /// # Errors
+    /// As for [`Source::next`].
+    async fn instances(&self, context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError>;
+
+    /// Opens one instance. The splits are dealt out by a rule that depends only on their names and the number of
+    /// instances.
+    ///
+    /// # Errors
+    /// When the source cannot be had even by waiting, such as a missing file.
+    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError>;
+}
+
+/// What an instance of a source is told when it opens.
+#[derive(Clone, Debug)]
+pub struct SourceContext {
+    /// The table's name in SQL.
+    pub table: String,
+    /// The name of the running pipeline: client ids and default group names begin with it.
+    pub pipeline: String,
+    /// Which instance this is, from 0.
+    pub instance: usize,
+    /// How many there are.
+    pub instances: usize,
+    /// Stop at the end of what is there now, and send [`SourceEvent::End`].
+    pub bounded: bool,
+    /// The physical columns that the plan needs, in the table's order: what [`SourceEvent::Rows`] must hold.
+    pub schema: SchemaRef,
+    /// Whether [`RawRecords::keys`] are wanted.
+    pub wants_keys: bool,
+    /// Whether [`RawRecords::timestamps`] are wanted.
+    pub wants_timestamps: bool,
+    /// At most this many records an event.
+    pub batch_size: usize,
+    /// Where to go on, by split name: the offset of the next record. A split that is not in it starts where the
+    /// options say.
+    pub positions: BTreeMap<String, i64>,
+    /// Where embedded parts keep their files.
+    pub data_dir: PathBuf,
+    /// Cancelled when the pipeline stops; everything that waits must watch it.
+    pub stop: CancellationToken,
+}
+
+/// Where a source reads on after a checkpoint: the offset of the next record for each split it has.
+pub type Positions = BTreeMap<String, i64>;
+
+/// One open instance of a source.
+#[async_trait]
+pub trait Source: Send {
+    /// The next thing that happened. Cancel-safe: dropping the future loses nothing.
+    ///
+    /// A server that is away is waited for, with a log line and backoff, inside this call.
+    ///
+    /// # Errors
+    /// When waiting cannot help: rights, a deleted topic, offsets that are gone.
+    async fn next(&mut self) -> Result<SourceEvent, ConnectorError>;
+
+    /// Epoch `epoch` is complete: every record before `positions` is accounted for. Kafka commits the group's
+    /// offsets here, for lag monitors.
+    ///
+    /// # Errors
+    /// As for [`Source::next`]; the caller logs and goes on.
+    async fn committed(&mut self, _epoch: Epoch, _positions: &Positions) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}
+
+/// What a source has to say.
+#[derive(Debug)]
+pub enum SourceEvent {
+    /// There is a split, named as in [`Positions`] (`transactions[3]`, `clicks.jsonl`). Sent before its first
+    /// record. All splits that an instance starts with are announced before any record, so that none of them is
+    /// overtaken by another's watermark.
+    Split(SplitIndex, String),
+    /// Records to decode.
+    Records(RawRecords),
+    /// Rows in the columns of [`SourceContext::schema`], with the splits they come from and, for each row, its offset.
+    Rows(RecordBatch, Vec<SplitRun>, Vec<i64>),
+    /// All that the split holds has been sent: from now on it may count as idle until it sends again.
+    CaughtUp(SplitIndex),
+    /// The split will never send again; its watermark is [`crate::time::EventTime::MAX`].
+    SplitEnd(SplitIndex),
+    /// The instance will never send again.
+    End,
+}
+
+/// What a sink does with rows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SinkMode {
+    /// Every row is added.
+    Append,
+    /// A row replaces the one with the same values in these columns. An empty list means a single row.
+    Upsert(Vec<String>),
+}
+
+/// Opens a sink.
+#[async_trait]
+pub trait SinkFactory: Send + Sync {
+    /// What happens to rows.
+    fn mode(&self) -> SinkMode;
+
+    /// One line for `explain` and logs. Holds no secret.
+    fn describe(&self) -> String;
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When the sink cannot be had even by waiting, such as a table without a column that is written.
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError>;
+}
+
+/// What a sink is told when it opens.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    /// The table's name in SQL.
+    pub table: String,
+    /// The name of the running pipeline.
+    pub pipeline: String,
+    /// The columns of every batch that will be written: the table's physical and metadata columns, in its order.
+    pub schema: SchemaRef,
+    /// Where embedded parts keep their files.
+    pub data_dir: PathBuf,
+    /// Cancelled when the pipeline is told to stop at once; everything that waits must watch it.
+    pub stop: CancellationToken,
+}
+
+/// An open sink. Calls come one at a time.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes rows in. They may be buffered until [`Sink::flush`].
+    ///
+    /// A server that is away is waited for, with a log line and backoff, inside this call.
+    ///
+    /// # Errors
+    /// When waiting cannot help: rights, a value that the destination refuses.
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), ConnectorError>;
+
+    /// Returns when all that was written before is in the destination. Called at barriers, at the end, and when
+    /// rows have waited for the linger time.
+    ///
+    /// # Errors
+    /// As for [`Sink::write`].
+    async fn flush(&mut self) -> Result<(), ConnectorError>;
+
+    /// The last call, after a last flush: closes files and connections.
+    ///
+    /// # Errors
+    /// As for [`Sink::write`].
+    async fn close(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}
+
+/// What a connector could not do, with what the user can do about it in the message.
+#[derive(Debug, Error)]
+pub enum ConnectorError {
+    /// The server does not answer; trying again may help.
+    #[error("{what}: {message}")]
+    Unavailable {
+        /// The part and its address, such as `Kafka at localhost:9092`.
+        what: String,
+        /// What happened.
+        message: String,
+    },
+    /// Trying again will not help.
+    #[error("{what}: {message}")]
+    Refused {
+        /// The part and its address.
+        what: String,
+        /// What happened and what would be right.
+        message: String,
+    },
+    /// The pipeline is stopping, so the wait was given up.
+    #[error("stopped while waiting for {what}")]
+    Stopped {
+        /// What was waited for.
+        what: String,
+    },
+    /// A format could not hold the rows.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}

@@ -1,0 +1,8 @@
+//! Acequia turns a folder of SQL files into a running streaming pipeline.
+
+pub mod catalog;
+pub mod connectors;
+pub mod formats;
+pub mod operators;
+pub mod sql;
+pub mod time;

@@ -1,0 +1,97 @@
+//! What happens to rows between a source and a sink: synchronous, deterministic state machines.
+//!
+//! An [`Operator`] sees batches, watermarks, ticks and barriers in the order in which its task received them, and
+//! answers into an [`Output`]. It reads no clock, draws no random number and does no I/O, so a unit test drives it
+//! by hand and a seed replays a run. Tasks and channels are in [`crate::dataflow`]; which operators a query needs
+//! is decided in [`crate::planner`].
+
+pub mod window;
+
+use arrow::array::RecordBatch;
+use datafusion::common::Result;
+
+use crate::time::EventTime;
+
+/// One of an operator's inputs, from 0; a join has two.
+pub type InputIndex = usize;
+
+/// The main output of an operator.
+pub const MAIN: usize = 0;
+/// The output of an operator's late rows.
+pub const LATE: usize = 1;
+
+/// A synchronous step of a dataflow.
+///
+/// Errors are DataFusion's: they come from evaluating expressions and end the query, with its name added by the task.
+pub trait Operator: Send {
+    /// Takes one batch from input `input`.
+    ///
+    /// # Errors
+    /// When an expression or an aggregate fails on the rows.
+    fn on_batch(&mut self, input: InputIndex, batch: RecordBatch, out: &mut Output) -> Result<()>;
+
+    /// Event time has advanced to `watermark` on all inputs: no row at or before it that counts will come any more.
+    /// Called with rising values only. The task forwards the watermark itself, after this returns.
+    ///
+    /// # Errors
+    /// As for [`Operator::on_batch`].
+    fn on_watermark(&mut self, _watermark: EventTime, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// The early-results interval has passed on the task's clock: publish what has changed since the last tick.
+    ///
+    /// # Errors
+    /// As for [`Operator::on_batch`].
+    fn on_tick(&mut self, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// A barrier has arrived on all inputs: hand over all that has changed since the last one, as batches that
+    /// [`Operator::restore`] takes. What is sent to `out` still belongs to the epoch before the barrier.
+    ///
+    /// # Errors
+    /// As for [`Operator::on_batch`].
+    fn snapshot(&mut self, _out: &mut Output) -> Result<Vec<RecordBatch>> {
+        Ok(vec![])
+    }
+
+    /// Takes back what snapshots handed over, oldest first, before the first batch arrives. Called once for each
+    /// batch whose rows belong to this instance.
+    ///
+    /// # Errors
+    /// When the state does not fit this operator.
+    fn restore(&mut self, _state: RecordBatch) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes held in state, for `acequia_state_bytes`; may be an estimate.
+    fn state_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Where an operator puts its rows: a list of batches, each with the output it leaves by.
+#[derive(Default)]
+pub struct Output {
+    batches: Vec<(usize, RecordBatch)>,
+}
+
+impl Output {
+    /// Sends a batch to the main output; empty ones are dropped.
+    pub fn emit(&mut self, batch: RecordBatch) {
+        self.emit_to(MAIN, batch);
+    }
+
+    /// Sends a batch to the given output; empty ones are dropped.
+    pub fn emit_to(&mut self, output: usize, batch: RecordBatch) {
+        if batch.num_rows() > 0 {
+            self.batches.push((output, batch));
+        }
+    }
+
+    /// Takes all that was sent, in order.
+    pub fn take(&mut self) -> Vec<(usize, RecordBatch)> {
+        std::mem::take(&mut self.batches)
+    }
+}
