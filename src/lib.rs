@@ -2,7 +2,9 @@
 
 pub mod catalog;
 pub mod connectors;
+pub mod dataflow;
 pub mod formats;
 pub mod operators;
+pub mod planner;
 pub mod sql;
 pub mod time;

@@ -149,6 +149,11 @@ pub trait Source: Send {
     async fn committed(&mut self, _epoch: Epoch, _positions: &Positions) -> Result<(), ConnectorError> {
         Ok(())
     }
+
+    /// Records that are there but not yet sent, by split name, as far as known without asking the server.
+    fn lag(&self) -> Vec<(String, i64)> {
+        vec![]
+    }
 }
 
 /// What a source has to say.

@@ -15,10 +15,13 @@ use crate::time::EventTime;
 /// One of an operator's inputs, from 0; a join has two.
 pub type InputIndex = usize;
 
+/// One of an operator's outputs, from 0.
+pub type OutputIndex = usize;
+
 /// The main output of an operator.
-pub const MAIN: usize = 0;
-/// The output of an operator's late rows.
-pub const LATE: usize = 1;
+pub const MAIN: OutputIndex = 0;
+/// The output of a windowed operator's late rows, in the schema of its input.
+pub const LATE: OutputIndex = 1;
 
 /// A synchronous step of a dataflow.
 ///
@@ -69,12 +72,17 @@ pub trait Operator: Send {
     fn state_bytes(&self) -> usize {
         0
     }
+
+    /// Late rows that this operator has seen since it was made, whether they were sent to [`LATE`] or dropped.
+    fn late_rows(&self) -> u64 {
+        0
+    }
 }
 
 /// Where an operator puts its rows: a list of batches, each with the output it leaves by.
 #[derive(Default)]
 pub struct Output {
-    batches: Vec<(usize, RecordBatch)>,
+    batches: Vec<(OutputIndex, RecordBatch)>,
 }
 
 impl Output {
@@ -84,14 +92,14 @@ impl Output {
     }
 
     /// Sends a batch to the given output; empty ones are dropped.
-    pub fn emit_to(&mut self, output: usize, batch: RecordBatch) {
+    pub fn emit_to(&mut self, output: OutputIndex, batch: RecordBatch) {
         if batch.num_rows() > 0 {
             self.batches.push((output, batch));
         }
     }
 
     /// Takes all that was sent, in order.
-    pub fn take(&mut self) -> Vec<(usize, RecordBatch)> {
+    pub fn take(&mut self) -> Vec<(OutputIndex, RecordBatch)> {
         std::mem::take(&mut self.batches)
     }
 }
