@@ -14,18 +14,18 @@ use super::connector;
 use super::error::CaseError;
 use super::sink::{Collected, collector};
 use super::source::Partition;
-use crate::catalog::Program;
 use crate::catalog::options::closest;
+use crate::catalog::{Program, Table};
 use crate::connectors::SinkMode;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::{self, RunOptions};
-use crate::planner;
+use crate::planner::{self, PlanOptions};
 use crate::sql::{SqlErrors, Variables};
 
 /// A case takes well under a second; one that takes this long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a bare `SELECT` writes to, as the planner calls it.
+/// What the file with the rows of bare `SELECT`s is called.
 const STDOUT: &str = "stdout";
 
 /// A folder of given and expected rows for a program.
@@ -127,9 +127,10 @@ impl Case {
             let message = "the case expects nothing: write expected/TABLE.jsonl, or use --update".into();
             return Err(CaseError::Name { path: self.folder.clone(), message });
         }
-        let program = self.program(color)?;
+        let mut program = self.program(color)?;
+        let tables = program.tables.clone();
         for settings in settings {
-            let written = self.run_once(&program, *settings, color).await?;
+            let written = self.run_once(&mut program, &tables, *settings, color).await?;
             let mut differences = String::new();
             for (rows, expected) in &self.expected {
                 let difference = Difference::between(expected, &written.rows_of(rows, *settings)?);
@@ -151,7 +152,9 @@ impl Case {
     /// As for [`Case::run`], or when a file cannot be written.
     pub async fn update(&self) -> Result<Outcome, CaseError> {
         let settings = Settings { parallelism: 1, batch_size: 8192, seed: 0 };
-        let written = self.run_once(&self.program(false)?, settings, false).await?;
+        let mut program = self.program(false)?;
+        let tables = program.tables.clone();
+        let written = self.run_once(&mut program, &tables, settings, false).await?;
         let folder = self.folder.join("expected");
         std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let wanted: Vec<Rows> = if self.expected.is_empty() {
@@ -189,24 +192,27 @@ impl Case {
         Ok(program)
     }
 
-    async fn run_once(&self, program: &Program, settings: Settings, color: bool) -> Result<Written, CaseError> {
+    /// Runs `program` once, with the connectors of `tables`, which are its own, replaced.
+    async fn run_once(
+        &self,
+        program: &mut Program,
+        tables: &[Table],
+        settings: Settings,
+        color: bool,
+    ) -> Result<Written, CaseError> {
         let mut written = Written::default();
-        let mut tables = vec![];
-        for table in &program.tables {
+        program.tables.clear();
+        for table in tables {
             let name = &table.definition.name;
             let input = self.input.iter().find(|(rows, _)| rows.table == *name);
             let partitions = input.map(|(_, partitions)| partitions.as_slice()).unwrap_or_default();
             let (table, collected) = connector::replace(table, partitions, settings.seed);
             written.outputs.extend(collected.map(|collected| (vec![name.clone()], collected)));
-            tables.push(table);
+            program.tables.push(table);
         }
-        let program = Program {
-            files: program.files.clone(),
-            tables,
-            views: program.views.clone(),
-            inserts: program.inserts.clone(),
-        };
-        let mut graph = planner::plan(&program).await.map_err(sql(color))?;
+        // Planned as for a run without end: a case shows what the folder does when it is deployed.
+        let options = PlanOptions { bounded: false, print: collector(SinkMode::Append).0 };
+        let mut graph = planner::plan(program, &options).await.map_err(sql(color))?;
         self.check_inputs(&graph)?;
         written.replace_stdout(&mut graph);
         execute(graph, settings).await?;

@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
+use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, Keys, RawRecords, SplitIndex};
 
 /// The lines of one partition.
@@ -46,7 +47,7 @@ impl SourceFactory for LinesFactory {
     }
 
     fn decoding(&self) -> Decoding {
-        Decoding::Format(DecodeOptions::Json)
+        Decoding::Format(DecodeOptions::Json(JsonDecodeOptions::default()))
     }
 
     fn describe(&self) -> String {

@@ -17,11 +17,15 @@ pub struct CheckArguments {
     /// The folder, or one SQL file
     #[arg(default_value = "queries")]
     folder: PathBuf,
+
+    /// Check for a run with --bounded, where more queries can run
+    #[arg(long)]
+    bounded: bool,
 }
 
 /// Checks a folder.
 pub async fn check(arguments: &CheckArguments) -> Exit {
-    match folder::plan(&arguments.folder).await {
+    match folder::plan(&arguments.folder, arguments.bounded).await {
         Ok(planned) => {
             let (tables, queries) = (planned.program.tables.len(), planned.program.inserts.len());
             println!("{}: {}", arguments.folder.display(), super::summary::counted(tables, queries));

@@ -26,6 +26,10 @@ pub struct ExplainArguments {
     /// A table that is written, a query or a node: only what leads to it is shown
     name: Option<String>,
 
+    /// Explain a run with --bounded
+    #[arg(long)]
+    bounded: bool,
+
     /// How the graph is written
     #[arg(long, value_enum, default_value = "text")]
     format: ExplainFormat,
@@ -44,7 +48,7 @@ enum ExplainFormat {
 
 /// Explains a folder.
 pub async fn explain(arguments: &ExplainArguments) -> Exit {
-    let graph = match folder::plan(&arguments.folder).await {
+    let graph = match folder::plan(&arguments.folder, arguments.bounded).await {
         Ok(planned) => planned.graph,
         Err(exit) => return exit,
     };

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::folder::{self, Planned};
 use super::{parse, progress, signals, summary};
-use crate::connectors::ConnectorError;
+use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::{self, RunError, RunOptions};
@@ -78,7 +78,7 @@ pub struct RunArguments {
 
 /// Runs a folder.
 pub async fn run(arguments: RunArguments) -> Exit {
-    let planned = match folder::plan(&arguments.folder).await {
+    let planned = match folder::plan(&arguments.folder, arguments.bounded).await {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
@@ -120,6 +120,8 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     tracing::info!("{}", summary::closing(&console.figures(), began.elapsed()));
     match outcome {
         Ok(()) => Exit::Success,
+        // Whoever read the results, such as `head`, has seen enough.
+        Err(RunError::Connector { source, .. }) if stdout::is_closed(&source) => Exit::Success,
         Err(error) => report(&error),
     }
 }
