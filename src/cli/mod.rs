@@ -10,6 +10,7 @@ mod logs;
 mod parse;
 mod progress;
 mod run;
+mod sample;
 mod signals;
 mod summary;
 mod test;

@@ -25,14 +25,6 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Events a second, above zero and at most a million.
-pub fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
-        _ => Err("it takes a number of events a second above 0 and up to 1000000, such as 10".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,11 +44,5 @@ mod tests {
         assert_eq!(duration("250ms").unwrap(), Duration::from_millis(250));
         assert!(duration("0s").unwrap_err().contains("250ms"));
         assert!(duration("5").is_err());
-    }
-
-    #[test]
-    fn a_rate_is_above_zero() {
-        assert_eq!(rate("0.5").unwrap(), 0.5);
-        assert!(rate("0").is_err() && rate("NaN").is_err() && rate("inf").is_err());
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::folder::{self, Planned};
-use super::{parse, progress, signals, summary};
+use super::{parse, progress, sample, signals, summary};
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
@@ -74,6 +74,15 @@ pub struct RunArguments {
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
           value_parser = parse::duration)]
     pub(super) shutdown_timeout: Duration,
+
+    /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
+    #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    sample_rate: u64,
+
+    /// Leave an embedded Kafka empty
+    #[arg(long)]
+    no_sample: bool,
 }
 
 /// Runs a folder.
@@ -109,6 +118,11 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     {
         tracing::error!("{error}");
         return Exit::Usage;
+    }
+    if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
+        let rate = arguments.sample_rate;
+        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
+        tasks.spawn(sample::feed(rate, options.drain.clone()));
     }
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));

@@ -8,6 +8,7 @@ mod bind;
 mod figures;
 mod host;
 mod metrics;
+mod redis;
 mod status;
 
 use std::sync::Arc;
@@ -118,8 +119,10 @@ fn router(console: Arc<Console>, loopback: bool) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/redis/keys", get(redis::keys))
+        .route("/api/v1/redis/get", get(redis::get))
         .fallback(async || {
-            (StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz, /readyz and /api/v1/status\n")
+            (StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/redis/keys and /api/v1/redis/get\n")
         })
         .with_state(console);
     // Beyond loopback the names by which this machine is reached are not known.
