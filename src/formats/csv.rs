@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
-use super::cells::{self, Cells};
+use super::cells::Cells;
 use super::column::{self, Column, Token, Trouble, type_name};
 use super::json::{MAX_RECORD_BYTES, too_large};
 use super::options::CsvOptions;

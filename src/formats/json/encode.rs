@@ -1,8 +1,8 @@
 //! Rows to JSON objects.
 
-use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Fields, Schema};
+use arrow::datatypes::{ArrowNativeType, DataType, Fields, Schema};
 use arrow::error::ArrowError;
 
 use crate::formats::cells::{self, Cells};
