@@ -105,7 +105,7 @@ fn messages_say_what_is_wrong_and_where() {
     missing(r#"{"total_amount":null}"#, "column total_amount is NOT NULL, but its value is null (byte 16)");
 
     let malformed = |record: &str, expected: &str| {
-        assert_eq!(message(amount(), record), (BadReason::Malformed, expected.to_string()));
+        assert_eq!(message(one(DataType::Int64), record), (BadReason::Malformed, expected.to_string()));
     };
     malformed("", "the record is empty, not a JSON object");
     malformed(" \n", "the record is empty, not a JSON object");
@@ -424,7 +424,11 @@ proptest! {
             match document.get("s") {
                 None | Some(Value::Null) => prop_assert!(s.is_null(row)),
                 Some(Value::String(text)) => prop_assert_eq!(s.value(row), text),
-                Some(other) => prop_assert_eq!(&serde_json::from_str::<Value>(s.value(row)).unwrap_or_default(), other),
+                Some(other) => {
+                    // serde_json does not read every float as the nearest one, but the same text always the same.
+                    let same = serde_json::from_slice::<Value>(&text(other, spaced)).unwrap_or_default();
+                    prop_assert_eq!(serde_json::from_str::<Value>(s.value(row)).unwrap_or_default(), same);
+                }
             }
             row += 1;
         }
