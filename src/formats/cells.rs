@@ -134,10 +134,7 @@ impl<'a> Cells<'a> {
     /// Whether JSON has no literal for the value, so that it stands in quotes.
     #[inline]
     pub(crate) fn is_quoted(&self) -> bool {
-        matches!(
-            self.values,
-            Values::Date32(_) | Values::Time32(..) | Values::Time64(..) | Values::Timestamp(..)
-        )
+        matches!(self.values, Values::Date32(_) | Values::Time32(..) | Values::Time64(..) | Values::Timestamp(..))
     }
 
     /// Appends a value that is not null, without quotes. Decimals lose nothing; floats are the shortest text that reads

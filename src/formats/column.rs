@@ -11,16 +11,16 @@ use arrow::array::{
 };
 use arrow::buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, Date32Type, Decimal128Type,
-    Decimal256Type, Field, FieldRef, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    LargeBinaryType, LargeUtf8Type, StringViewType, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
+    BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, Date32Type, Decimal128Type, Decimal256Type,
+    Field, FieldRef, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, LargeBinaryType,
+    LargeUtf8Type, StringViewType, Time32MillisecondType, Time32SecondType, Time64MicrosecondType,
     Time64NanosecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type, Utf8Type, i256,
 };
 use arrow::error::ArrowError;
 
-use super::json::Keys;
 use super::iso8601::{self, TimestampReader};
+use super::json::Keys;
 use super::number::{Misfit, Number};
 use super::options::TimestampFormat;
 use super::{BadReason, FormatError};
@@ -254,7 +254,8 @@ impl Column {
     #[cold]
     #[inline(never)]
     pub(crate) fn wrong_type(&self, shown: &[u8], unfit: Unfit, byte: usize) -> Box<Trouble> {
-        let (name, reason) = (type_name(&self.data_type), unfit.map(|reason| format!(": {reason}")).unwrap_or_default());
+        let (name, reason) =
+            (type_name(&self.data_type), unfit.map(|reason| format!(": {reason}")).unwrap_or_default());
         let article = if matches!(name.as_bytes()[0], b'a' | b'i') { "an" } else { "a" };
         let message = format!("column {}: {} is not {article} {name}{reason} (byte {byte})", self.path, cut(shown));
         Trouble::new(BadReason::WrongType, message)
@@ -495,9 +496,7 @@ fn timestamp(
 fn time_of_day(token: Token<'_>, unit: TimeUnit) -> Result<i64, Unfit> {
     let units = iso8601::per_second(unit);
     match token {
-        Token::Text(text) => {
-            iso8601::time_of_day(text).map(|nanos| nanos / (1_000_000_000 / units)).ok_or(None)
-        }
+        Token::Text(text) => iso8601::time_of_day(text).map(|nanos| nanos / (1_000_000_000 / units)).ok_or(None),
         _ => match integer(token)? {
             value if (0..86_400 * units).contains(&value) => Ok(value),
             _ => Err(OUT_OF_RANGE),
@@ -553,7 +552,10 @@ fn fits_in_32_bits(length: usize, path: &str) -> Result<(), FormatError> {
         return Ok(());
     }
     let source = ArrowError::OffsetOverflowError(length);
-    Err(FormatError::Arrow { context: format!("column {path}: a batch has too many bytes; read fewer at once"), source })
+    Err(FormatError::Arrow {
+        context: format!("column {path}: a batch has too many bytes; read fewer at once"),
+        source,
+    })
 }
 
 fn refused(path: &str, source: ArrowError) -> FormatError {

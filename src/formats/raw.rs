@@ -192,8 +192,7 @@ mod tests {
     #[test]
     fn another_type_is_refused() {
         let refused = DecodeOptions::RawString.decoder(schema(DataType::Int32)).err().map(|error| error.to_string());
-        let expected =
-            "format 'raw_string' cannot hold column line of type int: it takes one column of type TEXT, and there are 1";
+        let expected = "format 'raw_string' cannot hold column line of type int: it takes one column of type TEXT, and there are 1";
         assert_eq!(refused.as_deref(), Some(expected));
     }
 }

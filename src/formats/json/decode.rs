@@ -117,13 +117,7 @@ fn no_object(cursor: &mut Cursor) -> Box<Trouble> {
 
 /// Reads an object into value `row` of each column; the next byte is its opening bracket.
 #[inline]
-fn object(
-    columns: &mut [Column],
-    keys: &mut Keys,
-    row: usize,
-    cursor: &mut Cursor,
-    scratch: &mut Vec<u8>,
-) -> Outcome {
+fn object(columns: &mut [Column], keys: &mut Keys, row: usize, cursor: &mut Cursor, scratch: &mut Vec<u8>) -> Outcome {
     let (mut filled, mut place) = (0, 0);
     let mut more = !cursor.open(b'}')?;
     while more {

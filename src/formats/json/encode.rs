@@ -37,9 +37,10 @@ impl JsonEncoder {
 
     fn rows(&self, batch: &RecordBatch, out: &mut EncodedRows) -> Result<(), FormatError> {
         let arrays = batch.columns().iter().map(cells::without_dictionary).collect::<Result<Vec<_>, _>>()?;
-        let columns = arrays.iter().zip(&self.names).map(|(array, name)| {
-            Writer::new(array, self.nulls).ok_or_else(|| unsupported(name, array.data_type()))
-        });
+        let columns = arrays
+            .iter()
+            .zip(&self.names)
+            .map(|(array, name)| Writer::new(array, self.nulls).ok_or_else(|| unsupported(name, array.data_type())));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             let start = out.bytes.len();
@@ -85,7 +86,8 @@ fn unsupported(column: &str, data_type: &DataType) -> FormatError {
 }
 
 fn not_utf8(column: &str, row: usize) -> FormatError {
-    let source = ArrowError::InvalidArgumentError("JSON holds text only; encode(column, 'base64') makes text of it".into());
+    let source =
+        ArrowError::InvalidArgumentError("JSON holds text only; encode(column, 'base64') makes text of it".into());
     FormatError::Arrow { context: format!("column {column}: the bytes in row {row} are not UTF-8"), source }
 }
 

@@ -126,10 +126,31 @@ fn messages_say_what_is_wrong_and_where() {
 #[test]
 fn what_is_skipped_is_checked_too() {
     for broken in [
-        r#"{"a":[1,2}"#, r#"{"a":{"b":1]}"#, r#"{"a":[1 2]}"#, r#"{"a":[1,]}"#, r#"{"a":{"b"}}"#, r#"{"a":{1:2}}"#,
-        r#"{"a":{"b":1,}}"#, r#"{"a":[}"#, r#"{"a":[[[]]}"#, r#"{"a":{"b":"c}}"#, r#"{,}"#, r#"{"a":1,}"#, r#"{"a"}"#,
-        r#"{"a":-}"#, r#"{"a":1.}"#, r#"{"a":[truex]}"#, r#"{"a":"\u12"}"#, r#"{a:1}"#, r#"{"a":1}x"#, r#"{"a":[1,2"#,
-        r#"{"a":tru"#, "{", "{\"", "}", r#"{"a":'b'}"#,
+        r#"{"a":[1,2}"#,
+        r#"{"a":{"b":1]}"#,
+        r#"{"a":[1 2]}"#,
+        r#"{"a":[1,]}"#,
+        r#"{"a":{"b"}}"#,
+        r#"{"a":{1:2}}"#,
+        r#"{"a":{"b":1,}}"#,
+        r#"{"a":[}"#,
+        r#"{"a":[[[]]}"#,
+        r#"{"a":{"b":"c}}"#,
+        r#"{,}"#,
+        r#"{"a":1,}"#,
+        r#"{"a"}"#,
+        r#"{"a":-}"#,
+        r#"{"a":1.}"#,
+        r#"{"a":[truex]}"#,
+        r#"{"a":"\u12"}"#,
+        r#"{a:1}"#,
+        r#"{"a":1}x"#,
+        r#"{"a":[1,2"#,
+        r#"{"a":tru"#,
+        "{",
+        "{\"",
+        "}",
+        r#"{"a":'b'}"#,
     ] {
         let decoded = decode(Arc::new(Schema::empty()), &["{}", broken, "{}"]);
         assert_eq!(decoded.batch.num_rows(), 2, "{broken}");
@@ -174,7 +195,11 @@ fn the_last_of_equal_keys_counts() {
 #[test]
 fn any_value_becomes_text() {
     let records = [
-        r#"{"x":{"a": [1, "é"]}}"#, r#"{"x":[]}"#, r#"{"x":1.50}"#, r#"{"x":true}"#, r#"{"x":"\ud83d\ude00\u0000\n\/"}"#,
+        r#"{"x":{"a": [1, "é"]}}"#,
+        r#"{"x":[]}"#,
+        r#"{"x":1.50}"#,
+        r#"{"x":true}"#,
+        r#"{"x":"\ud83d\ude00\u0000\n\/"}"#,
     ];
     for data_type in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View] {
         let decoded = decode(one(data_type), &records);
@@ -186,14 +211,18 @@ fn any_value_becomes_text() {
 
 #[test]
 fn epochs_are_told_apart_by_their_size_unless_the_option_says() {
-    let records = [r#"{"x":1700000000}"#, r#"{"x":1700000000000}"#, r#"{"x":1700000000000000}"#, r#"{"x":1700000000000000000}"#];
+    let records =
+        [r#"{"x":1700000000}"#, r#"{"x":1700000000000}"#, r#"{"x":1700000000000000}"#, r#"{"x":1700000000000000000}"#];
     let decoded = decode(one(timestamp(TimeUnit::Millisecond)), &records);
     assert_eq!(decoded.batch.column(0).as_primitive::<TimestampMillisecondType>().values(), &[1_700_000_000_000; 4]);
     let millis = TimestampFormat::Epoch(TimeUnit::Millisecond);
     let decoded = decode_as(one(timestamp(TimeUnit::Nanosecond)), millis, &[r#"{"x":5}"#, r#"{"x":"-5"}"#]);
     assert_eq!(decoded.batch.column(0).as_primitive::<TimestampNanosecondType>().values(), &[5_000_000, -5_000_000]);
     let decoded = decode_as(one(timestamp(TimeUnit::Second)), TimestampFormat::Iso8601, &[r#"{"x":5}"#]);
-    assert_eq!(decoded.bad[0].message, "column x: 5 is not a timestamp: timestamp_format = 'iso8601' takes text (byte 5)");
+    assert_eq!(
+        decoded.bad[0].message,
+        "column x: 5 is not a timestamp: timestamp_format = 'iso8601' takes text (byte 5)"
+    );
     let decoded = decode(one(timestamp(TimeUnit::Nanosecond)), &[r#"{"x":"2500-01-01T00:00:00Z"}"#]);
     assert_eq!(
         decoded.bad[0].message,
@@ -324,9 +353,10 @@ fn or_null(values: BoxedStrategy<Value>) -> BoxedStrategy<Option<Value>> {
 
 /// An object of the members that are there.
 fn object(values: Vec<Option<Value>>) -> Value {
-    let members = values.into_iter().enumerate().filter_map(|(index, value)| {
-        Some((field(index, DataType::Null).name().clone(), value?))
-    });
+    let members = values
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, value)| Some((field(index, DataType::Null).name().clone(), value?)));
     Value::Object(members.collect())
 }
 
@@ -454,12 +484,12 @@ proptest! {
                 broken[at] = byte;
             }
         }
-        let valid = std::str::from_utf8(broken).is_ok() && serde_json::from_slice::<Value>(broken).is_ok();
+        // As `Value` it would refuse numbers beyond a double, which are JSON all the same.
+        let valid = serde_json::from_slice::<serde::de::IgnoredAny>(broken).is_ok();
         let decoded = decode(Arc::clone(&wanted), &records);
         let taken = decoded.bad.iter().all(|bad| bad.row != 1);
         if taken && !valid {
-            // The only breaches that pass lie in what is skipped: bytes that are not UTF-8, and halves of surrogate
-            // pairs, which the documents here do not have.
+            // The only breach that passes lies in what is skipped: bytes that are not UTF-8.
             prop_assert!(std::str::from_utf8(&records[1]).is_err(), "{}", String::from_utf8_lossy(&records[1]));
         }
         let own: Vec<_> = decoded.bad.iter().filter(|bad| bad.row != 1).map(|bad| (bad.reason, &bad.message)).collect();
