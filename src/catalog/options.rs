@@ -48,8 +48,18 @@ impl OptionValue {
 /// Whether an option of this name could hold a password, a key or a token.
 pub fn is_secret(key: &str) -> bool {
     const SIGNS: [&str; 12] = [
-        "password", "passwd", "passphrase", "secret", "token", "credential", "private", "access_key", "access.key",
-        "api_key", "key.pem", "jaas",
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "private",
+        "access_key",
+        "access.key",
+        "api_key",
+        "key.pem",
+        "jaas",
     ];
     let key = key.to_ascii_lowercase();
     SIGNS.iter().any(|sign| key.contains(sign))

@@ -183,8 +183,7 @@ fn assemble(
     for table in &tables {
         names.check_settings(table);
     }
-    let uses: Vec<_> =
-        statements.views.iter().map(|view| names.check_query(&view.view.query, view.location)).collect();
+    let uses: Vec<_> = statements.views.iter().map(|view| names.check_query(&view.view.query, view.location)).collect();
     for (insert, location) in &statements.inserts {
         names.check_insert(insert);
         names.check_query(&insert.query, *location);
@@ -203,7 +202,10 @@ fn hide_secrets(files: &mut SourceFiles, tables: &[CreateTable]) {
     for option in tables.iter().flat_map(|table| &table.options) {
         let is_only_a_name = option.value.starts_with("${") && !option.value.contains(":-");
         let has_login = option.value.split_once("://").is_some_and(|(_, rest)| {
-            rest.split('/').next().and_then(|authority| authority.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':'))
+            rest.split('/')
+                .next()
+                .and_then(|authority| authority.rsplit_once('@'))
+                .is_some_and(|(user, _)| user.contains(':'))
         });
         if has_login || (is_secret(&option.key.text) && !is_only_a_name) {
             files.hide(option.location);

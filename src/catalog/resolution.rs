@@ -131,7 +131,8 @@ impl<'a> Names<'a> {
         if table.connector.source().is_none() {
             let message = format!("table '{}' can only be written", name.text);
             let error = SqlError::new(name.location, message).related(table.definition.location, "declared here");
-            let help = format!("connector '{}' has no source; read what is written to it instead", table.connector_name);
+            let help =
+                format!("connector '{}' has no source; read what is written to it instead", table.connector_name);
             self.errors.push(error.help(help));
         }
     }
@@ -197,10 +198,7 @@ impl<'a> Names<'a> {
 ///
 /// # Errors
 /// One for each circle, which shows every step of it.
-pub(super) fn sorted(
-    views: Vec<DeclaredView>,
-    uses: &[Vec<(usize, Location)>],
-) -> Result<Vec<View>, Vec<SqlError>> {
+pub(super) fn sorted(views: Vec<DeclaredView>, uses: &[Vec<(usize, Location)>]) -> Result<Vec<View>, Vec<SqlError>> {
     let mut search =
         Search { views: &views, uses, seen: vec![false; views.len()], path: vec![], order: vec![], circles: vec![] };
     for view in 0..views.len() {

@@ -14,8 +14,28 @@ use super::options::closest;
 
 /// The names that messages offer.
 const NAMES: [&str; 23] = [
-    "BOOLEAN", "TINYINT", "SMALLINT", "INT", "INTEGER", "BIGINT", "REAL", "FLOAT", "DOUBLE", "DECIMAL", "NUMERIC",
-    "CHAR", "VARCHAR", "TEXT", "STRING", "JSON", "BYTEA", "BYTES", "DATE", "TIME", "TIMESTAMP", "TIMESTAMPTZ",
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "REAL",
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "NUMERIC",
+    "CHAR",
+    "VARCHAR",
+    "TEXT",
+    "STRING",
+    "JSON",
+    "BYTEA",
+    "BYTES",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMPTZ",
     "INTERVAL",
 ];
 
@@ -46,7 +66,10 @@ fn wrong(sql: &ast::DataType, reason: &str) -> (String, String) {
         return (unknown, "TIMESTAMP has 0, 3, 6 or 9 digits; without a number it has 9".into());
     }
     if reason.contains("recision") {
-        return (unknown, "DECIMAL(precision, scale) has a precision from 1 to 76 and a scale up to the precision".into());
+        return (
+            unknown,
+            "DECIMAL(precision, scale) has a precision from 1 to 76 and a scale up to the precision".into(),
+        );
     }
     let word = written.split(['(', '<', ' ']).next().unwrap_or_default().to_uppercase();
     let names = format!("the types are {}, STRUCT<name TYPE, ...> and TYPE[]", NAMES.join(", "));
@@ -58,9 +81,7 @@ fn wrong(sql: &ast::DataType, reason: &str) -> (String, String) {
 
 fn has_empty_struct(data_type: &DataType) -> bool {
     match data_type {
-        DataType::Struct(fields) => {
-            fields.is_empty() || fields.iter().any(|field| has_empty_struct(field.data_type()))
-        }
+        DataType::Struct(fields) => fields.is_empty() || fields.iter().any(|field| has_empty_struct(field.data_type())),
         DataType::List(item) | DataType::FixedSizeList(item, _) => has_empty_struct(item.data_type()),
         _ => false,
     }

@@ -84,38 +84,48 @@ pub fn parse(files: &SourceFiles, file: u32) -> Parsed {
         parsed.errors.push(tokenizer_error(&error, files, file));
     }
     for chunk in chunks {
-        if chunk.iter().any(|token| !matches!(token.token, Token::Whitespace(_))) {
-            parse_chunk(chunk, files, file, &mut parsed);
+        let solid: Vec<TokenWithSpan> =
+            chunk.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).cloned().collect();
+        let mut starts: Vec<usize> = (1..solid.len()).filter(|at| begins_statement(&solid[*at..])).collect();
+        starts.push(solid.len());
+        let mut start = 0;
+        for end in starts {
+            let missing = (end < solid.len()).then(|| solid[end - 1].span.end);
+            if start < end {
+                parse_one(&solid[start..end], files, file, &mut parsed);
+            }
+            if let Some(at) = missing {
+                let place = files.location(file, tokenizer::Span::new(at, at));
+                parsed.errors.push(SqlError::new(place, "expected ';' after this statement").help("add the ';'"));
+            }
+            start = end;
         }
     }
     parsed
 }
 
-/// Parses what stands between two `;`: one statement, or several if a `;` is missing.
-fn parse_chunk(chunk: &[TokenWithSpan], files: &SourceFiles, file: u32, parsed: &mut Parsed) {
-    let mut parser = StatementParser::new(chunk, files, file);
-    loop {
-        let start = parser.position();
-        let kind = match parser.statement() {
-            Ok(kind) => kind,
-            Err(error) => {
-                parsed.errors.push(error);
-                parsed.broken.extend(parser.declared.take());
-                return;
-            }
-        };
-        let location = parser.since(start);
-        parsed.statements.push(Statement { location, kind });
-        match parser.peek() {
-            Token::EOF => return,
-            Token::Word(word) if matches!(word.keyword, Keyword::CREATE | Keyword::INSERT) => {
-                let place = Location { start: location.end, ..location };
-                parsed.errors.push(SqlError::new(place, "expected ';' after this statement").help("add the ';'"));
-            }
-            _ => {
-                parsed.errors.push(parser.expected("';' or the end of the statement"));
-                return;
-            }
+/// Whether a statement must begin here though no `;` stands before it: a query would take `CREATE` for an alias.
+fn begins_statement(tokens: &[TokenWithSpan]) -> bool {
+    let keyword = |at: usize| match tokens.get(at).map(|token| &token.token) {
+        Some(Token::Word(word)) => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    matches!(
+        (keyword(0), keyword(1)),
+        (Keyword::CREATE, Keyword::TABLE | Keyword::VIEW) | (Keyword::INSERT, Keyword::INTO)
+    )
+}
+
+/// Parses one statement from its tokens, among which is no whitespace.
+fn parse_one(tokens: &[TokenWithSpan], files: &SourceFiles, file: u32, parsed: &mut Parsed) {
+    let mut parser = StatementParser::new(tokens, files, file);
+    match parser.statement() {
+        Ok(kind) if *parser.peek() == Token::EOF => {
+            parsed.statements.push(Statement { location: parser.since(0), kind });
+        }
+        result => {
+            parsed.errors.push(result.err().unwrap_or_else(|| parser.expected("';' or the end of the statement")));
+            parsed.broken.extend(parser.declared.take());
         }
     }
 }
@@ -146,8 +156,8 @@ pub(super) struct StatementParser<'a> {
 pub(super) type Parse<T> = Result<T, SqlError>;
 
 impl<'a> StatementParser<'a> {
-    fn new(chunk: &[TokenWithSpan], files: &'a SourceFiles, file: u32) -> StatementParser<'a> {
-        let mut tokens = chunk.to_vec();
+    fn new(tokens: &[TokenWithSpan], files: &'a SourceFiles, file: u32) -> StatementParser<'a> {
+        let mut tokens = tokens.to_vec();
         super::table::rewrite_struct_types(&mut tokens);
         let parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens.clone());
         StatementParser { parser, files, tokens, file, declared: None }
@@ -226,7 +236,8 @@ impl<'a> StatementParser<'a> {
         {
             *subquery = query;
             alias.name = ast::Ident::with_quote('"', &name.text);
-            alias.columns = columns.into_iter().map(|name| ast::TableAliasColumnDef { name, data_type: None }).collect();
+            alias.columns =
+                columns.into_iter().map(|name| ast::TableAliasColumnDef { name, data_type: None }).collect();
         }
         Ok(outer)
     }
@@ -289,10 +300,9 @@ impl<'a> StatementParser<'a> {
     /// `(a, b)`, or nothing.
     pub(super) fn column_list(&mut self) -> Parse<Vec<ast::Ident>> {
         let list = match self.peek() {
-            Token::LParen => self.parser.parse_parenthesized_column_list(
-                datafusion::sql::sqlparser::parser::IsOptional::Mandatory,
-                false,
-            ),
+            Token::LParen => self
+                .parser
+                .parse_parenthesized_column_list(datafusion::sql::sqlparser::parser::IsOptional::Mandatory, false),
             _ => Ok(vec![]),
         };
         self.checked(list)
@@ -346,17 +356,21 @@ impl<'a> StatementParser<'a> {
 
     /// From the first token after `position` to the one that was taken last.
     pub(super) fn since(&self, position: usize) -> Location {
-        let taken = &self.tokens[position..self.parser.index().min(self.tokens.len())];
-        let mut spans = taken.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).map(|t| t.span);
-        let Some(first) = spans.next() else { return self.end() };
-        self.files.location(self.file, tokenizer::Span::new(first.start, spans.last().unwrap_or(first).end))
+        match &self.tokens[position..self.parser.index().clamp(position, self.tokens.len())] {
+            [first, .., last] => self.between(first.span.start, last.span.end),
+            [only] => self.between(only.span.start, only.span.end),
+            [] => self.end(),
+        }
+    }
+
+    fn between(&self, start: tokenizer::Location, end: tokenizer::Location) -> Location {
+        self.files.location(self.file, tokenizer::Span::new(start, end))
     }
 
     /// Just behind the last token.
     fn end(&self) -> Location {
-        let last = self.tokens.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
-        let end = last.map_or(tokenizer::Location::new(1, 1), |token| token.span.end);
-        self.files.location(self.file, tokenizer::Span::new(end, end))
+        let end = self.tokens.last().map_or(tokenizer::Location::new(1, 1), |token| token.span.end);
+        self.between(end, end)
     }
 
     /// What one of sqlparser's rules gave.
@@ -447,7 +461,11 @@ mod tests {
 
     #[test]
     fn inserts_take_values_and_queries_in_parentheses() {
-        for sql in ["INSERT INTO t VALUES (1), (2)", "INSERT INTO t (SELECT 1)", "INSERT INTO t WITH a AS (SELECT 1) SELECT * FROM a"] {
+        for sql in [
+            "INSERT INTO t VALUES (1), (2)",
+            "INSERT INTO t (SELECT 1)",
+            "INSERT INTO t WITH a AS (SELECT 1) SELECT * FROM a",
+        ] {
             let (_, parsed) = parsed(sql);
             assert_eq!((parsed.errors.len(), parsed.statements.len()), (0, 1), "{sql}");
         }
@@ -474,7 +492,7 @@ mod tests {
             [
                 "1:14: expected identifier, found the end of the statement",
                 "2:8: expected INTO after INSERT, found t",
-                "3:13: expected an expression, found the end of the statement",
+                "3:12: expected an expression, found the end of the statement",
                 "4:10: expected ';' or the end of the statement, found 2",
                 "6:1: expected AS and the view's query, found SELECT",
             ]
@@ -498,15 +516,12 @@ mod tests {
     #[test]
     fn nesting_without_end_is_an_error_and_no_crash() {
         let sql = format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000));
-        assert_eq!(
-            errors(&sql),
-            ["1:1: the statement is nested too deeply (move inner queries into views)"]
-        );
+        assert_eq!(errors(&sql), ["1:1: the statement is nested too deeply (move inner queries into views)"]);
     }
 
     #[test]
     fn the_name_of_a_broken_declaration_is_kept() {
-        let (_, parsed) = parsed("CREATE VIEW v AS SELECT FROM WHERE; CREATE TABLE t (a INT b)");
+        let (_, parsed) = parsed("CREATE VIEW v AS SELECT (; CREATE TABLE t (a INT b)");
         let names: Vec<&str> = parsed.broken.iter().map(|name| name.text.as_str()).collect();
         assert_eq!(names, ["v", "t"]);
     }

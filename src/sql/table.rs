@@ -87,8 +87,7 @@ impl StatementParser<'_> {
         self.if_not_exists()?;
         let name = self.name("the table's name")?;
         self.declared = Some(name.clone());
-        let mut table =
-            CreateTable { name, columns: vec![], primary_key: vec![], watermark: None, options: vec![] };
+        let mut table = CreateTable { name, columns: vec![], primary_key: vec![], watermark: None, options: vec![] };
         if !self.parser.consume_token(&Token::LParen) {
             return Err(self.expected("'(' and the table's columns"));
         }
@@ -301,69 +300,62 @@ impl StatementParser<'_> {
 }
 
 /// Writes `STRUCT(a INT)` and `ROW<a INT>` in the types of a `CREATE TABLE` as `STRUCT<a INT>`, the one form that
-/// sqlparser reads. Only types are touched: in an expression, `struct(...)` is a function.
+/// sqlparser reads. Only types are touched: in an expression, `struct(...)` is a function. The tokens are those of
+/// one statement, without whitespace.
 pub(super) fn rewrite_struct_types(tokens: &mut [TokenWithSpan]) {
-    let solid: Vec<usize> =
-        (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
-    let is_word = |tokens: &[TokenWithSpan], at: usize, words: &[&str]| {
-        matches!(solid.get(at).map(|at| &tokens[*at].token), Some(Token::Word(word))
-            if words.iter().any(|expected| word.value.eq_ignore_ascii_case(expected)))
-    };
     if !(is_word(tokens, 0, &["CREATE"]) && is_word(tokens, 1, &["TABLE"])) {
         return;
     }
     let mut depth = 0;
     let mut at = 2;
-    while at < solid.len() {
-        match tokens[solid[at]].token {
+    while at < tokens.len() {
+        match tokens[at].token {
             Token::LParen => depth += 1,
             Token::RParen if depth == 1 => return,
             Token::RParen => depth -= 1,
             _ => {}
         }
-        let begins_column = depth == 1 && matches!(tokens[solid[at]].token, Token::LParen | Token::Comma);
+        let begins_column = depth == 1 && matches!(tokens[at].token, Token::LParen | Token::Comma);
         if begins_column && is_word(tokens, at + 2, &["STRUCT", "ROW", "ARRAY"]) {
-            at = rewrite_type(tokens, &solid, at + 2);
+            at = rewrite_type(tokens, at + 2);
         } else {
             at += 1;
         }
     }
 }
 
-/// Rewrites one type, whose first token is `solid[at]`; gives the place after it.
-fn rewrite_type(tokens: &mut [TokenWithSpan], solid: &[usize], mut at: usize) -> usize {
-    #[derive(PartialEq)]
-    enum Open {
-        Struct,
-        Other,
-    }
+fn is_word(tokens: &[TokenWithSpan], at: usize, words: &[&str]) -> bool {
+    matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(word))
+        if word.quote_style.is_none() && words.iter().any(|expected| word.value.eq_ignore_ascii_case(expected)))
+}
+
+/// Rewrites one type, whose first token is `tokens[at]`; gives the place after its last bracket.
+fn rewrite_type(tokens: &mut [TokenWithSpan], mut at: usize) -> usize {
+    // The brackets that are open, each with the one that closes it in the rewritten form.
     let mut open = vec![];
-    while at < solid.len() {
-        let after_struct = matches!(&tokens[solid[at - 1]].token, Token::Word(word) if word.keyword == Keyword::STRUCT);
-        let token = &mut tokens[solid[at]].token;
+    while at < tokens.len() {
+        if is_word(tokens, at, &["ROW"]) {
+            tokens[at].token = Token::make_keyword("STRUCT");
+        }
+        let after_struct = is_word(tokens, at - 1, &["STRUCT"]);
+        let token = &mut tokens[at].token;
         match token {
             Token::LParen if after_struct => {
                 *token = Token::Lt;
-                open.push(Open::Struct);
+                open.push(Token::Gt);
             }
-            Token::LParen | Token::Lt => open.push(Open::Other),
-            Token::RParen if open.last() == Some(&Open::Struct) => {
-                *token = Token::Gt;
-                open.pop();
-            }
-            Token::RParen | Token::Gt if open.is_empty() => return at,
-            Token::RParen | Token::Gt => {
-                open.pop();
-            }
+            Token::LParen => open.push(Token::RParen),
+            Token::Lt => open.push(Token::Gt),
+            Token::RParen | Token::Gt => match open.pop() {
+                Some(closing) => *token = closing,
+                None => return at,
+            },
             Token::ShiftRight => open.truncate(open.len().saturating_sub(2)),
-            Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("ROW") => {
-                *token = Token::make_keyword("STRUCT");
-            }
             Token::Word(_) => {}
             _ if open.is_empty() => return at,
             _ => {}
         }
-        let closed = matches!(tokens[solid[at]].token, Token::Gt | Token::ShiftRight | Token::RParen);
+        let closed = matches!(tokens[at].token, Token::Gt | Token::ShiftRight | Token::RParen);
         at += 1;
         if closed && open.is_empty() {
             return at;
@@ -474,14 +466,17 @@ mod tests {
     fn struct_and_row_in_an_expression_stay() {
         let (_, table) = table("CREATE TABLE t (a INT, s STRUCT(x INT) GENERATED ALWAYS AS (struct(a)))");
         let Origin::Generated(expression, _) = &table.columns[1].origin else { panic!("not generated") };
-        assert_eq!(expression.to_string(), "struct(a)");
+        assert_eq!(expression.to_string(), "STRUCT(a)");
     }
 
     #[test]
     fn mistakes_say_what_is_expected() {
         let after = "after a column's type there can be NOT NULL, PRIMARY KEY, GENERATED ALWAYS AS (expression) \
                      and METADATA FROM 'key'";
-        assert_eq!(error("CREATE TABLE t"), "1:15: expected '(' and the table's columns, found the end of the statement");
+        assert_eq!(
+            error("CREATE TABLE t"),
+            "1:15: expected '(' and the table's columns, found the end of the statement"
+        );
         assert_eq!(error("CREATE TABLE t ()"), "1:17: expected a column's name, found )");
         assert_eq!(error("CREATE TABLE t (a)"), "1:18: expected the type of column 'a', found )");
         assert_eq!(

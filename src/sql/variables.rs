@@ -186,8 +186,10 @@ mod tests {
     use super::*;
 
     fn fill(text: &str) -> Result<Filled, Vec<String>> {
-        let variables: Variables =
-            [("HOST", "db"), ("EMPTY", ""), ("TWO", "a\nb")].map(|(k, v)| (k.to_string(), v.to_string())).into_iter().collect();
+        let variables: Variables = [("HOST", "db"), ("EMPTY", ""), ("TWO", "a\nb"), ("NESTED", "${HOST}")]
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .into_iter()
+            .collect();
         let raw = format!("'{}'", text.replace('\'', "''"));
         let mut files = SourceFiles::default();
         files.add("q.sql".into(), raw.clone());
@@ -222,9 +224,7 @@ mod tests {
 
     #[test]
     fn values_are_not_looked_at_again() {
-        let variables: Variables = [("A".to_string(), "${B}".to_string())].into_iter().collect();
-        let filled = variables.fill("${A}", Location::default(), &SourceFiles::default()).unwrap();
-        assert_eq!(filled.text, "${B}");
+        assert_eq!(filled("${NESTED}"), "${HOST}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use datafusion::common::{Column, Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
+use datafusion::execution::SessionStateDefaults;
 use datafusion::sql::sqlparser::tokenizer;
 
 use super::SqlError;
@@ -16,12 +17,7 @@ const LISTED_COLUMNS: usize = 12;
 /// What is wrong with a statement of `file` that DataFusion could not plan. An error whose place DataFusion does not
 /// know gets the first mention of the name that it complains about within `fallback`, the whole statement, or all of
 /// `fallback`.
-pub fn from_datafusion(
-    error: DataFusionError,
-    file: u32,
-    fallback: Location,
-    files: &SourceFiles,
-) -> Vec<SqlError> {
+pub fn from_datafusion(error: DataFusionError, file: u32, fallback: Location, files: &SourceFiles) -> Vec<SqlError> {
     let mut found = vec![];
     let statement = Statement { file, fallback, files };
     statement.collect(&error, None, &mut found);
@@ -72,8 +68,9 @@ impl Statement<'_> {
             }
             SchemaError::AmbiguousReference { field } => {
                 let error = SqlError::new(place(&field.name), format!("column '{}' is ambiguous", field.name));
-                let possible: Vec<String> = diagnostic.map_or(vec![], |diagnostic| {
-                    diagnostic.notes.iter().filter_map(|note| quoted(&note.message)).map(dequalified).collect()
+                let possible: Vec<&str> = diagnostic.map_or(vec![], |diagnostic| {
+                    let notes = diagnostic.notes.iter();
+                    notes.filter_map(|note| note.message.strip_prefix("possible column ")).collect()
                 });
                 match possible.is_empty() {
                     true => error.help(format!("write the table before it, as in t.{}", field.name)),
@@ -112,14 +109,29 @@ impl Statement<'_> {
             let suggested = text.split_once("Did you mean ").and_then(|(_, rest)| quoted(rest));
             return self.unknown_function(name, suggested, None);
         }
+        if let Some(error) = self.same_names(text) {
+            return error;
+        }
         // Type errors name what they are about only in their text: `Cannot infer common argument type ... a + b`.
         SqlError::new(self.fallback, clean(&caused_by(error).unwrap_or_else(|| text.to_string())))
     }
 
+    /// Two expressions of a SELECT with one name, which DataFusion says in a sentence:
+    /// `... expression "t.a AS x" at position 0 and "t.b AS x" at position 1 have the same name`.
+    fn same_names(&self, text: &str) -> Option<SqlError> {
+        let (_, rest) = text.split_once("require unique expression names but the expression \"")?;
+        let (first, rest) = rest.split_once("\" at position ")?;
+        let (second, _) = rest.split_once(" and \"")?.1.split_once("\" at position ")?;
+        let name = second.rsplit([' ', '.']).next().unwrap_or(second);
+        let error = SqlError::new(self.place(None, name), format!("{first} and {second} have the same name"));
+        Some(error.help("give one of them another name with AS"))
+    }
+
     fn unknown_function(&self, name: &str, suggested: Option<&str>, diagnostic: Option<&Diagnostic>) -> SqlError {
         let error = SqlError::new(self.place(diagnostic, name), format!("there is no function '{name}'"));
-        // DataFusion always has a suggestion, however far-fetched.
-        let meant = suggested.and_then(|suggested| closest(name, [suggested]));
+        // DataFusion has a suggestion of its own, however far-fetched, which knows functions that are no defaults.
+        let known = default_functions();
+        let meant = closest(name, known.iter().map(String::as_str).chain(suggested));
         error.maybe_help(meant.map(|meant| format!("did you mean '{meant}'?")))
     }
 
@@ -144,12 +156,21 @@ impl Statement<'_> {
         let text = self.files.slice(self.fallback).to_ascii_lowercase();
         let name = name.to_ascii_lowercase();
         let in_word = |c: char| c.is_alphanumeric() || c == '_';
-        let (at, _) = text.match_indices(&name).find(|(at, _)| {
-            !text[..*at].ends_with(in_word) && !text[at + name.len()..].starts_with(in_word)
-        })?;
+        let (at, _) = text
+            .match_indices(&name)
+            .find(|(at, _)| !text[..*at].ends_with(in_word) && !text[at + name.len()..].starts_with(in_word))?;
         let start = self.fallback.start + at as u32;
         Some(Location { start, end: start + name.len() as u32, ..self.fallback })
     }
+}
+
+/// The names of the functions that every query can use.
+fn default_functions() -> Vec<String> {
+    let scalar = SessionStateDefaults::default_scalar_functions().into_iter().map(|f| f.name().to_string());
+    let aggregate = SessionStateDefaults::default_aggregate_functions().into_iter().map(|f| f.name().to_string());
+    let window = SessionStateDefaults::default_window_functions().into_iter().map(|f| f.name().to_string());
+    let streaming = ["tumble", "hop", "session"].map(str::to_string);
+    scalar.chain(aggregate).chain(window).chain(streaming).collect()
 }
 
 fn column_help(field: &Column, valid: &[Column]) -> Option<String> {
@@ -181,11 +202,6 @@ fn column_help(field: &Column, valid: &[Column]) -> Option<String> {
 /// What stands between the first two single quotes.
 fn quoted(text: &str) -> Option<&str> {
     text.split('\'').nth(1)
-}
-
-/// DataFusion writes `t.a`, or `datafusion.public.t.a`.
-fn dequalified(name: &str) -> String {
-    name.trim_start_matches("datafusion.public.").to_string()
 }
 
 /// The innermost error's own words.
@@ -323,10 +339,7 @@ mod tests {
             message("SELECT cuont(id) FROM orders").await,
             "cuont: there is no function 'cuont' (did you mean 'count'?)"
         );
-        assert_eq!(
-            message("SELECT frobnicate(id) FROM orders").await,
-            "frobnicate: there is no function 'frobnicate'"
-        );
+        assert_eq!(message("SELECT frobnicate(id) FROM orders").await, "frobnicate: there is no function 'frobnicate'");
     }
 
     #[tokio::test]
@@ -347,7 +360,7 @@ mod tests {
     async fn two_columns_of_one_name_are_shown() {
         assert_eq!(
             message("SELECT * FROM (SELECT id AS x, amount AS x FROM orders)").await,
-            "x: there are two columns 'x' (give one of them another name with AS)"
+            "x: orders.id AS x and orders.amount AS x have the same name (give one of them another name with AS)"
         );
     }
 
