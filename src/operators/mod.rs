@@ -5,6 +5,7 @@
 //! by hand and a seed replays a run. Tasks and channels are in [`crate::dataflow`]; which operators a query needs
 //! is decided in [`crate::planner`].
 
+pub mod aggregate;
 pub mod window;
 
 use arrow::array::RecordBatch;
