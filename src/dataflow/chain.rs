@@ -87,11 +87,6 @@ impl Chain {
         Chain { members, ports, outbox: vec![] }
     }
 
-    /// The head.
-    pub fn head(&self) -> &Member {
-        &self.members[0]
-    }
-
     /// Rows for an input of the head.
     ///
     /// # Errors

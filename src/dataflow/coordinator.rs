@@ -70,11 +70,9 @@ impl Coordinator {
             }
             Report::Ended(task, snapshot) => {
                 self.running.remove(&task);
-                match &mut self.waiting {
-                    // It ended before the barrier, so all that it did belongs to this epoch.
-                    Some(waiting) if waiting.remove(&task) => collect(&mut self.collected, snapshot),
-                    _ => collect(&mut self.next, snapshot),
-                }
+                // One that ended before the barrier has done all it did in this epoch.
+                let owes = self.waiting.as_mut().is_some_and(|waiting| waiting.remove(&task));
+                collect(if owes { &mut self.collected } else { &mut self.next }, snapshot);
             }
         }
         self.complete()

@@ -61,11 +61,6 @@ impl Layout {
         layout
     }
 
-    /// How many instances a node has.
-    pub fn instances(&self, node: NodeId) -> usize {
-        self.stages[self.stage_of[node.0]].instances
-    }
-
     /// Makes all channels: by stage and instance.
     pub fn wire(&self, graph: &Graph) -> Vec<Vec<Wiring>> {
         let mut wiring: Vec<Vec<Wiring>> = self

@@ -13,7 +13,7 @@ use super::report::{Reporter, TaskSnapshot};
 /// The first failure of an operator.
 pub async fn run(mut gate: Gate, mut chain: Chain, reporter: Reporter) -> Result<(), RunError> {
     loop {
-        match next(&mut gate, &chain).await {
+        match next(&mut gate, chain.next_tick()).await {
             Some(GateEvent::Batch(input, batch)) => chain.batch(input, batch)?,
             Some(GateEvent::Watermark(watermark)) => chain.watermark(watermark)?,
             Some(GateEvent::Barrier(epoch)) => {
@@ -38,8 +38,8 @@ pub async fn run(mut gate: Gate, mut chain: Chain, reporter: Reporter) -> Result
 }
 
 /// The next event, or `None` when a timer is due first.
-async fn next(gate: &mut Gate, chain: &Chain) -> Option<GateEvent> {
-    let Some(at) = chain.next_tick() else { return Some(gate.next().await) };
+async fn next(gate: &mut Gate, tick_at: Option<Instant>) -> Option<GateEvent> {
+    let Some(at) = tick_at else { return Some(gate.next().await) };
     tokio::select! {
         biased;
         event = gate.next() => Some(event),

@@ -5,9 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
-use arrow::compute::{cast, concat, filter, filter_record_batch, take};
-use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, TimestampNanosecondArray,
+    UInt32Array, new_null_array,
+};
+use arrow::compute::{cast, concat, filter, take};
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampNanosecondType};
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
@@ -23,7 +26,7 @@ use crate::time::EventTime;
 #[derive(Clone, Debug)]
 pub struct Split {
     /// Its name, as in positions.
-    pub name: String,
+    pub name: Arc<str>,
     /// The highest watermark of its rows so far.
     pub watermark: EventTime,
     /// The offset of its next record; `None` before the first.
@@ -144,7 +147,7 @@ impl Reader {
             rows.columns.push(watermark);
             let message = format!("the event time, column {}, has no value here", spec.column);
             rows.leave_out_nulls(event_time_index, &message)?;
-            let watermarks = row_watermarks(&rows, runs, splits);
+            let watermarks = row_watermarks(&rows.columns[event_time_index + 1], &rows.records, runs, splits);
             rows.columns[event_time_index + 1] = watermarks;
             output += 2;
         }
@@ -185,18 +188,15 @@ impl Reader {
     fn dead_letters(&self, bad: &[BadRow], surroundings: &Surroundings<'_>) -> Result<Option<RecordBatch>> {
         let Some(schema) = self.dead_letters.as_ref().filter(|_| !bad.is_empty()) else { return Ok(None) };
         let records = UInt32Array::from_iter_values(bad.iter().map(|bad| bad.record as u32));
-        let texts = |text: &dyn Fn(&BadRow) -> &str| -> ArrayRef {
-            Arc::new(arrow::array::StringArray::from_iter_values(bad.iter().map(text)))
-        };
         let columns: Result<Vec<ArrayRef>> = schema
             .fields()
             .iter()
             .map(|field| {
                 let key = MetadataKey::ALL.iter().find(|(name, _)| *name == field.name());
                 let values = match (field.name().as_str(), key) {
-                    ("table", _) => texts(&|_| &self.table),
-                    ("reason", _) => texts(&|bad| bad.reason.as_str()),
-                    ("error", _) => texts(&|bad| &bad.message),
+                    ("table", _) => texts(bad.iter().map(|_| self.table.as_str())),
+                    ("reason", _) => texts(bad.iter().map(|bad| bad.reason.as_str())),
+                    ("error", _) => texts(bad.iter().map(|bad| bad.message.as_str())),
                     (_, Some((_, key))) => take(&surroundings.column(*key, field.data_type()), &records, None)?,
                     _ => new_null_array(field.data_type(), bad.len()),
                 };
@@ -205,6 +205,10 @@ impl Reader {
             .collect();
         Ok(Some(batch(schema, columns?, bad.len())?))
     }
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
 }
 
 /// Rows on their way, with the record that each came from.
@@ -281,17 +285,16 @@ fn evaluate(
     Ok(())
 }
 
-/// Each row's own split's watermark just before the row; the last column of `rows` holds what the rows say.
-fn row_watermarks(rows: &Rows, runs: &[SplitRun], splits: &mut [Split]) -> ArrayRef {
-    let said = rows.columns.last().map(|column| column.to_data());
-    let said: arrow::array::TimestampNanosecondArray = said.map(Into::into).unwrap_or_default();
-    let mut before: Vec<i64> = Vec::with_capacity(rows.records.len());
+/// Each row's own split's watermark just before the row. `said` is what the rows say about it.
+fn row_watermarks(said: &ArrayRef, records: &UInt32Array, runs: &[SplitRun], splits: &mut [Split]) -> ArrayRef {
+    let said = said.as_primitive::<TimestampNanosecondType>();
+    let mut before: Vec<i64> = Vec::with_capacity(records.len());
     let mut row = 0;
-    let mut record_end = 0;
+    let mut run_end = 0;
     for run in runs {
-        record_end += run.rows;
+        run_end += run.rows;
         let watermark = &mut splits[run.split.0 as usize].watermark;
-        while row < rows.records.len() && (rows.records.value(row) as usize) < record_end {
+        while row < records.len() && (records.value(row) as usize) < run_end {
             before.push(watermark.0);
             if said.is_valid(row) {
                 *watermark = (*watermark).max(EventTime(said.value(row)));
@@ -299,10 +302,10 @@ fn row_watermarks(rows: &Rows, runs: &[SplitRun], splits: &mut [Split]) -> Array
             row += 1;
         }
     }
-    Arc::new(Int64Array::from(before).reinterpret_cast::<arrow::datatypes::TimestampNanosecondType>())
+    Arc::new(TimestampNanosecondArray::from(before))
 }
 
-/// The split and offset of a record.
+/// The split of a record.
 pub fn place_of(record: usize, runs: &[SplitRun]) -> Option<SplitIndex> {
     let mut end = 0;
     runs.iter()

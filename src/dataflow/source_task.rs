@@ -297,7 +297,7 @@ impl Running {
             watermark = shared.split(self.task.context.instance, index, watermark, Instant::now());
         }
         let position = self.task.restored.positions.get(&name).copied();
-        let split = Split { name, watermark, position };
+        let split = Split { name: name.into(), watermark, position };
         let index = index.0 as usize;
         if self.splits.len() <= index {
             self.splits.resize(index + 1, split.clone());
@@ -356,7 +356,7 @@ impl Running {
         let splits = &self.splits;
         let place = |row: &BadRow| {
             let split = place_of(row.record, runs).and_then(|split| splits.get(split.0 as usize));
-            format!("{} offset {}", split.map_or("", |split| split.name.as_str()), offsets[row.record])
+            format!("{} offset {}", split.map_or("", |split| &*split.name), offsets[row.record])
         };
         if self.task.bad_rows == BadRows::Fail {
             let first = &bad[0];
@@ -418,8 +418,8 @@ impl Running {
     }
 
     fn state(&self) -> SourceState {
-        let positions = self.splits.iter().filter_map(|split| Some((split.name.clone(), split.position?))).collect();
-        let watermarks = self.splits.iter().map(|split| (split.name.clone(), split.watermark)).collect();
+        let positions = self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position?))).collect();
+        let watermarks = self.splits.iter().map(|split| (split.name.to_string(), split.watermark)).collect();
         SourceState { positions, watermarks }
     }
 }

@@ -13,21 +13,21 @@ use crate::formats::{RawRecords, SplitRun};
 
 /// The surroundings of every record of one event, bad ones included.
 pub struct Surroundings<'a> {
-    /// Topic and partition, with the number of records, in order.
-    runs: Vec<((&'a str, Option<i32>), usize)>,
+    /// The names of their splits, each with its number of records, in order.
+    runs: Vec<(Arc<str>, usize)>,
     offsets: &'a [i64],
     records: Option<&'a RawRecords>,
 }
 
 impl<'a> Surroundings<'a> {
     /// Of records that were not decoded by their source.
-    pub fn of_records(records: &'a RawRecords, splits: &'a [Split]) -> Surroundings<'a> {
+    pub fn of_records(records: &'a RawRecords, splits: &[Split]) -> Surroundings<'a> {
         Surroundings { records: Some(records), ..Surroundings::of_rows(&records.runs, &records.offsets, splits) }
     }
 
     /// Of rows: their keys, times and bytes are not known.
-    pub fn of_rows(runs: &[SplitRun], offsets: &'a [i64], splits: &'a [Split]) -> Surroundings<'a> {
-        let runs = runs.iter().map(|run| (topic_and_partition(&splits[run.split.0 as usize].name), run.rows)).collect();
+    pub fn of_rows(runs: &[SplitRun], offsets: &'a [i64], splits: &[Split]) -> Surroundings<'a> {
+        let runs = runs.iter().map(|run| (Arc::clone(&splits[run.split.0 as usize].name), run.rows)).collect();
         Surroundings { runs, offsets, records: None }
     }
 
@@ -46,8 +46,11 @@ impl<'a> Surroundings<'a> {
         }
     }
 
-    fn by_run<T: Copy + 'a>(&self, value: impl Fn((&'a str, Option<i32>)) -> T) -> impl Iterator<Item = T> {
-        self.runs.iter().flat_map(move |(split, rows)| std::iter::repeat_n(value(*split), *rows))
+    fn by_run<'s, T: Copy + 's>(
+        &'s self,
+        value: impl Fn((&'s str, Option<i32>)) -> T + 's,
+    ) -> impl Iterator<Item = T> + 's {
+        self.runs.iter().flat_map(move |(split, rows)| std::iter::repeat_n(value(topic_and_partition(split)), *rows))
     }
 
     fn bytes(&self, target: &DataType, value: for<'r> fn(&'r RawRecords, usize) -> Option<&'r [u8]>) -> ArrayRef {
