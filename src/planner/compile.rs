@@ -137,7 +137,8 @@ impl Compiler<'_> {
     fn window_aggregate(&mut self, node: &WindowAggregateNode, early: Option<Duration>) -> Result<Stream> {
         let inputs = self.compile(&node.input, None)?;
         let spec = Arc::new(self.window_spec(node)?);
-        let partial_schema = spec.partial_schema();
+        spec.check()?;
+        let partial_schema = spec.partial_schema()?;
         let detail = describe(node.window, &node.groups, &node.aggregates);
         let distribution = match spec.partial_group_columns() {
             groups if groups.is_empty() => Distribution::Gather,

@@ -28,7 +28,8 @@ use datafusion::logical_expr::LogicalPlan;
 
 use crate::catalog::Program;
 use crate::connectors::SinkFactory;
-use crate::dataflow::graph::{Graph, NodeId};
+use crate::dataflow::graph::Graph;
+use crate::sql::error::from_datafusion;
 use crate::sql::{Location, SourceFiles, SqlError, SqlErrors};
 use compile::Compiler;
 use error::PlanError;
@@ -62,9 +63,8 @@ pub async fn plan(program: &Program, options: &PlanOptions) -> Result<Graph, Sql
 }
 
 fn in_order(program: &Program, mut errors: Vec<SqlError>) -> SqlErrors {
-    errors.sort_by_key(|error| error.location);
     errors.dedup();
-    SqlErrors { files: program.files.clone(), errors }
+    SqlErrors::new(program.files.clone(), errors)
 }
 
 /// Plans one program.
@@ -167,12 +167,6 @@ impl<'a> Planner<'a> {
 fn placed(error: PlanError, place: Location, files: &SourceFiles) -> Vec<SqlError> {
     match error {
         PlanError::Refused { message, help } => vec![SqlError::new(place, message).help(help)],
-        PlanError::DataFusion(error) => crate::sql::from_datafusion(error, place.file, place, files),
+        PlanError::DataFusion(error) => from_datafusion(error, place.file, place, files),
     }
-}
-
-/// The nodes of a graph that a query of this name made, for `explain NAME`.
-pub fn nodes_of<'g>(graph: &'g Graph, query: &'g str) -> impl Iterator<Item = NodeId> + 'g {
-    let own = move |name: &str| name == query || name.strip_prefix(query).is_some_and(|rest| rest.starts_with('.'));
-    graph.nodes.iter().enumerate().filter(move |(_, node)| own(&node.name)).map(|(index, _)| NodeId(index))
 }

@@ -7,7 +7,7 @@ use datafusion::catalog::view::ViewTable;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Projection};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
@@ -59,7 +59,7 @@ pub async fn declare(program: &Program, session: &SessionState) -> std::result::
     }
     let mut errors = vec![];
     for view in &program.views {
-        match logical_plan(&view.query, session).await.and_then(|plan| named(plan, &view.columns)) {
+        match logical_plan(&view.query, session).await {
             Ok(plan) => {
                 let table = Arc::new(ViewTable::new(plan, None));
                 if let Err(error) = schema.register_table(view.name.clone(), table) {
@@ -75,22 +75,6 @@ pub async fn declare(program: &Program, session: &SessionState) -> std::result::
 async fn logical_plan(query: &ast::Query, session: &SessionState) -> Result<LogicalPlan> {
     let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
     Ok(session.statement_to_plan(statement).await?)
-}
-
-/// The columns of a view under the names that were listed for them, if any were.
-fn named(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
-    if names.is_empty() {
-        return Ok(plan);
-    }
-    let columns = plan.schema().columns();
-    if columns.len() != names.len() {
-        return Err(PlanError::refused(
-            format!("the view lists {} columns and its query gives {}", names.len(), columns.len()),
-            "list one name for each column of the query",
-        ));
-    }
-    let exprs: Vec<Expr> = columns.into_iter().zip(names).map(|(c, name)| Expr::Column(c).alias(name)).collect();
-    Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
 }
 
 /// Plans one query.
