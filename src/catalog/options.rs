@@ -110,6 +110,21 @@ impl Options {
         self.remaining.iter().find(|option| names.contains(&option.key.as_str())).map(|option| option.location)
     }
 
+    /// The value of an option, left for others to take.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.remaining.iter().chain(&self.taken).find(|option| option.key == name).map(|option| option.text.as_str())
+    }
+
+    /// Gives an option the value that follows from others, such as a format from a file's extension, if the user
+    /// gave it none.
+    pub fn set_default(&mut self, key: &str, text: &str) {
+        if self.peek(key).is_none() {
+            let (key, text) = (key.to_owned(), text.to_owned());
+            let value = OptionValue { key, text, key_location: self.table, location: self.table, variables: vec![] };
+            self.remaining.push(value);
+        }
+    }
+
     /// Takes a text.
     pub fn string(&mut self, names: &[&'static str]) -> Option<String> {
         self.take(names).map(|option| option.text)
@@ -283,6 +298,14 @@ mod tests {
         let errors = options.finish("kafka");
         assert_eq!(errors[0].message, "connector 'kafka' has no option 'topik'");
         assert_eq!(errors[0].help.as_deref(), Some("did you mean 'topic'?"));
+    }
+
+    #[test]
+    fn a_default_yields_to_the_user() {
+        let mut options = options(&[("format", "csv")]);
+        options.set_default("format", "json");
+        options.set_default("mode", "append");
+        assert_eq!((options.peek("format"), options.peek("mode")), (Some("csv"), Some("append")));
     }
 
     #[test]

@@ -5,8 +5,11 @@
 //! tables, formats and their own protocol; they know neither the planner nor the dataflow. Adding one is a folder
 //! and a line in [`registry`].
 
+pub mod blackhole;
+pub mod file;
 pub mod registry;
 pub mod retry;
+pub mod stdout;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

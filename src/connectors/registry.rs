@@ -4,7 +4,12 @@ use super::Connector;
 
 /// Every connector that a table can name.
 pub fn connectors() -> Vec<Box<dyn Connector>> {
-    vec![]
+    vec![
+        Box::new(super::file::FileConnector::named("file")),
+        Box::new(super::file::FileConnector::named("filesystem")),
+        Box::new(super::stdout::StdoutConnector),
+        Box::new(super::blackhole::BlackholeConnector),
+    ]
 }
 
 /// The connector of that name.
