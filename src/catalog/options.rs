@@ -63,6 +63,41 @@ impl Options {
         Some(self.remaining.remove(at))
     }
 
+    /// The value of an option, left for others to take.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.remaining.iter().find(|option| option.key == name).map(|option| option.text.as_str())
+    }
+
+    /// Gives an option the value that follows from others, such as a format from a file's extension, if the user
+    /// gave it none.
+    pub fn set_default(&mut self, key: &str, text: &str) {
+        if self.peek(key).is_none() {
+            let (key, text) = (key.to_owned(), text.to_owned());
+            let value = OptionValue { key, text, key_location: self.table, location: self.table, variables: vec![] };
+            self.remaining.push(value);
+        }
+    }
+
+    /// Lets two readers take from the same options: one `format` says how a table is read and how it is written.
+    /// What either takes is taken, and a mistake that both find is noted once.
+    pub fn both<A, B>(
+        &mut self,
+        first: impl FnOnce(&mut Options) -> A,
+        second: impl FnOnce(&mut Options) -> B,
+    ) -> (A, B) {
+        let mut copy = Options::new(self.table, self.remaining.clone());
+        let outcome = (first(self), second(&mut copy));
+        let left = |option: &OptionValue| copy.remaining.iter().any(|other| other.key == option.key);
+        self.remaining.retain(left);
+        self.known.extend(copy.known);
+        for error in copy.errors {
+            if !self.errors.contains(&error) {
+                self.errors.push(error);
+            }
+        }
+        outcome
+    }
+
     /// Takes a text.
     pub fn string(&mut self, names: &[&'static str]) -> Option<String> {
         self.take(names).map(|option| option.text)
@@ -231,6 +266,27 @@ mod tests {
         let errors = options.finish("kafka");
         assert_eq!(errors[0].message, "connector 'kafka' has no option 'topik'");
         assert_eq!(errors[0].help.as_deref(), Some("did you mean 'topic'?"));
+    }
+
+    #[test]
+    fn one_option_can_serve_reading_and_writing() {
+        let mut options = options(&[("format", "jsn"), ("a", "1"), ("b", "2"), ("c", "3")]);
+        let format = |options: &mut Options| options.choice(&["format"], &[("json", 1)]);
+        let (read, written) = options.both(
+            |options| (format(options), options.string(&["a"])),
+            |options| (format(options), options.string(&["b"])),
+        );
+        assert_eq!((read, written), ((None, Some("1".into())), (None, Some("2".into()))));
+        let errors: Vec<String> = options.finish("file").into_iter().map(|error| error.message).collect();
+        assert_eq!(errors, ["option 'format' does not take 'jsn'", "connector 'file' has no option 'c'"]);
+    }
+
+    #[test]
+    fn a_default_yields_to_the_user() {
+        let mut options = options(&[("format", "csv")]);
+        options.set_default("format", "json");
+        options.set_default("mode", "append");
+        assert_eq!((options.peek("format"), options.peek("mode")), (Some("csv"), Some("append")));
     }
 
     #[test]
