@@ -5,6 +5,7 @@
 //! tables, formats and their own protocol; they know neither the planner nor the dataflow. Adding one is a folder
 //! and a line in [`registry`].
 
+pub mod kafka;
 pub mod registry;
 pub mod retry;
 

@@ -4,7 +4,7 @@ use super::Connector;
 
 /// Every connector that a table can name.
 pub fn connectors() -> Vec<Box<dyn Connector>> {
-    vec![]
+    vec![Box::new(super::kafka::Kafka)]
 }
 
 /// The connector of that name.
