@@ -7,6 +7,7 @@
 
 pub mod blackhole;
 pub mod file;
+pub mod kafka;
 pub mod registry;
 pub mod retry;
 pub mod stdout;

@@ -9,6 +9,7 @@ pub fn connectors() -> Vec<Box<dyn Connector>> {
         Box::new(super::file::FileConnector::named("filesystem")),
         Box::new(super::stdout::StdoutConnector),
         Box::new(super::blackhole::BlackholeConnector),
+        Box::new(super::kafka::Kafka),
     ]
 }
 
