@@ -4,7 +4,12 @@ use super::Connector;
 
 /// Every connector that a table can name.
 pub fn connectors() -> Vec<Box<dyn Connector>> {
-    vec![]
+    vec![
+        Box::new(super::postgres::PostgresConnector::named("postgres")),
+        Box::new(super::postgres::PostgresConnector::named("postgresql")),
+        Box::new(super::redis::RedisConnector),
+        Box::new(super::sqlite::SqliteConnector),
+    ]
 }
 
 /// The connector of that name.
