@@ -31,7 +31,8 @@ impl JsonColumn {
     /// # Errors
     /// When a value cannot be JSON.
     pub fn text(&mut self, array: &ArrayRef) -> Result<StringViewArray, ConnectorError> {
-        let batch = RecordBatch::try_new(self.schema.clone(), vec![array.clone()]).map_err(|source| arrow_error("a column as JSON", source))?;
+        let batch = RecordBatch::try_new(self.schema.clone(), vec![array.clone()])
+            .map_err(|source| arrow_error("a column as JSON", source))?;
         let mut rows = EncodedRows::default();
         self.encoder.encode(&batch, &mut rows)?;
         let mut builder = StringViewBuilder::with_capacity(array.len());

@@ -14,8 +14,8 @@ use arrow::array::{
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int16Type,
-    Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, SchemaRef, Time64MicrosecondType, TimeUnit,
+    DataType, Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNanoType, IntervalUnit, SchemaRef, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
@@ -75,10 +75,8 @@ pub fn wire(ours: &DataType, theirs: &str, is_enum: bool) -> Option<Wire> {
         other => other,
     };
     let is_text = matches!(ours, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let is_bytes = matches!(
-        ours,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
-    );
+    let is_bytes =
+        matches!(ours, DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_));
     let is_number = ours.is_numeric();
     let anything = matches!(ours, DataType::Null);
     let fits = |condition: bool, wire: Wire| (condition || anything).then_some(wire);
@@ -99,10 +97,9 @@ pub fn wire(ours: &DataType, theirs: &str, is_enum: bool) -> Option<Wire> {
         "bytea" => fits(is_bytes, Wire::Bytes),
         "date" => fits(matches!(ours, DataType::Date32 | DataType::Date64), Wire::Date),
         "time" => fits(matches!(ours, DataType::Time32(_) | DataType::Time64(_)), Wire::Time),
-        "timestamp" | "timestamptz" => fits(
-            matches!(ours, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64),
-            Wire::Timestamp,
-        ),
+        "timestamp" | "timestamptz" => {
+            fits(matches!(ours, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64), Wire::Timestamp)
+        }
         "interval" => fits(matches!(ours, DataType::Interval(_) | DataType::Duration(_)), Wire::Interval),
         _ => None,
     }
@@ -276,7 +273,9 @@ fn prepare_column(wire: Wire, array: &ArrayRef, name: &str, bad: &mut Vec<BadVal
         Wire::Int4 => Column::Int4(to(DataType::Int32, "integer")?.as_primitive::<Int32Type>().clone()),
         Wire::Int8 => Column::Int8(to(DataType::Int64, "bigint")?.as_primitive::<Int64Type>().clone()),
         Wire::Float4 => Column::Float4(to(DataType::Float32, "real")?.as_primitive::<Float32Type>().clone()),
-        Wire::Float8 => Column::Float8(to(DataType::Float64, "double precision")?.as_primitive::<Float64Type>().clone()),
+        Wire::Float8 => {
+            Column::Float8(to(DataType::Float64, "double precision")?.as_primitive::<Float64Type>().clone())
+        }
         Wire::Numeric => match value_type(array.data_type()) {
             DataType::Float16 | DataType::Float32 | DataType::Float64 => {
                 Column::NumericFloat(to(DataType::Float64, "numeric")?.as_primitive::<Float64Type>().clone())
@@ -381,7 +380,10 @@ fn note_nulls(before: &dyn Array, after: &dyn Array, name: &str, type_name: &str
     }
     for row in 0..before.len() {
         if before.is_valid(row) && after.is_null(row) {
-            bad.push(BadValue { row, message: format!("column {name} holds a value outside the range of {type_name}") });
+            bad.push(BadValue {
+                row,
+                message: format!("column {name} holds a value outside the range of {type_name}"),
+            });
         }
     }
 }

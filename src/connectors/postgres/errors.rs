@@ -21,7 +21,9 @@ pub enum Remedy {
 pub fn remedy(error: &Error) -> Remedy {
     match error {
         Error::Database(database) => database.code().map_or(Remedy::GiveUp, |code| remedy_of_state(&code)),
-        Error::Io(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => Remedy::Wait,
+        Error::Io(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
+            Remedy::Wait
+        }
         _ => Remedy::GiveUp,
     }
 }

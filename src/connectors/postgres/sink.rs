@@ -19,9 +19,7 @@ use crate::connectors::refused_rows::{OnError, RefusedRows};
 use crate::connectors::retry::until_available;
 use crate::connectors::sql_table::create::{Dialect, create_table};
 use crate::connectors::sql_table::savepoints::{Attempt, Savepoints, write_accepted};
-use crate::connectors::sql_table::{
-    RowStore, SqlTableOptions, arrow_error, conflict_clause, quoted_list, warehouse,
-};
+use crate::connectors::sql_table::{RowStore, SqlTableOptions, arrow_error, conflict_clause, quoted_list, warehouse};
 use crate::connectors::{ConnectorError, SinkContext};
 
 /// A server that takes longer to answer a new connection counts as away.
@@ -87,7 +85,7 @@ impl PostgresStore {
         let (mut connection, target) = until_available(&what, &context.stop, attempt).await?;
         let wires = target::fit(&target, &table, schema).map_err(|wrong| ConnectorError::Refused {
             what: what.clone(),
-            message: format!("the table does not fit: {}", wrong.join(". ")),
+            message: format!("the table does not fit:\n  {}", wrong.join("\n  ")),
         })?;
         let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let statements = Statements::new(&table, &columns);
@@ -259,9 +257,8 @@ impl Statements {
         if table.key.is_empty() {
             return Statements { copy: copy(&name), upsert: None };
         }
-        let stage = format!(
-            "CREATE TEMP TABLE acequia_stage ON COMMIT DELETE ROWS AS SELECT {list} FROM {name} WITH NO DATA"
-        );
+        let stage =
+            format!("CREATE TEMP TABLE acequia_stage ON COMMIT DELETE ROWS AS SELECT {list} FROM {name} WITH NO DATA");
         let conflict = conflict_clause(&table.key, columns);
         let merge = format!("INSERT INTO {name} ({list}) SELECT {list} FROM {STAGE} {conflict}");
         Statements { copy: copy(STAGE), upsert: Some(Upsert { stage, merge }) }

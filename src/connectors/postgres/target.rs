@@ -103,7 +103,8 @@ pub fn fit(target: &Target, table: &SqlTableOptions, schema: &Schema) -> Result<
             continue;
         };
         if column.generated {
-            wrong.push(format!("column {name} is GENERATED ALWAYS and cannot be written; leave it out of CREATE TABLE"));
+            wrong
+                .push(format!("column {name} is GENERATED ALWAYS and cannot be written; leave it out of CREATE TABLE"));
             continue;
         }
         match wire(field.data_type(), &column.type_name, column.is_enum) {
@@ -148,7 +149,12 @@ mod tests {
     use crate::connectors::sql_table::tests::{options, table};
 
     fn column(name: &str, type_name: &str) -> TargetColumn {
-        TargetColumn { name: name.into(), type_name: type_name.into(), type_text: type_name.into(), ..Default::default() }
+        TargetColumn {
+            name: name.into(),
+            type_name: type_name.into(),
+            type_text: type_name.into(),
+            ..Default::default()
+        }
     }
 
     fn fit_columns(target: &Target, fields: Vec<Field>, key: &[&str]) -> Result<Vec<Wire>, Vec<String>> {

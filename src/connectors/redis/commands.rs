@@ -159,11 +159,7 @@ impl Commands {
     }
 
     /// The rows to write with their keys, in order.
-    fn keys(
-        &mut self,
-        batch: &RecordBatch,
-        refused: &mut RefusedRows,
-    ) -> Result<Vec<(usize, String)>, ConnectorError> {
+    fn keys(&mut self, batch: &RecordBatch, refused: &mut RefusedRows) -> Result<Vec<(usize, String)>, ConnectorError> {
         let values = self
             .key_columns
             .iter_mut()
@@ -208,7 +204,8 @@ impl TextColumn {
     fn text(&mut self, array: &ArrayRef) -> Result<StringViewArray, ConnectorError> {
         match self {
             TextColumn::Plain => {
-                let text = cast(array, &DataType::Utf8View).map_err(|source| arrow_error("a column as text", source))?;
+                let text =
+                    cast(array, &DataType::Utf8View).map_err(|source| arrow_error("a column as text", source))?;
                 Ok(text.as_string_view().clone())
             }
             TextColumn::Json(column) => {

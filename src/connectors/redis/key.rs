@@ -161,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_key_that_cannot_be_one_is_refused() {
-        assert_eq!(key("m:{a}", &[Some("x\r\nDEL y")]).unwrap_err(), r#"the key "m:x\r\nDEL y" holds a control character"#);
+        assert_eq!(
+            key("m:{a}", &[Some("x\r\nDEL y")]).unwrap_err(),
+            r#"the key "m:x\r\nDEL y" holds a control character"#
+        );
         assert_eq!(key("{a}", &[Some("")]).unwrap_err(), "the key is empty");
         let long = "x".repeat(1025);
         assert_eq!(key("{a}", &[Some(&long)]).unwrap_err(), "the key has 1025 bytes; at most 1024 are allowed");

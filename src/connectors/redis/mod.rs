@@ -29,8 +29,8 @@ mod sink;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use ::redis::{ConnectionInfo, IntoConnectionInfo};
+use async_trait::async_trait;
 
 use self::key::KeyTemplate;
 use self::sink::RedisSink;
@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn the_columns_of_the_key_are_the_keys_of_the_upsert() {
-        let (table, errors) = parse(&[("url", "redis://:s3cret@cache:6380/2"), ("key", "m:{category}"), ("ttl", "1 hour")]);
+        let (table, errors) =
+            parse(&[("url", "redis://:s3cret@cache:6380/2"), ("key", "m:{category}"), ("ttl", "1 hour")]);
         assert!(errors.is_empty(), "{errors:?}");
         let sink = table.sink().unwrap();
         assert_eq!(sink.mode(), SinkMode::Upsert(vec!["category".into()]));

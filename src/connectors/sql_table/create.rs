@@ -73,11 +73,13 @@ fn sqlite_type(data_type: &DataType) -> String {
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
         | DataType::Decimal256(precision, scale) => {
-            if *precision <= 15 { format!("DECIMAL({precision}, {scale})") } else { "TEXT".into() }
+            if *precision <= 15 {
+                format!("DECIMAL({precision}, {scale})")
+            } else {
+                "TEXT".into()
+            }
         }
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            "BLOB".into()
-        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => "BLOB".into(),
         DataType::Dictionary(_, values) => sqlite_type(values),
         DataType::Duration(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Microsecond | TimeUnit::Nanosecond) => {
             "TEXT".into()

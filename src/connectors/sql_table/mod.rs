@@ -15,8 +15,8 @@ use arrow::datatypes::Schema;
 use crate::catalog::options::{Options, closest};
 use crate::catalog::{ColumnKind, TableDefinition};
 
-pub use sink::{RowStore, TableSink};
 pub(crate) use sink::arrow_error;
+pub use sink::{RowStore, TableSink};
 
 use self::keyed::LastPerKey;
 use super::refused_rows::OnError;

@@ -93,7 +93,7 @@ impl SqliteStore {
         }
         let wrong = target.misfits(&table, &context.schema);
         if !wrong.is_empty() {
-            return Err(refused(format!("the table does not fit: {}", wrong.join(". "))));
+            return Err(refused(format!("the table does not fit:\n  {}", wrong.join("\n  "))));
         }
         Ok(SqliteStore {
             values: Values::new(context.schema.clone())?,
@@ -251,8 +251,7 @@ impl Insert {
     ) -> Result<(), Error> {
         let mut at = range.start;
         while at < range.end {
-            let (statement, rows) =
-                if range.end - at >= self.rows { (&self.many, self.rows) } else { (&self.one, 1) };
+            let (statement, rows) = if range.end - at >= self.rows { (&self.many, self.rows) } else { (&self.one, 1) };
             let mut arguments = SqliteArguments::default();
             for row in at..at + rows {
                 for column in columns {
@@ -324,15 +323,14 @@ impl Target {
             .map(|field| missing_column(field.name(), names()))
             .collect();
         wrong.extend(
-            self.columns
-                .iter()
-                .filter(|column| column.must_be_written && schema.index_of(&column.name).is_err())
-                .map(|column| {
+            self.columns.iter().filter(|column| column.must_be_written && schema.index_of(&column.name).is_err()).map(
+                |column| {
                     format!(
                         "column {} is NOT NULL without a default, but is not written; add it to CREATE TABLE as {}",
                         column.name, column.declared
                     )
-                }),
+                },
+            ),
         );
         let key_is_unique = self
             .unique
