@@ -2,6 +2,7 @@
 # A Redis server of one's own, for tests and trials: its folder, its port, loopback only.
 #   scripts/redis.sh start --dir D --port P [--password W] [--tls-port P]   starts it, waits until it answers, prints its URL
 #   scripts/redis.sh stop  --dir D                                          stops it, by its pid; what it saved stays in D
+# With --tls-port the server also speaks TLS there; its authority's certificate is D/ca.crt.
 # Needs redis-server; installs Debian's package when it is missing, without starting its service.
 set -euo pipefail
 
@@ -33,6 +34,18 @@ install() {
     [ -z "$ours" ] || rm -f $policy
 }
 
+# A certificate for 127.0.0.1, signed by an authority of its own: ca.crt.
+make_certificate() (
+    cd "$dir"
+    [ ! -f server.crt ] || exit 0
+    key=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+    openssl req -x509 "${key[@]}" -keyout ca.key -out ca.crt -days 30 -subj /CN=acequia-test 2>>openssl.log
+    openssl req -new "${key[@]}" -keyout server.key -out server.csr -subj /CN=localhost 2>>openssl.log
+    printf 'subjectAltName=IP:127.0.0.1,DNS:localhost' >server.ext
+    openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile server.ext \
+        -out server.crt -days 30 2>>openssl.log
+)
+
 running() { [ -f "$pidfile" ] && kill -0 "$(cat "$pidfile")" 2>/dev/null; }
 
 case $action in
@@ -44,6 +57,7 @@ case $action in
             --appendonly yes --save '')
         [ -z "$password" ] || options+=(--requirepass "$password")
         if [ -n "$tls_port" ]; then
+            make_certificate
             options+=(--tls-port "$tls_port" --tls-cert-file "$dir/server.crt" --tls-key-file "$dir/server.key"
                 --tls-auth-clients no)
         fi

@@ -52,7 +52,11 @@ impl Server {
 
     fn run(&self, action: &str, more: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
-        let output = Command::new(script).arg(action).arg("--dir").arg(self.dir()).args(more).output().unwrap();
+        let mut command = Command::new(script);
+        command.arg(action).arg("--dir").arg(self.dir()).args(more);
+        // Stops like a crash; what is lost when the machine itself goes down is not tested here.
+        command.env("PG_STOP_MODE", "immediate").env("PG_OPTIONS", "-c fsync=off");
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_string()
     }

@@ -539,9 +539,9 @@ async fn a_restart_in_the_middle_loses_no_row() {
     let (mut added, mut kept) =
         (open(&added, &rows.schema()).await.unwrap(), open(&kept, &rows.schema()).await.unwrap());
     let writer = tokio::spawn(async move {
-        for number in 0..300_i64 {
-            let ids: Vec<i64> = (number * 100..(number + 1) * 100).collect();
-            let rows = numbers(ids, vec![Some("x"); 100]);
+        for number in 0..60_i64 {
+            let ids: Vec<i64> = (number * 500..(number + 1) * 500).collect();
+            let rows = numbers(ids, vec![Some("x"); 500]);
             write(&mut added, rows.clone()).await.unwrap();
             write(&mut kept, rows).await.unwrap();
         }

@@ -189,3 +189,22 @@ async fn the_embedded_store_holds_the_same() {
     let text = embedded::store().get("embedded-test:Books").unwrap();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["product_sales"], 2);
 }
+
+#[tokio::test]
+async fn tls_needs_an_authority_that_is_trusted() {
+    let server = Server::new("redis.sh");
+    let tls_port = Server::new("redis.sh").port.to_string();
+    server.start(&["--password", "right-one", "--tls-port", &tls_port]);
+    let rows = products(&[(Some("a"), 1)]);
+    let url = format!("rediss://:right-one@127.0.0.1:{tls_port}");
+    let schema = rows.schema();
+    let unknown = factory("redis", "p", &schema, &[], &[("url", &url), ("key", "p")]);
+    let strangers = refusal(&unknown, &schema);
+    let message = tokio::time::timeout(Duration::from_secs(20), strangers).await.unwrap();
+    assert!(message.contains("invalid peer certificate: UnknownIssuer"), "{message}");
+    let authority = server.dir().join("ca.crt").display().to_string();
+    let mut sink = sink(&url, &[("key", "p"), ("ca_certificate", &authority)], &rows).await;
+    sink.write(rows).await.unwrap();
+    let mut client = client(&format!("redis://:right-one@127.0.0.1:{}", server.port)).await;
+    assert!(client.exists::<_, bool>("p").await.unwrap());
+}

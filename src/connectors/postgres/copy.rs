@@ -411,3 +411,81 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     }
     digits.next().is_none().then_some(uuid)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn prepare(array: ArrayRef, theirs: &str) -> Prepared {
+        let schema = Arc::new(Schema::new(vec![Field::new("c", array.data_type().clone(), true)]));
+        let wire = wire(array.data_type(), theirs, false).unwrap();
+        let batch = RecordBatch::try_new(schema.clone(), vec![array]).unwrap();
+        Encoder::new(schema, vec![wire]).unwrap().prepare(&batch).unwrap()
+    }
+
+    fn encoded(array: ArrayRef, theirs: &str) -> Vec<u8> {
+        let rows = array.len();
+        let prepared = prepare(array, theirs);
+        assert_eq!(prepared.bad, []);
+        let mut out = vec![];
+        prepared.encode(0..rows, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_stream_has_signature_rows_and_end() {
+        let out = encoded(Arc::new(Int64Array::from(vec![Some(7), None])), "int4");
+        let (signature, rows) = out.split_at(19);
+        assert_eq!(signature, b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+        assert_eq!(rows, b"\0\x01\0\0\0\x04\0\0\0\x07\0\x01\xff\xff\xff\xff\xff\xff");
+    }
+
+    #[test]
+    fn json_has_a_version_and_days_begin_in_2000() {
+        let out = encoded(Arc::new(StringViewArray::from(vec!["{}"])), "jsonb");
+        assert_eq!(&out[21..28], b"\0\0\0\x03\x01{}");
+        let out = encoded(Arc::new(Date32Array::from(vec![DAYS_TO_2000 + 1])), "date");
+        assert_eq!(&out[21..29], b"\0\0\0\x04\0\0\0\x01");
+        let uuid = "00112233-4455-6677-8899-AABBCCDDEEFF";
+        let out = encoded(Arc::new(StringViewArray::from(vec![uuid])), "uuid");
+        assert_eq!(out[25], 0);
+        assert_eq!(out[40], 0xff);
+    }
+
+    #[test]
+    fn values_that_do_not_fit_are_named() {
+        let messages = |array: ArrayRef, theirs: &str| -> Vec<(usize, String)> {
+            prepare(array, theirs).bad.into_iter().map(|bad| (bad.row, bad.message)).collect()
+        };
+        assert_eq!(
+            messages(Arc::new(Int64Array::from(vec![Some(1), None, Some(1 << 40)])), "int4"),
+            [(2, "column c holds a value outside the range of integer".to_string())]
+        );
+        assert_eq!(
+            messages(Arc::new(StringViewArray::from(vec!["a", "b\0"])), "text"),
+            [(1, "column c holds the character U+0000, which PostgreSQL cannot store".to_string())]
+        );
+        assert_eq!(
+            messages(Arc::new(StringViewArray::from(vec!["no"])), "uuid"),
+            [(0, "column c holds text that is no uuid".to_string())]
+        );
+        let far = arrow::array::TimestampSecondArray::from(vec![i64::MAX]);
+        assert_eq!(
+            messages(Arc::new(far), "timestamp"),
+            [(0, "column c holds a value outside the range of timestamp".to_string())]
+        );
+    }
+
+    #[test]
+    fn nothing_is_parsed_or_rounded_in_secret() {
+        assert_eq!(wire(&DataType::Utf8, "int4", false), None);
+        assert_eq!(wire(&DataType::Utf8, "timestamp", false), None);
+        assert_eq!(wire(&DataType::Decimal128(12, 2), "int8", false), None);
+        assert_eq!(wire(&DataType::Float64, "int8", false), None);
+        assert_eq!(wire(&DataType::Int64, "text", false), None);
+        assert_eq!(wire(&DataType::Utf8, "mood", true), Some(Wire::Text));
+        assert_eq!(wire(&DataType::Null, "date", false), Some(Wire::Date));
+    }
+}

@@ -21,6 +21,8 @@ pub enum Remedy {
 pub fn remedy(error: &Error) -> Remedy {
     match error {
         Error::Database(database) => database.code().map_or(Remedy::GiveUp, |code| remedy_of_state(&code)),
+        // TLS refused what the server showed; it will show the same the next time.
+        Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => Remedy::GiveUp,
         Error::Io(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
             Remedy::Wait
         }

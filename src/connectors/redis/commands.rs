@@ -195,7 +195,11 @@ enum TextColumn {
 
 impl TextColumn {
     fn new(field: &Field) -> Result<TextColumn, ConnectorError> {
-        Ok(match field.data_type() {
+        let data_type = match field.data_type() {
+            DataType::Dictionary(_, values) => values,
+            other => other,
+        };
+        Ok(match data_type {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => TextColumn::Plain,
             _ => TextColumn::Json(JsonColumn::new(field)?),
         })

@@ -13,12 +13,14 @@ pub const MAX_KEY_BYTES: usize = 1024;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyTemplate {
     parts: Vec<Part>,
+    columns: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Part {
     Text(String),
-    Column(String),
+    /// Its index in `columns`.
+    Column(usize),
 }
 
 /// What is wrong with a template.
@@ -39,6 +41,7 @@ impl KeyTemplate {
         let mistake = |message: String, help: String| Err(KeyMistake { message, help });
         let braces = "{column} stands for a column's value, {{ and }} for braces".to_string();
         let mut parts = vec![];
+        let mut named: Vec<String> = vec![];
         let mut literal = String::new();
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
@@ -67,7 +70,11 @@ impl KeyTemplate {
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal)));
                     }
-                    parts.push(Part::Column(name));
+                    let at = named.iter().position(|other| *other == name).unwrap_or_else(|| {
+                        named.push(name);
+                        named.len() - 1
+                    });
+                    parts.push(Part::Column(at));
                 }
                 control if control.is_control() => {
                     return mistake("it holds a control character".into(), "keys are plain text".into());
@@ -81,19 +88,12 @@ impl KeyTemplate {
         if parts.is_empty() {
             return mistake("it is empty".into(), "it takes a text such as 'metrics:products:{category}'".into());
         }
-        Ok(KeyTemplate { parts })
+        Ok(KeyTemplate { parts, columns: named })
     }
 
     /// The columns that it names, each once, in order.
-    pub fn columns(&self) -> Vec<String> {
-        let mut columns: Vec<String> = vec![];
-        for part in &self.parts {
-            match part {
-                Part::Column(name) if !columns.contains(name) => columns.push(name.clone()),
-                _ => {}
-            }
-        }
-        columns
+    pub fn columns(&self) -> &[String] {
+        &self.columns
     }
 
     /// The key of `row`; `values` are the columns of [`KeyTemplate::columns`] as text.
@@ -101,18 +101,14 @@ impl KeyTemplate {
     /// # Errors
     /// What is wrong with the key, for a person.
     pub fn key(&self, values: &[StringViewArray], row: usize) -> Result<String, String> {
-        let names = self.columns();
         let mut key = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => key.push_str(text),
-                Part::Column(name) => {
-                    let column = names.iter().position(|other| other == name).and_then(|at| values.get(at));
-                    match column.filter(|column| column.is_valid(row)) {
-                        Some(column) => key.push_str(column.value(row)),
-                        None => key.push_str("null"),
-                    }
-                }
+                Part::Column(at) => match values.get(*at).filter(|column| column.is_valid(row)) {
+                    Some(column) => key.push_str(column.value(row)),
+                    None => key.push_str("null"),
+                },
             }
         }
         if key.chars().any(char::is_control) {
@@ -134,7 +130,7 @@ impl fmt::Display for KeyTemplate {
         for part in &self.parts {
             match part {
                 Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}"))?,
-                Part::Column(name) => write!(f, "{{{name}}}")?,
+                Part::Column(at) => write!(f, "{{{}}}", self.columns[*at])?,
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! | option | meaning |
 //! |---|---|
 //! | `url` | `redis://:password@host:6379/0`, `rediss://` for TLS, or `embedded`: a store inside this process |
+//! | `ca_certificate` | a PEM file with the authorities to trust instead of the system's, for `rediss://` |
 //! | `key` | the key of a row; `{column}` stands for that column's text, `{{` and `}}` for braces |
 //! | `data_type` | `string` (default: the row as JSON), `hash` (a field a column), `stream` (XADD), `publish` (PUBLISH, the key is the channel) |
 //! | `ttl` | how long a key lives after it was last written; for strings and hashes |
@@ -26,10 +27,11 @@ pub mod key;
 mod server;
 mod sink;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{ConnectionInfo, IntoConnectionInfo};
+use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use async_trait::async_trait;
 
 use self::key::KeyTemplate;
@@ -65,6 +67,8 @@ pub enum RedisType {
 pub struct RedisOptions {
     /// `url`: the server, or `None` for the store in this process.
     pub server: Option<ConnectionInfo>,
+    /// `ca_certificate`: the authorities to trust instead of the system's.
+    pub ca_certificate: Option<PathBuf>,
     /// `key`.
     pub key: KeyTemplate,
     /// `data_type`.
@@ -102,6 +106,12 @@ impl RedisOptions {
             }
         }
         let server = take_server(options);
+        let ca_certificate = options.string(&["ca_certificate"]).map(PathBuf::from);
+        let speaks_tls = server.as_ref().is_some_and(|server| matches!(server.addr(), ConnectionAddr::TcpTls { .. }));
+        if ca_certificate.is_some() && !speaks_tls {
+            let message = "option 'ca_certificate' is for TLS".into();
+            options.error(options.table(), message, Some("write 'url' = 'rediss://...', or leave it away".into()));
+        }
         let key = take_key(table, options);
         let data_type = options
             .choice(
@@ -127,6 +137,7 @@ impl RedisOptions {
         }
         RedisOptions {
             server,
+            ca_certificate,
             key,
             data_type,
             ttl,
@@ -208,7 +219,7 @@ struct RedisSinkFactory {
 impl SinkFactory for RedisSinkFactory {
     fn mode(&self) -> SinkMode {
         match self.options.data_type {
-            RedisType::String | RedisType::Hash => SinkMode::Upsert(self.options.key.columns()),
+            RedisType::String | RedisType::Hash => SinkMode::Upsert(self.options.key.columns().to_vec()),
             RedisType::Stream | RedisType::Publish => SinkMode::Append,
         }
     }
@@ -287,6 +298,8 @@ mod tests {
         assert_eq!(errors[0].message, "option 'ttl' is for strings and hashes");
         let (_, errors) = parse(&[("url", "embedded"), ("key", "k"), ("max_length", "5")]);
         assert_eq!(errors[0].message, "option 'max_length' is for streams");
+        let plain = [("url", "redis://localhost"), ("key", "k"), ("ca_certificate", "ca.pem")];
+        assert_eq!(parse(&plain).1[0].message, "option 'ca_certificate' is for TLS");
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! A Redis server: a connection that is made again when it is lost, and what its errors mean.
 
+use std::error::Error;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, Pipeline, RedisError};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, Pipeline, RedisError, TlsCertificates};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +33,21 @@ impl Server {
     pub(super) async fn open(
         what: String,
         server: &ConnectionInfo,
+        authorities: Option<&Path>,
         stop: CancellationToken,
     ) -> Result<Server, ConnectorError> {
-        let client = Client::open(server.clone()).map_err(|error| connector_error(&what, &error))?;
+        let client = match authorities {
+            None => Client::open(server.clone()),
+            Some(path) => {
+                let root_cert = std::fs::read(path).map_err(|error| ConnectorError::Refused {
+                    what: what.clone(),
+                    message: format!("'ca_certificate' {}: {error}", path.display()),
+                })?;
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(root_cert) };
+                Client::build_with_tls(server.clone(), certificates)
+            }
+        };
+        let client = client.map_err(|error| connector_error(&what, &error))?;
         let server = Server { what, client, connection: Mutex::new(None), stop };
         let attempt = || async {
             let mut slot = server.connection.lock().await;
@@ -125,6 +141,7 @@ fn connector_error(what: &str, error: &RedisError) -> ConnectorError {
     let Some((_, server)) = server else {
         let message = error.to_string();
         return match error.kind() {
+            ErrorKind::Io if is_untrusted(error) => ConnectorError::Refused { what, message },
             ErrorKind::Io | ErrorKind::Parse => ConnectorError::Unavailable { what, message },
             _ => ConnectorError::Refused { what, message },
         };
@@ -138,4 +155,11 @@ fn connector_error(what: &str, error: &RedisError) -> ConnectorError {
         | "NOREPLICAS" => ConnectorError::Unavailable { what, message },
         _ => ConnectorError::Refused { what, message },
     }
+}
+
+/// Whether TLS refused what the server showed; it will show the same the next time.
+fn is_untrusted(error: &RedisError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<Arc<dyn Error + Send + Sync>>());
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
 }

@@ -31,7 +31,10 @@ impl RedisSink {
     ) -> Result<RedisSink, ConnectorError> {
         let commands = Commands::new(options, &context.schema)?;
         let destination = match &options.server {
-            Some(server) => Destination::Server(Server::open(options.what(), server, context.stop).await?),
+            Some(server) => {
+                let authorities = options.ca_certificate.as_deref();
+                Destination::Server(Server::open(options.what(), server, authorities, context.stop).await?)
+            }
             None => Destination::Embedded(embedded::store()),
         };
         Ok(RedisSink { commands, refused: RefusedRows::new(options.on_error, what), destination })
