@@ -13,6 +13,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::{MetadataKey, TableSettings};
 use crate::connectors::{SinkFactory, SourceFactory};
+use crate::dataflow::statistics::{Role, Statistics};
 use crate::operators::{Operator, OutputIndex};
 
 /// A program as a graph.
@@ -20,6 +21,20 @@ use crate::operators::{Operator, OutputIndex};
 pub struct Graph {
     /// The nodes; inputs stand before the nodes that read them.
     pub nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// Figures for its nodes, all zero, in the same order: what [`crate::dataflow::run`] counts in.
+    pub fn statistics(&self) -> Statistics {
+        Statistics::new(self.nodes.iter().map(|node| {
+            let role = match node.kind {
+                NodeKind::Source(_) => Role::Source,
+                NodeKind::Operator(_) => Role::Operator,
+                NodeKind::Sink(_) => Role::Sink,
+            };
+            (node.name.clone(), role)
+        }))
+    }
 }
 
 /// Index of a node in [`Graph::nodes`].
