@@ -9,5 +9,6 @@ pub mod dataflow;
 pub mod formats;
 pub mod operators;
 pub mod planner;
+pub mod shop;
 pub mod sql;
 pub mod time;

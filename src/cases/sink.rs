@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory, SinkMode};
-use crate::formats::options::JsonEncodeOptions;
 use crate::formats::{EncodeOptions, EncodedRows, FormatError};
 
 /// What a collecting sink has been given.
@@ -43,7 +42,7 @@ impl Collected {
 
 fn to_json(batch: &RecordBatch) -> Result<Vec<Value>, FormatError> {
     let mut encoded = EncodedRows::default();
-    EncodeOptions::Json(JsonEncodeOptions::default()).encoder(batch.schema())?.encode(batch, &mut encoded)?;
+    EncodeOptions::json().encoder(batch.schema())?.encode(batch, &mut encoded)?;
     // What the encoder wrote and serde cannot read shows up in the comparison as it is.
     let parse = |bytes: &[u8]| {
         serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))

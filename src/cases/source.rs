@@ -7,7 +7,6 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
-use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, Keys, RawRecords, SplitIndex};
 
 /// The lines of one partition.
@@ -47,7 +46,7 @@ impl SourceFactory for LinesFactory {
     }
 
     fn decoding(&self) -> Decoding {
-        Decoding::Format(DecodeOptions::Json(JsonDecodeOptions::default()))
+        Decoding::Format(DecodeOptions::json())
     }
 
     fn describe(&self) -> String {

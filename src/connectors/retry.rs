@@ -72,7 +72,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_waits_until_the_server_answers() {
         let mut attempts = 0;
-        let outcome = until_available("a part", &CancellationToken::new(), || {
+        let stop = CancellationToken::new();
+        let outcome = until_available("a part", &stop, || {
             attempts += 1;
             let answer = if attempts < 5 { Err(away()) } else { Ok(attempts) };
             async move { answer }
@@ -95,7 +96,8 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_not_tried_again() {
         let mut attempts = 0;
-        let outcome = until_available("a part", &CancellationToken::new(), || {
+        let stop = CancellationToken::new();
+        let outcome = until_available("a part", &stop, || {
             attempts += 1;
             async { Err::<(), _>(ConnectorError::Refused { what: "a part".into(), message: "no rights".into() }) }
         });

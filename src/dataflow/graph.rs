@@ -158,3 +158,21 @@ pub struct SinkNode {
     /// The columns of every batch: the table's writable ones in its order.
     pub schema: SchemaRef,
 }
+
+impl Graph {
+    /// Adds a node; what it reads must be there.
+    pub fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// `base`, or `base` with a number if another node has that name.
+    pub fn free_name(&self, base: String) -> String {
+        let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
+        if !taken(&base) {
+            return base;
+        }
+        let numbered = (2..).map(|number| format!("{base}_{number}")).find(|name| !taken(name));
+        numbered.unwrap_or(base)
+    }
+}
