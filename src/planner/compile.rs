@@ -18,7 +18,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use super::per_window_node::PerWindowNode;
 use super::streaming::{LEFT_TIME, RIGHT_TIME, hidden_column, join_conditions, partition_by};
 use super::tables::SourceColumns;
-use super::window_node::{WindowAggregateNode, describe};
+use super::window_node::WindowAggregateNode;
 use crate::dataflow::graph::{Distribution, Edge, Graph, Node, NodeId, NodeKind, OperatorFactory, OperatorNode};
 use crate::operators::aggregate::{FinalAggregate, PartialAggregate};
 use crate::operators::map::{Map, Step};
@@ -139,7 +139,7 @@ impl Compiler<'_> {
         let spec = Arc::new(self.window_spec(node)?);
         spec.check()?;
         let partial_schema = spec.partial_schema()?;
-        let detail = describe(node.window, &node.groups, &node.aggregates);
+        let detail = node.describe();
         let distribution = match spec.partial_group_columns() {
             groups if groups.is_empty() => Distribution::Gather,
             groups => Distribution::Hash(groups),

@@ -354,10 +354,10 @@ impl Rewriter<'_> {
         }
         fields.push((None, Arc::new(Field::new(EVENT_TIME, TIME_TYPE, false))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+        let input = if kind == WindowKind::Global { with_one_time(input)? } else { input };
         // Rows that come out of windows, or that are taken all together, have no lateness of their own.
         let hidden = match kind {
-            WindowKind::Global => vec![],
-            WindowKind::Instant => input.hidden().into_iter().take(1).collect(),
+            WindowKind::Global | WindowKind::Instant => input.hidden().into_iter().take(1).collect(),
             _ => input.hidden(),
         };
         let node = WindowAggregateNode {
@@ -482,6 +482,14 @@ fn without_hidden(input: Streaming) -> Result<Streaming> {
         return Ok(input);
     }
     let exprs: Vec<Expr> = visible_columns(input.plan.schema()).into_iter().map(Expr::Column).collect();
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
+    Ok(Streaming { plan, windows: HashMap::new(), bounded: input.bounded })
+}
+
+/// The plan with one event time for all rows and no other hidden column: they make one window.
+fn with_one_time(input: Streaming) -> Result<Streaming> {
+    let mut exprs: Vec<Expr> = visible_columns(input.plan.schema()).into_iter().map(Expr::Column).collect();
+    exprs.push(Expr::Literal(ScalarValue::TimestampNanosecond(Some(0), None), None).alias(EVENT_TIME));
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
     Ok(Streaming { plan, windows: HashMap::new(), bounded: input.bounded })
 }
