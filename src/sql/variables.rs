@@ -131,6 +131,34 @@ impl Variables {
     }
 }
 
+/// Whether an option of this name could hold a password, a key or a token.
+pub fn is_secret(key: &str) -> bool {
+    const SIGNS: [&str; 12] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "private",
+        "access_key",
+        "access.key",
+        "api_key",
+        "key.pem",
+        "jaas",
+    ];
+    let key = key.to_ascii_lowercase();
+    SIGNS.iter().any(|sign| key.contains(sign))
+}
+
+/// Whether the text of a value holds a secret itself: a default does, and so does a URL with a password.
+pub(super) fn holds_secret(key: &str, value: &str) -> bool {
+    let is_only_a_name = value.starts_with("${") && !value.contains(":-");
+    let authority = value.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let login = authority.and_then(|authority| authority.rsplit_once('@'));
+    login.is_some_and(|(user, _)| user.contains(':')) || (is_secret(key) && !is_only_a_name)
+}
+
 /// What is wrong and what would be right.
 type Wrong = (String, Option<String>);
 
