@@ -224,4 +224,6 @@ fn named(inserts: Vec<(InsertInto, Location)>) -> Vec<Insert> {
 }
 
 #[cfg(test)]
+mod robustness;
+#[cfg(test)]
 mod tests;

@@ -76,13 +76,13 @@ impl Variables {
             filled.text.push_str(&rest[..at]);
             let nth = text[..text.len() - rest.len() + at].matches("${").count();
             let Some(length) = rest[at..].find('}') else {
-                let place = place(location, files, nth, rest.len() - at);
+                let place = place(location, files, nth);
                 let error = SqlError::new(place, "a '${' is not closed");
                 errors.push(error.help("write ${NAME}, or $${ for a '${' that begins no variable"));
                 rest = "";
                 break;
             };
-            let place = place(location, files, nth, length + 1);
+            let place = place(location, files, nth);
             match self.value(&rest[at + 2..at + length]) {
                 Ok(value) => filled.push(value),
                 Err((message, help)) => errors.push(SqlError::new(place, message).maybe_help(help)),
@@ -195,12 +195,14 @@ fn checked(value: &str, what: &str) -> Result<(), Wrong> {
     }
 }
 
-/// The place of the `nth` `${` (from 0), `length` bytes long, of the option value at `location`. Quotes are written
-/// twice in the file and once in the value, so that bytes do not match, but `${` does.
-fn place(location: Location, files: &SourceFiles, nth: usize, length: usize) -> Location {
-    let Some((at, _)) = files.slice(location).match_indices("${").nth(nth) else { return location };
+/// The place of the `nth` `${` (from 0) of the option value at `location`, up to its `}`. A quote is written twice in
+/// the file and stands once in the value, so that bytes of the two do not match, but the order of `${` does.
+fn place(location: Location, files: &SourceFiles, nth: usize) -> Location {
+    let text = files.slice(location).trim_end_matches('\'');
+    let Some((at, _)) = text.match_indices("${").nth(nth) else { return location };
+    let length = text[at..].find('}').map_or(text.len() - at, |close| close + 1);
     let start = location.start + at as u32;
-    Location { start, end: (start + length as u32).min(location.end), ..location }
+    Location { start, end: start + length as u32, ..location }
 }
 
 impl FromIterator<(String, String)> for Variables {

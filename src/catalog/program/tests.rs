@@ -84,11 +84,11 @@ impl SinkFactory for FakeEnd {
     }
 }
 
-fn connectors() -> Vec<Box<dyn Connector>> {
+pub(super) fn connectors() -> Vec<Box<dyn Connector>> {
     ["both", "in", "out", "keyed"].into_iter().map(|name| Box::new(Fake(name)) as Box<dyn Connector>).collect()
 }
 
-fn variables() -> Variables {
+pub(super) fn variables() -> Variables {
     [("BROKERS", "one two"), ("TOKEN", "s3cr3t-token")]
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .into_iter()
