@@ -64,6 +64,7 @@ pub struct OptionError {
 pub struct Options {
     table: Location,
     remaining: Vec<OptionValue>,
+    taken: Vec<OptionValue>,
     known: Vec<&'static str>,
     errors: Vec<OptionError>,
 }
@@ -71,19 +72,40 @@ pub struct Options {
 impl Options {
     /// All options of a table whose name stands at `table`.
     pub fn new(table: Location, values: Vec<OptionValue>) -> Options {
-        Options { table, remaining: values, known: vec![], errors: vec![] }
+        Options { table, remaining: values, taken: vec![], known: vec![], errors: vec![] }
     }
 
-    /// Takes the option out, by whichever of its names is there; the first is the one that messages use.
+    /// Takes the option out, by whichever of its names is there; the first is the one that messages use. Taken again,
+    /// it gives the same value: a table that is read and written takes its format once for each direction.
     pub fn take(&mut self, names: &[&'static str]) -> Option<OptionValue> {
         self.known.extend(names);
-        let at = self.remaining.iter().position(|option| names.contains(&option.key.as_str()))?;
-        Some(self.remaining.remove(at))
+        let named = |option: &&OptionValue| names.contains(&option.key.as_str());
+        if let Some(option) = self.taken.iter().find(named) {
+            return Some(option.clone());
+        }
+        let at = self.remaining.iter().position(|option| named(&option))?;
+        self.taken.push(self.remaining.remove(at));
+        self.taken.last().cloned()
     }
 
     /// Where the value of an option stands that has not been taken yet.
     pub fn location(&self, names: &[&str]) -> Option<Location> {
         self.remaining.iter().find(|option| names.contains(&option.key.as_str())).map(|option| option.location)
+    }
+
+    /// The value of an option, left for others to take.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.remaining.iter().chain(&self.taken).find(|option| option.key == name).map(|option| option.text.as_str())
+    }
+
+    /// Gives an option the value that follows from others, such as a format from a file's extension, if the user
+    /// gave it none.
+    pub fn set_default(&mut self, key: &str, text: &str) {
+        if self.peek(key).is_none() {
+            let (key, text) = (key.to_owned(), text.to_owned());
+            let value = OptionValue { key, text, key_location: self.table, location: self.table, variables: vec![] };
+            self.remaining.push(value);
+        }
     }
 
     /// Takes a text.
@@ -172,9 +194,12 @@ impl Options {
         taken
     }
 
-    /// Notes a mistake at `location`.
+    /// Notes a mistake at `location`, once however often it is found.
     pub fn error(&mut self, location: Location, message: String, help: Option<String>) {
-        self.errors.push(OptionError { location, message, help });
+        let error = OptionError { location, message, help };
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 
     /// Where the table's name stands, for mistakes that no single option has made.
@@ -248,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn a_default_yields_to_the_user() {
+        let mut options = options(&[("format", "csv")]);
+        options.set_default("format", "json");
+        options.set_default("mode", "append");
+        assert_eq!((options.peek("format"), options.peek("mode")), (Some("csv"), Some("append")));
+    }
+
+    #[test]
     fn a_wrong_word_names_the_right_ones() {
         let mut options = options(&[("offset", "erliest")]);
         assert_eq!(options.choice(&["offset"], &[("earliest", 1), ("latest", 2)]), None);
@@ -300,6 +333,16 @@ mod tests {
         let mut options = options(&[("topic", "a"), ("topic", "b")]);
         options.string(&["topic"]);
         assert_eq!(options.finish("kafka")[0].message, "option 'topic' is given twice");
+    }
+
+    #[test]
+    fn an_option_taken_again_gives_the_same_value_and_the_same_mistake_once() {
+        let mut options = options(&[("format", "jsno")]);
+        for _ in 0..2 {
+            assert_eq!(options.choice(&["format"], &[("json", 1)]), None);
+            assert_eq!(options.string(&["format"]).as_deref(), Some("jsno"));
+        }
+        assert_eq!(options.finish("kafka").len(), 1);
     }
 
     #[test]
