@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer;
 
 use super::SqlError;
 use super::wording::{clean, wrong_arguments};
-use crate::sql::names::closest;
+use crate::sql::names::{closest, meant};
 use crate::sql::{Location, SourceFiles};
 
 /// At most this many columns are listed where none is like the one that was written.
@@ -196,11 +196,8 @@ fn column_help(field: &Column, valid: &[Column]) -> Option<String> {
     if field.relation.is_some() && of_relation.is_empty() {
         return Some("there is no table or alias of that name in this query".into());
     }
-    if let Some(meant) = closest(&field.name, of_relation.iter().copied()) {
-        return Some(format!("did you mean '{meant}'?"));
-    }
-    if let Some(meant) = of_relation.iter().find(|name| name.eq_ignore_ascii_case(&field.name)) {
-        return Some(format!("did you mean \"{meant}\"? Names with capital letters need double quotes"));
+    if let Some(help) = meant(&field.name, of_relation.iter().copied()) {
+        return Some(help);
     }
     let mut names: Vec<&str> = vec![];
     for name in of_relation {
@@ -311,7 +308,8 @@ mod tests {
         );
         assert_eq!(
             message("SELECT Method FROM payments").await,
-            "Method: there is no column 'method' (did you mean 'Method'?)"
+            "Method: there is no column 'method' \
+             (did you mean \"Method\"? Names with capital letters need double quotes)"
         );
     }
 
