@@ -1,7 +1,10 @@
 //! Acequia turns a folder of SQL files into a running streaming pipeline.
 
+pub mod cases;
 pub mod catalog;
+pub mod cli;
 pub mod connectors;
+pub mod console;
 pub mod dataflow;
 pub mod formats;
 pub mod operators;

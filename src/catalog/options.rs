@@ -30,6 +30,41 @@ impl std::fmt::Debug for OptionValue {
     }
 }
 
+impl OptionValue {
+    /// The value as a message may show it: in quotes, or where it came from if that is outside the SQL, or nothing
+    /// of it if the option holds a secret.
+    pub fn shown(&self) -> String {
+        match self.variables.as_slice() {
+            _ if is_secret(&self.key) => "its value".into(),
+            [] => format!("'{}'", self.text),
+            variables => {
+                let names: Vec<String> = variables.iter().map(|name| format!("${{{name}}}")).collect();
+                format!("the value of {}", names.join(" and "))
+            }
+        }
+    }
+}
+
+/// Whether an option of this name could hold a password, a key or a token.
+pub fn is_secret(key: &str) -> bool {
+    const SIGNS: [&str; 12] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "private",
+        "access_key",
+        "access.key",
+        "api_key",
+        "key.pem",
+        "jaas",
+    ];
+    let key = key.to_ascii_lowercase();
+    SIGNS.iter().any(|sign| key.contains(sign))
+}
+
 /// A mistake in an option.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OptionError {
@@ -68,6 +103,11 @@ impl Options {
         let at = self.remaining.iter().position(|option| named(&option))?;
         self.taken.push(self.remaining.remove(at));
         self.taken.last().cloned()
+    }
+
+    /// Where the value of an option stands that has not been taken yet.
+    pub fn location(&self, names: &[&str]) -> Option<Location> {
+        self.remaining.iter().find(|option| names.contains(&option.key.as_str())).map(|option| option.location)
     }
 
     /// The value of an option, left for others to take.
@@ -112,11 +152,12 @@ impl Options {
             return Some(value.clone());
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let shown = option.shown();
         let help = match closest(&option.text, words.iter().copied()) {
             Some(word) => format!("did you mean '{word}'? It takes {}", list(&words)),
             None => format!("it takes {}", list(&words)),
         };
-        self.error(option.location, format!("option '{}' does not take '{}'", option.key, option.text), Some(help));
+        self.error(option.location, format!("option '{}' does not take {shown}", option.key), Some(help));
         None
     }
 
@@ -134,7 +175,7 @@ impl Options {
                 let (low, high) = (range.start(), range.end());
                 self.error(
                     option.location,
-                    format!("option '{}' does not take '{}'", option.key, option.text),
+                    format!("option '{}' does not take {}", option.key, option.shown()),
                     Some(format!("it takes a whole number from {low} to {high}")),
                 );
                 None
@@ -150,7 +191,7 @@ impl Options {
             _ => {
                 self.error(
                     option.location,
-                    format!("option '{}' does not take '{}'", option.key, option.text),
+                    format!("option '{}' does not take {}", option.key, option.shown()),
                     Some("it takes a length of time such as '250 ms', '1 second' or '1 hour'".into()),
                 );
                 None
@@ -211,18 +252,19 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok()
 }
 
-/// The candidate most like `word`, if one is like enough to be meant.
+/// The candidate most like `word`, if one is like enough to be meant: few letters differ, and not all of them.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .filter(|(distance, candidate)| *distance < candidate.chars().count().max(word.chars().count()))
         .min()
         .map(|(_, candidate)| candidate)
 }
 
 /// `'a', 'b' or 'c'`.
-fn list(words: &[&str]) -> String {
+pub fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     match quoted.split_last() {
         None => "no options".into(),
@@ -273,6 +315,42 @@ mod tests {
         let errors = options.finish("kafka");
         assert_eq!(errors[0].message, "option 'offset' does not take 'erliest'");
         assert_eq!(errors[0].help.as_deref(), Some("did you mean 'earliest'? It takes 'earliest' or 'latest'"));
+    }
+
+    #[test]
+    fn values_from_outside_and_secrets_are_not_shown() {
+        let value = |key: &str, variables: &[&str]| OptionValue {
+            key: key.into(),
+            text: "hunter2".into(),
+            key_location: Location::default(),
+            location: Location::default(),
+            variables: variables.iter().map(|name| (*name).into()).collect(),
+        };
+        assert_eq!(value("offset", &[]).shown(), "'hunter2'");
+        assert_eq!(value("offset", &["A", "B"]).shown(), "the value of ${A} and ${B}");
+        assert_eq!(value("properties.sasl.password", &[]).shown(), "its value");
+        let mut options = Options::new(
+            Location::default(),
+            vec![value("offset", &["OFFSET"]), value("retries", &["N"]), value("ttl", &["TTL"])],
+        );
+        options.choice(&["offset"], &[("earliest", 1)]);
+        options.integer(&["retries"], 0..=3);
+        options.duration(&["ttl"]);
+        let messages: Vec<String> = options.finish("kafka").into_iter().map(|error| error.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "option 'offset' does not take the value of ${OFFSET}",
+                "option 'retries' does not take the value of ${N}",
+                "option 'ttl' does not take the value of ${TTL}",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_word_of_which_every_letter_differs_is_not_meant() {
+        assert_eq!(closest("x", ["a", "b"]), None);
+        assert_eq!(closest("tz", ["ts", "id"]), Some("ts"));
     }
 
     #[test]

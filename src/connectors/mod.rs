@@ -8,8 +8,15 @@
 pub mod blackhole;
 pub mod datagen;
 pub mod file;
+pub mod json_column;
+pub mod kafka;
+pub mod postgres;
+pub mod redis;
+pub mod refused_rows;
 pub mod registry;
 pub mod retry;
+pub mod sql_table;
+pub mod sqlite;
 pub mod stdout;
 
 use std::collections::BTreeMap;

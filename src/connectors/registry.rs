@@ -10,6 +10,11 @@ pub fn connectors() -> Vec<Box<dyn Connector>> {
         Box::new(super::datagen::DatagenConnector),
         Box::new(super::stdout::StdoutConnector),
         Box::new(super::blackhole::BlackholeConnector),
+        Box::new(super::kafka::Kafka),
+        Box::new(super::postgres::PostgresConnector::named("postgres")),
+        Box::new(super::postgres::PostgresConnector::named("postgresql")),
+        Box::new(super::redis::RedisConnector),
+        Box::new(super::sqlite::SqliteConnector),
     ]
 }
 
