@@ -74,7 +74,8 @@ impl UserDefinedLogicalNodeCore for WindowAggregateNode {
 
 /// `tumble(30s) by category: count(*), sum(amount)`.
 pub fn describe(window: WindowKind, groups: &[Expr], aggregates: &[Expr]) -> String {
-    let list = |exprs: &[Expr]| exprs.iter().map(|expr| expr.human_display().to_string()).collect::<Vec<_>>().join(", ");
+    let list =
+        |exprs: &[Expr]| exprs.iter().map(|expr| expr.human_display().to_string()).collect::<Vec<_>>().join(", ");
     let mut text = match window {
         WindowKind::Tumble { width } => format!("tumble({})", human(width)),
         WindowKind::Hop { slide, width } => format!("hop({}, {})", human(slide), human(width)),

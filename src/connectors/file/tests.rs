@@ -345,3 +345,64 @@ fn mistakes_in_options_say_what_would_be_right() {
     let option = sizes.take(&["a"]).unwrap();
     assert_eq!(size(option, &mut sizes), Some(64 << 20));
 }
+
+fn written() -> RecordBatch {
+    let columns: [(&str, ArrayRef); 2] = [
+        ("n", Arc::new(Int64Array::from(vec![Some(1), None]))),
+        ("v", Arc::new(StringArray::from(vec!["a,\"b\"\nc", "d"]))),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// Rows that a sink wrote come back through a source and its decoder, also after a second run has added to them.
+#[tokio::test]
+async fn lines_that_were_written_can_be_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let definition = two_columns();
+    for (name, text) in [
+        ("out.jsonl", "{\"n\":1,\"v\":\"a,\\\"b\\\"\\nc\"}\n{\"n\":null,\"v\":\"d\"}\n"),
+        ("out.csv", "n,v\n1,\"a,\"\"b\"\"\nc\"\n,d\n"),
+    ] {
+        let path = folder.path().join("new").join(name);
+        let table = open_table(&definition, &[("path", path.to_str().unwrap())]);
+        for run in 1..=2 {
+            let mut sink = table.sink().unwrap().open(sink_context(definition.writable_schema())).await.unwrap();
+            sink.write(written()).await.unwrap();
+            sink.flush().await.unwrap();
+            if run == 1 {
+                assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+            }
+            sink.close().await.unwrap();
+        }
+        let factory = table.source().unwrap();
+        let crate::connectors::Decoding::Format(decode) = factory.decoding() else { panic!("rows of {name}") };
+        let mut decoder = decode.decoder(definition.physical_schema()).unwrap();
+        let mut source = factory.open(source_context(definition.physical_schema())).await.unwrap();
+        let mut batches = vec![];
+        loop {
+            match source.next().await.unwrap() {
+                SourceEvent::Records(records) => {
+                    let decoded = decoder.decode(&records).unwrap();
+                    assert_eq!(decoded.bad, []);
+                    batches.push(decoded.batch);
+                }
+                SourceEvent::End => break,
+                _ => {}
+            }
+        }
+        let read = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+        assert_eq!(read.num_rows(), 4);
+        for row in [0, 2] {
+            assert_eq!(read.slice(row, 2).columns(), written().columns(), "{name} from row {row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_missing_file_is_said_when_the_source_opens() {
+    let definition = two_columns();
+    let table = open_table(&definition, &[("path", "/nowhere/at/all.jsonl")]);
+    let context = source_context(definition.physical_schema());
+    let error = table.source().unwrap().instances(&context, 2).await.unwrap_err();
+    assert_eq!(error.to_string(), "/nowhere/at/all.jsonl: no such file, and no folder /nowhere/at");
+}
