@@ -19,7 +19,7 @@ use crate::catalog::options::closest;
 use crate::connectors::SinkMode;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::{self, RunOptions};
-use crate::planner;
+use crate::planner::{self, PlanOptions};
 use crate::sql::{SqlErrors, Variables};
 
 /// A case takes well under a second; one that takes this long hangs.
@@ -206,7 +206,8 @@ impl Case {
             views: program.views.clone(),
             inserts: program.inserts.clone(),
         };
-        let mut graph = planner::plan(&program).await.map_err(sql(color))?;
+        let options = PlanOptions { bounded: false, print: collector(SinkMode::Append).0 };
+        let mut graph = planner::plan(&program, &options).await.map_err(sql(color))?;
         self.check_inputs(&graph)?;
         written.replace_stdout(&mut graph);
         execute(graph, settings).await?;

@@ -46,7 +46,7 @@ impl SourceFactory for LinesFactory {
     }
 
     fn decoding(&self) -> Decoding {
-        Decoding::Format(DecodeOptions::Json)
+        Decoding::Format(DecodeOptions::json())
     }
 
     fn describe(&self) -> String {

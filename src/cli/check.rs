@@ -21,7 +21,7 @@ pub struct CheckArguments {
 
 /// Checks a folder.
 pub async fn check(arguments: &CheckArguments) -> Exit {
-    match folder::plan(&arguments.folder).await {
+    match folder::plan(&arguments.folder, false).await {
         Ok(planned) => {
             let (tables, queries) = (planned.program.tables.len(), planned.program.inserts.len());
             println!("{}: {}", arguments.folder.display(), super::summary::counted(tables, queries));

@@ -44,7 +44,7 @@ enum ExplainFormat {
 
 /// Explains a folder.
 pub async fn explain(arguments: &ExplainArguments) -> Exit {
-    let graph = match folder::plan(&arguments.folder).await {
+    let graph = match folder::plan(&arguments.folder, false).await {
         Ok(planned) => planned.graph,
         Err(exit) => return exit,
     };

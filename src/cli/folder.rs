@@ -5,8 +5,9 @@ use std::path::Path;
 use super::exit::Exit;
 use super::logs;
 use crate::catalog::Program;
+use crate::connectors::stdout;
 use crate::dataflow::graph::Graph;
-use crate::planner;
+use crate::planner::{self, PlanOptions};
 use crate::sql::{SqlErrors, Variables};
 
 /// A folder that has no mistakes.
@@ -17,10 +18,11 @@ pub struct Planned {
     pub graph: Graph,
 }
 
-/// Reads and plans the folder. Its mistakes are printed on stderr.
-pub async fn plan(folder: &Path) -> Result<Planned, Exit> {
+/// Reads and plans the folder; `bounded` says that every source stops at its end. Mistakes are printed on stderr.
+pub async fn plan(folder: &Path, bounded: bool) -> Result<Planned, Exit> {
     let program = Program::read(folder, &Variables::from_environment()).map_err(|errors| report(&errors))?;
-    let graph = planner::plan(&program).await.map_err(|errors| report(&errors))?;
+    let options = PlanOptions { bounded, print: stdout::factory() };
+    let graph = planner::plan(&program, &options).await.map_err(|errors| report(&errors))?;
     Ok(Planned { program, graph })
 }
 

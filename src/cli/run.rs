@@ -78,7 +78,7 @@ pub struct RunArguments {
 
 /// Runs a folder.
 pub async fn run(arguments: RunArguments) -> Exit {
-    let planned = match folder::plan(&arguments.folder).await {
+    let planned = match folder::plan(&arguments.folder, arguments.bounded).await {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
