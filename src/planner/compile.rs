@@ -152,7 +152,8 @@ impl Compiler<'_> {
                 Ok(Box::new(PartialAggregate::new(Arc::clone(&making))?))
             };
             let outputs = vec![Arc::clone(&partial_schema), Arc::clone(&spec.input)];
-            let partial = self.operator("partial", format!("partial {detail}"), factory, early, vec![vec![edge]], outputs);
+            let partial =
+                self.operator("partial", format!("partial {detail}"), factory, early, vec![vec![edge]], outputs);
             edges.push(Edge { from: partial, output: MAIN, distribution: distribution.clone() });
             if node.window != WindowKind::Instant && node.window != WindowKind::Global {
                 let stream = Stream { node: partial, output: LATE, steps: vec![], schema: Arc::clone(&spec.input) };
@@ -317,9 +318,7 @@ impl StepPlan {
         Ok(match self {
             StepPlan::Filter(predicate) => Step::Filter(Arc::clone(predicate)),
             StepPlan::Project(exprs, schema) => Step::Project(exprs.clone(), Arc::clone(schema)),
-            StepPlan::Unnest(node, schema) => {
-                Step::Subplan(Box::new(Subplan::new(node, Arc::clone(schema), session)?))
-            }
+            StepPlan::Unnest(node, schema) => Step::Subplan(Box::new(Subplan::new(node, Arc::clone(schema), session)?)),
         })
     }
 

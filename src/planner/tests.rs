@@ -130,7 +130,11 @@ fn what_never_ends_is_refused_with_the_form_that_runs() {
         "an aggregate without a window never ends on an input without end, and the sink can only add rows",
         "GROUP BY tumble(INTERVAL '1 minute')",
     );
-    refuses("SELECT * FROM clicks ORDER BY ts;", "ORDER BY would need all rows of an input without end", "ORDER BY window");
+    refuses(
+        "SELECT * FROM clicks ORDER BY ts;",
+        "ORDER BY would need all rows of an input without end",
+        "ORDER BY window",
+    );
     refuses("SELECT * FROM clicks LIMIT 5;", "LIMIT has no meaning on an input without end", "ROW_NUMBER()");
     refuses(
         "SELECT a.id FROM clicks a JOIN views b ON a.id = b.id;",
@@ -142,8 +146,16 @@ fn what_never_ends_is_refused_with_the_form_that_runs() {
         "a window function (OVER) would need all rows of an input without end",
         "OVER (PARTITION BY window ORDER BY ...)",
     );
-    refuses("SELECT DISTINCT page FROM clicks;", "an aggregate without a window never ends on an input without end, and the sink can only add rows", "PRIMARY KEY");
-    refuses("SELECT DISTINCT ON (page) page, id FROM clicks;", "SELECT DISTINCT ON has no streaming form", "ROW_NUMBER()");
+    refuses(
+        "SELECT DISTINCT page FROM clicks;",
+        "an aggregate without a window never ends on an input without end, and the sink can only add rows",
+        "PRIMARY KEY",
+    );
+    refuses(
+        "SELECT DISTINCT ON (page) page, id FROM clicks;",
+        "SELECT DISTINCT ON has no streaming form",
+        "ROW_NUMBER()",
+    );
 }
 
 #[test]
@@ -156,11 +168,7 @@ fn a_sink_with_a_key_takes_updates_and_a_bounded_input_ends() {
 
 #[test]
 fn windows_stand_in_group_by_and_need_event_time() {
-    refuses(
-        "SELECT tumble(INTERVAL '1 minute') FROM clicks;",
-        "tumble() stands outside GROUP BY",
-        "GROUP BY window",
-    );
+    refuses("SELECT tumble(INTERVAL '1 minute') FROM clicks;", "tumble() stands outside GROUP BY", "GROUP BY window");
     refuses(
         "SELECT count(*) FROM untimed GROUP BY tumble(INTERVAL '1 minute');",
         "a window needs an event time, and these rows have none",
