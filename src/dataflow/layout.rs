@@ -63,11 +63,8 @@ impl Layout {
 
     /// Makes all channels: by stage and instance.
     pub fn wire(&self, graph: &Graph) -> Vec<Vec<Wiring>> {
-        let mut wiring: Vec<Vec<Wiring>> = self
-            .stages
-            .iter()
-            .map(|stage| (0..stage.instances).map(|_| Wiring::default()).collect())
-            .collect();
+        let mut wiring: Vec<Vec<Wiring>> =
+            self.stages.iter().map(|stage| (0..stage.instances).map(|_| Wiring::default()).collect()).collect();
         for (to, stage) in self.stages.iter().enumerate() {
             let head = stage.nodes[0];
             for (input, edges) in graph.nodes[head.0].inputs.iter().enumerate() {

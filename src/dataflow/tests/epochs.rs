@@ -107,8 +107,7 @@ async fn a_drained_run_goes_on_as_if_it_had_not_stopped() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_came_to_its_end_has_nothing_left_to_send() {
     let splits = input(2, 60);
-    let keeper =
-        Arc::new(Keeper { state: Mutex::default(), until: Epoch(u64::MAX), stop: CancellationToken::new() });
+    let keeper = Arc::new(Keeper { state: Mutex::default(), until: Epoch(u64::MAX), stop: CancellationToken::new() });
     let sink = MemorySink::default();
     let graph = window_sums(&paced(&splits), &sink);
     let statistics = Arc::new(Statistics::of(&graph));

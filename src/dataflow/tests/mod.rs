@@ -2,6 +2,7 @@
 
 mod epochs;
 mod parts;
+mod reading;
 mod running;
 mod stopping;
 

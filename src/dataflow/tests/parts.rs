@@ -129,7 +129,10 @@ impl Source for OpenSource {
         if self.announced < self.splits.len() {
             self.announced += 1;
             let index = self.announced - 1;
-            return Ok(SourceEvent::Split(SplitIndex(index as u32), self.source.splits[self.splits[index].0].0.clone()));
+            return Ok(SourceEvent::Split(
+                SplitIndex(index as u32),
+                self.source.splits[self.splits[index].0].0.clone(),
+            ));
         }
         if !self.source.pace.is_zero() {
             tokio::time::sleep(self.source.pace).await;
@@ -439,4 +442,9 @@ pub fn options(parallelism: usize, batch_size: usize) -> RunOptions {
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     }
+}
+
+/// The factory of a source in memory.
+pub fn factory(source: MemorySource) -> Arc<dyn SourceFactory> {
+    Arc::new(Shared(Arc::new(source)))
 }

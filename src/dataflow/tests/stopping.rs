@@ -14,7 +14,11 @@ use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{RunError, RunOptions, run};
 use crate::operators::MAIN;
 
-async fn stop_after(graph: crate::dataflow::graph::Graph, options: RunOptions, stop: impl FnOnce(&RunOptions)) -> Result<(), RunError> {
+async fn stop_after(
+    graph: crate::dataflow::graph::Graph,
+    options: RunOptions,
+    stop: impl FnOnce(&RunOptions),
+) -> Result<(), RunError> {
     let statistics = Arc::new(Statistics::of(&graph));
     let running = tokio::spawn(run(graph, options.clone(), statistics));
     sleep(Duration::from_millis(500)).await;
@@ -124,9 +128,8 @@ async fn a_panic_ends_the_run_with_the_name_of_its_node() {
     let source = Arc::new(MemorySource { after: After::Wait, ..MemorySource::new(input(2, 100)) });
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
-    let panics = builder.each("t.panics", edge(read, Distribution::Forward), |batch| {
-        Ok(batch.slice(batch.num_rows() + 1, 1))
-    });
+    let panics =
+        builder.each("t.panics", edge(read, Distribution::Forward), |batch| Ok(batch.slice(batch.num_rows() + 1, 1)));
     builder.sink("out", panics, MAIN, &MemorySink::default());
     let statistics = Arc::new(Statistics::of(&builder.graph));
     let error = run(builder.graph, options(1, 10), statistics).await.unwrap_err();
