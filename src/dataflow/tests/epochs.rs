@@ -14,10 +14,10 @@ use crate::dataflow::{RunError, run_from};
 use crate::time::Epoch;
 
 /// Adds epochs up and stops the run after one of them.
-struct Keeper {
-    state: Mutex<EpochState>,
-    until: Epoch,
-    stop: CancellationToken,
+pub struct Keeper {
+    pub state: Mutex<EpochState>,
+    pub until: Epoch,
+    pub stop: CancellationToken,
 }
 
 impl EpochListener for Keeper {
