@@ -48,7 +48,7 @@ pub enum After {
 pub struct MemorySource {
     pub splits: Vec<(String, Vec<Record>)>,
     pub after: After,
-    /// Time between events.
+    /// Time between a few events and the next few.
     pub pace: Duration,
     /// Never opens, as when a server is away.
     pub away: bool,
@@ -135,7 +135,11 @@ impl Source for OpenSource {
             ));
         }
         if !self.source.pace.is_zero() {
-            tokio::time::sleep(self.source.pace).await;
+            // In bursts, so that rows and barriers are under way at the same time.
+            match self.source.events.load(Ordering::Relaxed) % 4 {
+                0 => tokio::time::sleep(self.source.pace).await,
+                _ => tokio::task::yield_now().await,
+            }
         }
         for _ in 0..self.splits.len() {
             let own = self.turn % self.splits.len();
@@ -436,7 +440,7 @@ pub fn options(parallelism: usize, batch_size: usize) -> RunOptions {
         parallelism,
         batch_size,
         bounded: true,
-        checkpoint_interval: Duration::from_millis(5),
+        checkpoint_interval: Duration::from_millis(1),
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
         drain: CancellationToken::new(),
