@@ -82,6 +82,7 @@ struct OpenSource {
     splits: Vec<(usize, usize, bool)>,
     announced: usize,
     turn: usize,
+    resume_at: Option<tokio::time::Instant>,
 }
 
 pub fn input_schema() -> SchemaRef {
@@ -119,7 +120,14 @@ impl SourceFactory for Shared {
         let own = (0..self.0.splits.len()).filter(|index| index % context.instances == context.instance);
         let start = |index: usize| context.positions.get(&self.0.splits[index].0).copied().unwrap_or(0) as usize;
         let splits = own.map(|index| (index, start(index), false)).collect();
-        Ok(Box::new(OpenSource { source: Arc::clone(&self.0), context, splits, announced: 0, turn: 0 }))
+        Ok(Box::new(OpenSource {
+            source: Arc::clone(&self.0),
+            context,
+            splits,
+            announced: 0,
+            turn: 0,
+            resume_at: None,
+        }))
     }
 }
 
@@ -137,7 +145,11 @@ impl Source for OpenSource {
         if !self.source.pace.is_zero() {
             // In bursts, so that rows and barriers are under way at the same time.
             match self.source.events.load(Ordering::Relaxed) % 4 {
-                0 => tokio::time::sleep(self.source.pace).await,
+                0 => {
+                    let at = *self.resume_at.get_or_insert_with(|| tokio::time::Instant::now() + self.source.pace);
+                    tokio::time::sleep_until(at).await;
+                    self.resume_at = None;
+                }
                 _ => tokio::task::yield_now().await,
             }
         }

@@ -45,14 +45,14 @@ async fn a_drain_works_off_what_was_read_and_leaves_open_windows_open() {
 #[tokio::test(start_paused = true)]
 async fn sources_stop_in_the_middle_when_drained() {
     let source = MemorySource::new(input(2, 100_000));
-    let source = Arc::new(MemorySource { pace: Duration::from_millis(1), ..source });
+    let source = Arc::new(MemorySource { pace: Duration::from_millis(10), ..source });
     let sink = MemorySink::default();
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
     builder.sink("out", read, MAIN, &sink);
     stop_after(builder.graph, options(2, 10), |options| options.drain.cancel()).await.unwrap();
     let sent = source.events.load(Ordering::Relaxed) * 10;
-    assert!(sent > 1000 && sent < 150_000);
+    assert!(sent > 1000 && sent < 50_000);
     assert_eq!(sink.log.lock().rows.len(), sent, "all that was read is written");
 }
 
