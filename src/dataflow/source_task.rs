@@ -219,7 +219,9 @@ impl Running {
     async fn chain_watermark(&mut self, watermark: EventTime) -> Result<(), RunError> {
         self.sent_watermark = watermark;
         self.task.chain.watermark(watermark)?;
-        self.task.reporter.active();
+        if self.task.chain.has_rows() {
+            self.task.reporter.active();
+        }
         deliver(&mut self.task.chain).await
     }
 
@@ -231,7 +233,8 @@ impl Running {
             }
         }
         if self.task.chain.next_tick().is_some_and(|at| at <= now) {
-            if self.task.chain.tick(now)? {
+            self.task.chain.tick(now)?;
+            if self.task.chain.has_rows() {
                 self.task.reporter.active();
             }
             deliver(&mut self.task.chain).await?;

@@ -36,7 +36,7 @@ impl<'a> Surroundings<'a> {
     /// One value a record, in a type that casts to `target`.
     pub fn column(&self, key: MetadataKey, target: &DataType) -> ArrayRef {
         match key {
-            MetadataKey::Topic => Arc::new(StringArray::from_iter_values(self.by_run(|(topic, _)| topic))),
+            MetadataKey::Topic => Arc::new(StringArray::from_iter(self.by_run(|(topic, _)| Some(topic)))),
             MetadataKey::Partition => Arc::new(Int32Array::from_iter(self.by_run(|(_, partition)| partition))),
             MetadataKey::Offset => Arc::new(Int64Array::from_iter_values(self.offsets.iter().copied())),
             MetadataKey::Timestamp => match self.records.and_then(|records| records.timestamps.as_ref()) {

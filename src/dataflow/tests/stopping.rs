@@ -45,7 +45,7 @@ async fn a_drain_works_off_what_was_read_and_leaves_open_windows_open() {
 #[tokio::test(start_paused = true)]
 async fn sources_stop_in_the_middle_when_drained() {
     let source = MemorySource::new(input(2, 100_000));
-    let source = Arc::new(MemorySource { pace: Duration::from_millis(1), ..source });
+    let source = Arc::new(MemorySource { pace: Duration::from_millis(10), ..source });
     let sink = MemorySink::default();
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
