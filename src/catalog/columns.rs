@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Visit, Visitor};
 use super::options::closest;
 use super::types::arrow_type;
 use super::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, TableName, WatermarkDefinition};
-use crate::sql::names::{Name, fold};
+use crate::sql::names::{Name, fold, meant};
 use crate::sql::table::{Column, CreateTable, Origin, Watermark};
 use crate::sql::{Location, SourceFiles, SqlError};
 
@@ -289,8 +289,8 @@ fn column_expression(name: &str) -> Box<Expr> {
 /// "there is no column ...", with the closest one or all of them.
 pub(super) fn unknown_column(name: &Name, table: &TableDefinition) -> SqlError {
     let names = || table.columns.iter().map(|column| column.name.as_str());
-    let help = match closest(&name.text, names()) {
-        Some(meant) => format!("did you mean '{meant}'?"),
+    let help = match meant(&name.text, names().collect::<Vec<_>>()) {
+        Some(help) => help,
         None => format!("the columns are {}", names().collect::<Vec<_>>().join(", ")),
     };
     let message = format!("there is no column '{}' in table '{}'", name.text, table.name);

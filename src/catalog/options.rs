@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::sql::Location;
 
+pub use crate::sql::names::closest;
+pub use crate::sql::variables::is_secret;
+
 /// One `'key' = 'value'` with variables already put in.
 #[derive(Clone)]
 pub struct OptionValue {
@@ -43,26 +46,6 @@ impl OptionValue {
             }
         }
     }
-}
-
-/// Whether an option of this name could hold a password, a key or a token.
-pub fn is_secret(key: &str) -> bool {
-    const SIGNS: [&str; 12] = [
-        "password",
-        "passwd",
-        "passphrase",
-        "secret",
-        "token",
-        "credential",
-        "private",
-        "access_key",
-        "access.key",
-        "api_key",
-        "key.pem",
-        "jaas",
-    ];
-    let key = key.to_ascii_lowercase();
-    SIGNS.iter().any(|sign| key.contains(sign))
 }
 
 /// A mistake in an option.
@@ -252,17 +235,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok()
 }
 
-/// The candidate most like `word`, if one is like enough to be meant: few letters differ, and not all of them.
-pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-        .filter(|(distance, candidate)| *distance < candidate.chars().count().max(word.chars().count()))
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
 /// `'a', 'b' or 'c'`.
 pub fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
@@ -345,12 +317,6 @@ mod tests {
                 "option 'ttl' does not take the value of ${TTL}",
             ]
         );
-    }
-
-    #[test]
-    fn a_word_of_which_every_letter_differs_is_not_meant() {
-        assert_eq!(closest("x", ["a", "b"]), None);
-        assert_eq!(closest("tz", ["ts", "id"]), Some("ts"));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
-use super::options::is_secret;
 use super::resolution::{DeclaredView, Names, sorted};
 use super::tables::TableReader;
 use super::{TableDefinition, TableSettings};
@@ -138,6 +137,7 @@ struct Statements {
     views: Vec<DeclaredView>,
     inserts: Vec<(InsertInto, Location)>,
     broken: Vec<Name>,
+    secrets: Vec<Location>,
 }
 
 impl Statements {
@@ -147,6 +147,7 @@ impl Statements {
             let parsed = statement::parse(files, file);
             errors.extend(parsed.errors);
             all.broken.extend(parsed.broken);
+            all.secrets.extend(parsed.secrets);
             for Statement { location, kind } in parsed.statements {
                 match kind {
                     StatementKind::CreateTable(table) => all.tables.push(table),
@@ -167,7 +168,9 @@ fn assemble(
 ) -> (Program, Vec<SqlError>) {
     let mut errors = vec![];
     let mut statements = Statements::parse(&files, &mut errors);
-    hide_secrets(&mut files, &statements.tables);
+    for secret in std::mem::take(&mut statements.secrets) {
+        files.hide(secret);
+    }
     let mut tables = vec![];
     let reader = TableReader { files: &files, variables, connectors };
     for create in &statements.tables {
@@ -197,22 +200,6 @@ fn assemble(
     (Program { files, tables, views, inserts }, errors)
 }
 
-/// Sees to it that no message shows a password in the line that it points at.
-fn hide_secrets(files: &mut SourceFiles, tables: &[CreateTable]) {
-    for option in tables.iter().flat_map(|table| &table.options) {
-        let is_only_a_name = option.value.starts_with("${") && !option.value.contains(":-");
-        let has_login = option.value.split_once("://").is_some_and(|(_, rest)| {
-            rest.split('/')
-                .next()
-                .and_then(|authority| authority.rsplit_once('@'))
-                .is_some_and(|(user, _)| user.contains(':'))
-        });
-        if has_login || (is_secret(&option.key.text) && !is_only_a_name) {
-            files.hide(option.location);
-        }
-    }
-}
-
 /// Gives each insert its name: the target's or `query`, with a number from the second on.
 fn named(inserts: Vec<(InsertInto, Location)>) -> Vec<Insert> {
     let plain: Vec<String> = inserts
@@ -236,5 +223,7 @@ fn named(inserts: Vec<(InsertInto, Location)>) -> Vec<Insert> {
     named
 }
 
+#[cfg(test)]
+mod robustness;
 #[cfg(test)]
 mod tests;

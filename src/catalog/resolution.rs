@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::columns::unknown_column;
-use super::options::closest;
 use super::{BadRows, ColumnKind, Table, TableName, View};
-use crate::sql::names::{Name, relations};
+use crate::sql::names::{Name, meant, relations};
 use crate::sql::statement::{CreateView, InsertInto};
 use crate::sql::{Location, SourceFiles, SqlError};
 
@@ -177,11 +176,8 @@ impl<'a> Names<'a> {
             return format!("did you mean '{last}'? The names of tables and views have no schema before them");
         }
         let mut names: Vec<&str> = self.meanings.keys().map(String::as_str).collect();
-        if let Some(meant) = closest(name, names.iter().copied()) {
-            return format!("did you mean '{meant}'?");
-        }
-        if let Some(meant) = names.iter().find(|known| known.eq_ignore_ascii_case(name)) {
-            return format!("did you mean \"{meant}\"? Names with capital letters need double quotes");
+        if let Some(help) = meant(name, names.iter().copied()) {
+            return help;
         }
         let more = names.len().saturating_sub(LISTED_NAMES);
         names.truncate(LISTED_NAMES);

@@ -29,8 +29,6 @@ pub async fn plan(folder: &Path, bounded: bool) -> Result<Planned, Exit> {
 /// Prints mistakes with their places on stderr.
 fn report(errors: &SqlErrors) -> Exit {
     eprintln!("{}", errors.render(logs::color()).trim_end());
-    let count = errors.errors.len();
-    eprintln!("\n{count} error{}", if count == 1 { "" } else { "s" });
     Exit::Failed
 }
 

@@ -6,6 +6,7 @@
 //! and a line in [`registry`].
 
 pub mod blackhole;
+pub mod datagen;
 pub mod file;
 pub mod json_column;
 pub mod kafka;

@@ -7,6 +7,7 @@ pub fn connectors() -> Vec<Box<dyn Connector>> {
     vec![
         Box::new(super::file::FileConnector::named("file")),
         Box::new(super::file::FileConnector::named("filesystem")),
+        Box::new(super::datagen::DatagenConnector),
         Box::new(super::stdout::StdoutConnector),
         Box::new(super::blackhole::BlackholeConnector),
         Box::new(super::kafka::Kafka),

@@ -163,12 +163,16 @@ impl Chain {
         self.members.iter().filter_map(|member| Some(member.ticker?.next)).min()
     }
 
-    /// Lets the timers that are due go off. Returns whether any rows came of it.
+    /// Whether rows wait in the outbox.
+    pub fn has_rows(&self) -> bool {
+        self.outbox.iter().any(|(_, message)| matches!(message, Message::Batch(_)))
+    }
+
+    /// Lets the timers that are due go off.
     ///
     /// # Errors
     /// As for [`Chain::batch`].
-    pub fn tick(&mut self, now: Instant) -> Result<bool, RunError> {
-        let mut sent = false;
+    pub fn tick(&mut self, now: Instant) -> Result<(), RunError> {
         for index in 0..self.members.len() {
             let Some(ticker) = &mut self.members[index].ticker else { continue };
             if ticker.next > now {
@@ -176,11 +180,9 @@ impl Chain {
             }
             // From now on and not from when it was due: a task that was stuck does not catch up on ticks.
             ticker.next = now + ticker.period;
-            let before = self.outbox.len();
             self.call(index, |operator, out| operator.on_tick(out))?;
-            sent |= self.outbox.len() > before;
         }
-        Ok(sent)
+        Ok(())
     }
 
     /// Sends what waits in the outbox. Returns false when a receiver is gone, so that the run is failing.

@@ -17,7 +17,7 @@ pub struct Coordinator {
     waiting: Option<BTreeSet<TaskId>>,
     /// The last epoch that was begun.
     epoch: Epoch,
-    /// What the tasks handed over for the epoch under way.
+    /// What the tasks handed over for the epoch under way, or for the next one when none is.
     collected: EpochState,
     /// What ended tasks handed over after they had acknowledged the epoch under way.
     next: EpochState,
@@ -70,9 +70,9 @@ impl Coordinator {
             }
             Report::Ended(task, snapshot) => {
                 self.running.remove(&task);
-                // One that ended before the barrier has done all it did in this epoch.
-                let owes = self.waiting.as_mut().is_some_and(|waiting| waiting.remove(&task));
-                collect(if owes { &mut self.collected } else { &mut self.next }, snapshot);
+                // One that has passed the barrier did the rest in the next epoch.
+                let passed = self.waiting.as_mut().is_some_and(|waiting| !waiting.remove(&task));
+                collect(if passed { &mut self.next } else { &mut self.collected }, snapshot);
             }
         }
         self.complete()
@@ -132,6 +132,12 @@ mod tests {
         TaskSnapshot { source, operators: vec![] }
     }
 
+    fn other(offset: i64) -> TaskSnapshot {
+        let mut snapshot = at(offset);
+        snapshot.source.as_mut().unwrap().0 = "u".into();
+        snapshot
+    }
+
     fn passed(task: TaskId, epoch: u64) -> Report {
         Report::Passed(task, Epoch(epoch), TaskSnapshot::default())
     }
@@ -172,10 +178,11 @@ mod tests {
         assert!(coordinator.report(Report::Ended(0, at(8))).is_none());
         let first = coordinator.report(passed(1, 1)).unwrap();
         assert_eq!(first.sources["t"].positions["t[0]"], 3);
-        coordinator.report(Report::Ended(1, TaskSnapshot::default()));
+        coordinator.report(Report::Ended(1, other(5)));
         assert!(coordinator.finished());
         let end = coordinator.finish().unwrap();
         assert_eq!((end.epoch, end.sources["t"].positions["t[0]"]), (Epoch(2), 8));
+        assert_eq!(end.sources["u"].positions["t[0]"], 5);
     }
 
     #[test]

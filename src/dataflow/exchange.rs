@@ -150,7 +150,11 @@ mod tests {
         let target = |keys: Vec<Option<&str>>| {
             let floats = vec![0.0; keys.len()];
             let parts = Partitioner::new(vec![0], 7).partition(batch(keys, floats)).unwrap();
-            parts.into_iter().find(|(_, part)| part.column(0).as_string::<i32>().iter().any(|k| k == Some("x"))).unwrap().0
+            parts
+                .into_iter()
+                .find(|(_, part)| part.column(0).as_string::<i32>().iter().any(|k| k == Some("x")))
+                .unwrap()
+                .0
         };
         assert_eq!(target(vec![Some("x")]), target(vec![None, Some("y"), Some("x"), Some("z")]));
     }

@@ -63,11 +63,8 @@ impl Layout {
 
     /// Makes all channels: by stage and instance.
     pub fn wire(&self, graph: &Graph) -> Vec<Vec<Wiring>> {
-        let mut wiring: Vec<Vec<Wiring>> = self
-            .stages
-            .iter()
-            .map(|stage| (0..stage.instances).map(|_| Wiring::default()).collect())
-            .collect();
+        let mut wiring: Vec<Vec<Wiring>> =
+            self.stages.iter().map(|stage| (0..stage.instances).map(|_| Wiring::default()).collect()).collect();
         for (to, stage) in self.stages.iter().enumerate() {
             let head = stage.nodes[0];
             for (input, edges) in graph.nodes[head.0].inputs.iter().enumerate() {
@@ -100,5 +97,46 @@ pub fn forwarded(graph: &Graph, id: NodeId) -> Option<&Edge> {
     match (edges.next(), edges.next()) {
         (Some(edge), None) if edge.distribution == Distribution::Forward => Some(edge),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::dataflow::tests::parts::{Builder, MemorySink, MemorySource, edge};
+
+    #[test]
+    fn forward_edges_share_a_task_and_the_others_do_not() {
+        let mut builder = Builder::default();
+        let read = builder.source("t", &Arc::new(MemorySource::new(vec![])));
+        let one = builder.each("one", edge(read, Distribution::Forward), Ok);
+        let other = builder.each("other", edge(read, Distribution::Forward), Ok);
+        let keyed = builder.each("keyed", edge(one, Distribution::Hash(vec![0])), Ok);
+        let after = builder.each("after", edge(keyed, Distribution::Forward), Ok);
+        let single = builder.each("single", edge(other, Distribution::Gather), Ok);
+        builder.sink("out", after, 0, &MemorySink::default());
+        builder.sink("raw", single, 0, &MemorySink::default());
+        // Whatever its edge says, a sink has one task of its own.
+        for node in &mut builder.graph.nodes[6..] {
+            node.inputs[0][0].distribution = Distribution::Forward;
+        }
+        let layout = Layout::new(&builder.graph, &BTreeMap::from([(read, 3)]), 4);
+        let stage = |nodes: &[NodeId], instances| Stage { nodes: nodes.to_vec(), instances };
+        assert_eq!(
+            layout.stages,
+            [
+                stage(&[read, one, other], 3),
+                stage(&[keyed, after], 4),
+                stage(&[single], 1),
+                stage(&[NodeId(6)], 1),
+                stage(&[NodeId(7)], 1),
+            ]
+        );
+        let wiring = layout.wire(&builder.graph);
+        assert_eq!(wiring[1].iter().map(|instance| instance.receivers.len()).collect::<Vec<_>>(), [3; 4]);
+        assert_eq!(wiring[0].iter().map(|instance| instance.ports.len()).collect::<Vec<_>>(), [2; 3]);
+        assert_eq!(wiring[3][0].receivers.len(), 4);
     }
 }

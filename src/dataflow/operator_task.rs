@@ -30,7 +30,11 @@ pub async fn run(mut gate: Gate, mut chain: Chain, reporter: Reporter) -> Result
             None => {}
         }
         // A busy gate must not keep the timers from going off.
-        if chain.next_tick().is_some_and(|at| at <= Instant::now()) && chain.tick(Instant::now())? {
+        if chain.next_tick().is_some_and(|at| at <= Instant::now()) {
+            chain.tick(Instant::now())?;
+        }
+        // Rows that a watermark or a timer has set free want an epoch even if nothing is read any more.
+        if chain.has_rows() {
             reporter.active();
         }
         deliver(&mut chain).await?;

@@ -78,8 +78,7 @@ async fn source_instances(
         let context = source_context(source, &node.name, options, stop, (0, 1), None);
         Some(async move {
             let instances = source.factory.instances(&context, options.parallelism.max(1)).await;
-            let instances =
-                instances.map_err(|source| RunError::Connector { node: node.name.clone(), source })?;
+            let instances = instances.map_err(|source| RunError::Connector { node: node.name.clone(), source })?;
             Ok((NodeId(index), instances.max(1)))
         })
     });
@@ -264,9 +263,12 @@ impl Run {
                 let context = source_context(source, &name, &self.options, &self.source_stop, at, self.start.as_ref());
                 let decoder = match source.factory.decoding() {
                     Decoding::Rows => None,
-                    Decoding::Format(format) => Some(format.decoder(Arc::clone(&source.physical)).map_err(|error| {
-                        RunError::Connector { node: name.clone(), source: ConnectorError::Format(error) }
-                    })?),
+                    Decoding::Format(format) => {
+                        Some(format.decoder(Arc::clone(&source.physical)).map_err(|error| RunError::Connector {
+                            node: name.clone(),
+                            source: ConnectorError::Format(error),
+                        })?)
+                    }
                 };
                 let (commands, receiver) = mpsc::unbounded_channel();
                 self.commands.push(commands);

@@ -219,7 +219,9 @@ impl Running {
     async fn chain_watermark(&mut self, watermark: EventTime) -> Result<(), RunError> {
         self.sent_watermark = watermark;
         self.task.chain.watermark(watermark)?;
-        self.task.reporter.active();
+        if self.task.chain.has_rows() {
+            self.task.reporter.active();
+        }
         deliver(&mut self.task.chain).await
     }
 
@@ -231,7 +233,8 @@ impl Running {
             }
         }
         if self.task.chain.next_tick().is_some_and(|at| at <= now) {
-            if self.task.chain.tick(now)? {
+            self.task.chain.tick(now)?;
+            if self.task.chain.has_rows() {
                 self.task.reporter.active();
             }
             deliver(&mut self.task.chain).await?;
@@ -241,7 +244,8 @@ impl Running {
 
     async fn wait(&mut self, time_changes_at: Option<Instant>) -> Wake {
         let Some(source) = &mut self.source else { return Wake::Drain };
-        let timer = [time_changes_at, self.task.chain.next_tick()].into_iter().flatten().fold(self.next_lag, Instant::min);
+        let timer =
+            [time_changes_at, self.task.chain.next_tick()].into_iter().flatten().fold(self.next_lag, Instant::min);
         tokio::select! {
             biased;
             command = self.task.commands.recv() => Wake::Command(command),
@@ -418,7 +422,8 @@ impl Running {
     }
 
     fn state(&self) -> SourceState {
-        let positions = self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position?))).collect();
+        let positions =
+            self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position?))).collect();
         let watermarks = self.splits.iter().map(|split| (split.name.to_string(), split.watermark)).collect();
         SourceState { positions, watermarks }
     }

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray, new_null_array,
+};
 use arrow::datatypes::DataType;
 
 use super::reader::Split;
@@ -34,7 +36,7 @@ impl<'a> Surroundings<'a> {
     /// One value a record, in a type that casts to `target`.
     pub fn column(&self, key: MetadataKey, target: &DataType) -> ArrayRef {
         match key {
-            MetadataKey::Topic => Arc::new(StringArray::from_iter_values(self.by_run(|(topic, _)| topic))),
+            MetadataKey::Topic => Arc::new(StringArray::from_iter(self.by_run(|(topic, _)| Some(topic)))),
             MetadataKey::Partition => Arc::new(Int32Array::from_iter(self.by_run(|(_, partition)| partition))),
             MetadataKey::Offset => Arc::new(Int64Array::from_iter_values(self.offsets.iter().copied())),
             MetadataKey::Timestamp => match self.records.and_then(|records| records.timestamps.as_ref()) {

@@ -163,8 +163,14 @@ impl Column {
         matches!(self.values, Values::Date32(_) | Values::Time32(..) | Values::Time64(..) | Values::Timestamp(..))
     }
 
+    /// Empties it, whatever a batch that failed has left, and makes room for `rows` values.
+    pub(crate) fn begin(&mut self, rows: usize) {
+        self.truncate(0);
+        self.reserve(rows);
+    }
+
     /// Makes room for `rows` more values; those of lists and texts grow as they come.
-    pub(crate) fn reserve(&mut self, rows: usize) {
+    fn reserve(&mut self, rows: usize) {
         match &mut self.values {
             Values::Boolean(values) => values.reserve(rows),
             Values::Int8(values) => values.reserve(rows),

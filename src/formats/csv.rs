@@ -83,7 +83,7 @@ impl CsvDecoder {
 impl Decoder for CsvDecoder {
     fn decode(&mut self, records: &RawRecords) -> Result<Decoded, FormatError> {
         let (mut rows, mut bad) = (0, vec![]);
-        self.columns.iter_mut().for_each(|column| column.reserve(records.len()));
+        self.columns.iter_mut().for_each(|column| column.begin(records.len()));
         for row in 0..records.len() {
             match self.line(records.value(row)) {
                 Ok(()) => rows += 1,

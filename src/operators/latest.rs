@@ -121,7 +121,10 @@ mod tests {
         let mut out = Output::default();
         operator.on_batch(0, batch, &mut out).unwrap();
         let batches = out.take();
-        batches.iter().flat_map(|(_, batch)| batch.column(1).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec()).collect()
+        batches
+            .iter()
+            .flat_map(|(_, batch)| batch.column(1).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec())
+            .collect()
     }
 
     #[test]

@@ -181,9 +181,7 @@ fn by_event_time(batch: &RecordBatch, column: usize) -> Result<Vec<(i64, RecordB
     for (row, time) in times.iter().enumerate() {
         rows.entry(*time).or_default().push(row as u32);
     }
-    rows.into_iter()
-        .map(|(time, rows)| Ok((time, take_record_batch(batch, &UInt32Array::from(rows))?)))
-        .collect()
+    rows.into_iter().map(|(time, rows)| Ok((time, take_record_batch(batch, &UInt32Array::from(rows))?))).collect()
 }
 
 #[cfg(test)]

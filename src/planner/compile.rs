@@ -18,7 +18,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use super::per_window_node::PerWindowNode;
 use super::streaming::{LEFT_TIME, RIGHT_TIME, hidden_column, join_conditions, partition_by};
 use super::tables::SourceColumns;
-use super::window_node::{WindowAggregateNode, describe};
+use super::window_node::WindowAggregateNode;
 use crate::dataflow::graph::{Distribution, Edge, Graph, Node, NodeId, NodeKind, OperatorFactory, OperatorNode};
 use crate::operators::aggregate::{FinalAggregate, PartialAggregate};
 use crate::operators::map::{Map, Step};
@@ -139,7 +139,7 @@ impl Compiler<'_> {
         let spec = Arc::new(self.window_spec(node)?);
         spec.check()?;
         let partial_schema = spec.partial_schema()?;
-        let detail = describe(node.window, &node.groups, &node.aggregates);
+        let detail = node.describe();
         let distribution = match spec.partial_group_columns() {
             groups if groups.is_empty() => Distribution::Gather,
             groups => Distribution::Hash(groups),
@@ -152,7 +152,8 @@ impl Compiler<'_> {
                 Ok(Box::new(PartialAggregate::new(Arc::clone(&making))?))
             };
             let outputs = vec![Arc::clone(&partial_schema), Arc::clone(&spec.input)];
-            let partial = self.operator("partial", format!("partial {detail}"), factory, early, vec![vec![edge]], outputs);
+            let partial =
+                self.operator("partial", format!("partial {detail}"), factory, early, vec![vec![edge]], outputs);
             edges.push(Edge { from: partial, output: MAIN, distribution: distribution.clone() });
             if node.window != WindowKind::Instant && node.window != WindowKind::Global {
                 let stream = Stream { node: partial, output: LATE, steps: vec![], schema: Arc::clone(&spec.input) };
@@ -317,9 +318,7 @@ impl StepPlan {
         Ok(match self {
             StepPlan::Filter(predicate) => Step::Filter(Arc::clone(predicate)),
             StepPlan::Project(exprs, schema) => Step::Project(exprs.clone(), Arc::clone(schema)),
-            StepPlan::Unnest(node, schema) => {
-                Step::Subplan(Box::new(Subplan::new(node, Arc::clone(schema), session)?))
-            }
+            StepPlan::Unnest(node, schema) => Step::Subplan(Box::new(Subplan::new(node, Arc::clone(schema), session)?)),
         })
     }
 

@@ -48,9 +48,8 @@ pub struct QueryPlan {
 /// What is wrong in views, with its place.
 pub async fn declare(program: &Program, session: &SessionState) -> std::result::Result<(), Vec<SqlError>> {
     let files = &program.files;
-    let schema = session
-        .schema_for_ref("anything")
-        .map_err(|error| placed(error.into(), Location::default(), files))?;
+    let schema =
+        session.schema_for_ref("anything").map_err(|error| placed(error.into(), Location::default(), files))?;
     for (index, table) in program.tables.iter().enumerate() {
         let name = table.definition.name.clone();
         schema
@@ -172,7 +171,9 @@ fn sink_columns(streaming: &Streaming, table: Option<&Table>, target: Option<&In
     for field in schema.fields() {
         let expr = match listed.iter().position(|name| name == field.name()) {
             Some(at) => cast(&given[at], field.data_type(), streaming.plan.schema(), &target.table)?,
-            None if field.is_nullable() => Expr::Literal(datafusion::scalar::ScalarValue::try_from(field.data_type())?, None),
+            None if field.is_nullable() => {
+                Expr::Literal(datafusion::scalar::ScalarValue::try_from(field.data_type())?, None)
+            }
             None => {
                 return Err(PlanError::refused(
                     format!("column {} of {} is NOT NULL and the query does not give it", field.name(), target.table),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef, Schema};
-use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference, plan_datafusion_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 
@@ -182,9 +182,7 @@ impl TableExpressions {
 /// The same expression over columns of `qualifier`.
 fn qualify(expr: Expr, qualifier: &TableReference) -> Result<Expr> {
     let qualified = expr.transform_up(|part| match part {
-        Expr::Column(column) => {
-            Ok(Transformed::yes(Expr::Column(Column::new(Some(qualifier.clone()), column.name))))
-        }
+        Expr::Column(column) => Ok(Transformed::yes(Expr::Column(Column::new(Some(qualifier.clone()), column.name)))),
         other => Ok(Transformed::no(other)),
     })?;
     Ok(qualified.data)

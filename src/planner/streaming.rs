@@ -21,10 +21,10 @@ use datafusion::scalar::ScalarValue;
 
 use super::error::{PlanError, Result};
 use super::functions::{window_function, window_kind};
+use super::per_window_node::PerWindowNode;
 use super::scans::TableExpressions;
 use super::tables::{DeclaredTable, SourceColumns};
 use super::window_node::WindowAggregateNode;
-use super::per_window_node::PerWindowNode;
 use crate::operators::per_window::Grouping;
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE, WindowKind, window_type};
 
@@ -272,9 +272,7 @@ impl Rewriter<'_> {
             let parts: Vec<_> = columns.iter().map(|column| input.windows.get(column).copied()).collect();
             windows = Some(match windows {
                 None => parts,
-                Some(so_far) => {
-                    so_far.into_iter().zip(parts).map(|(a, b)| if a == b { a } else { None }).collect()
-                }
+                Some(so_far) => so_far.into_iter().zip(parts).map(|(a, b)| if a == b { a } else { None }).collect(),
             });
             let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
             for name in &common {
@@ -290,11 +288,8 @@ impl Rewriter<'_> {
         let names = union.schema.columns();
         fields.extend(common.iter().map(|name| (None, Arc::new(Field::new(*name, TIME_TYPE, false)))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
-        let windows = names
-            .into_iter()
-            .zip(windows.unwrap_or_default())
-            .filter_map(|(name, part)| Some((name, part?)))
-            .collect();
+        let windows =
+            names.into_iter().zip(windows.unwrap_or_default()).filter_map(|(name, part)| Some((name, part?))).collect();
         let bounded = inputs.iter().all(|input| input.bounded);
         Ok(Streaming { plan: LogicalPlan::Union(Union { inputs: aligned, schema }), windows, bounded })
     }
@@ -354,10 +349,10 @@ impl Rewriter<'_> {
         }
         fields.push((None, Arc::new(Field::new(EVENT_TIME, TIME_TYPE, false))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
+        let input = if kind == WindowKind::Global { with_one_time(input)? } else { input };
         // Rows that come out of windows, or that are taken all together, have no lateness of their own.
         let hidden = match kind {
-            WindowKind::Global => vec![],
-            WindowKind::Instant => input.hidden().into_iter().take(1).collect(),
+            WindowKind::Global | WindowKind::Instant => input.hidden().into_iter().take(1).collect(),
             _ => input.hidden(),
         };
         let node = WindowAggregateNode {
@@ -376,9 +371,10 @@ impl Rewriter<'_> {
     /// Window functions run when a window closes, or, on a bounded input, when it ends.
     fn window_functions(&self, window: &Window) -> Result<Streaming> {
         let input = self.rewrite(&window.input)?;
-        let inside = window.window_expr.iter().all(|expr| {
-            partition_by(expr).is_some_and(|keys| keys.iter().any(|key| input.window_part(key).is_some()))
-        });
+        let inside = window
+            .window_expr
+            .iter()
+            .all(|expr| partition_by(expr).is_some_and(|keys| keys.iter().any(|key| input.window_part(key).is_some())));
         let per_window = input.timed() && inside;
         if !per_window && !input.bounded {
             return Err(PlanError::refused(
@@ -414,8 +410,7 @@ impl Rewriter<'_> {
             let joined = PerWindowNode::plan(rejoin(join, left, right)?, Grouping::EventTime);
             // Both sides of a pair have the same event time; of an outer join's lone row, one has it.
             let has = |column: &Column| joined.schema().has_column(column);
-            let times: Vec<Expr> =
-                [left_time, right_time].into_iter().filter(has).map(Expr::Column).collect();
+            let times: Vec<Expr> = [left_time, right_time].into_iter().filter(has).map(Expr::Column).collect();
             let time = match times.as_slice() {
                 [one] => one.clone(),
                 _ => datafusion::prelude::coalesce(times),
@@ -482,6 +477,14 @@ fn without_hidden(input: Streaming) -> Result<Streaming> {
         return Ok(input);
     }
     let exprs: Vec<Expr> = visible_columns(input.plan.schema()).into_iter().map(Expr::Column).collect();
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
+    Ok(Streaming { plan, windows: HashMap::new(), bounded: input.bounded })
+}
+
+/// The plan with one event time for all rows and no other hidden column: they make one window.
+fn with_one_time(input: Streaming) -> Result<Streaming> {
+    let mut exprs: Vec<Expr> = visible_columns(input.plan.schema()).into_iter().map(Expr::Column).collect();
+    exprs.push(Expr::Literal(ScalarValue::TimestampNanosecond(Some(0), None), None).alias(EVENT_TIME));
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
     Ok(Streaming { plan, windows: HashMap::new(), bounded: input.bounded })
 }

@@ -55,7 +55,7 @@ impl UserDefinedLogicalNodeCore for WindowAggregateNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "WindowAggregate: {}", describe(self.window, &self.groups, &self.aggregates))
+        write!(f, "WindowAggregate: {}", self.describe())
     }
 
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
@@ -72,21 +72,27 @@ impl UserDefinedLogicalNodeCore for WindowAggregateNode {
     }
 }
 
-/// `tumble(30s) by category: count(*), sum(amount)`.
-pub fn describe(window: WindowKind, groups: &[Expr], aggregates: &[Expr]) -> String {
-    let list = |exprs: &[Expr]| exprs.iter().map(|expr| expr.human_display().to_string()).collect::<Vec<_>>().join(", ");
-    let mut text = match window {
-        WindowKind::Tumble { width } => format!("tumble({})", human(width)),
-        WindowKind::Hop { slide, width } => format!("hop({}, {})", human(slide), human(width)),
-        WindowKind::Session { gap } => format!("session({})", human(gap)),
-        WindowKind::Instant => "each window".into(),
-        WindowKind::Global => "all rows".into(),
-    };
-    if !groups.is_empty() {
-        text.push_str(&format!(" by {}", list(groups)));
+impl WindowAggregateNode {
+    /// `tumble(30s) by category: count(*), sum(amount)`.
+    pub fn describe(&self) -> String {
+        let mut text = match self.window {
+            WindowKind::Tumble { width } => format!("tumble({})", human(width)),
+            WindowKind::Hop { slide, width } => format!("hop({}, {})", human(slide), human(width)),
+            WindowKind::Session { gap } => format!("session({})", human(gap)),
+            WindowKind::Instant => "each window".into(),
+            WindowKind::Global => "all rows".into(),
+        };
+        // The schema's names are what the user wrote; the expressions have been rewritten since.
+        let names: Vec<&str> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let groups = usize::from(self.window.has_window_column());
+        let aggregates = groups + self.groups.len();
+        if aggregates > groups {
+            text.push_str(&format!(" by {}", names[groups..aggregates].join(", ")));
+        }
+        if !self.aggregates.is_empty() {
+            text.push_str(&format!(": {}", names[aggregates..names.len() - 1].join(", ")));
+        }
+        // DataFusion's word for it.
+        text.replace("count(Int64(1))", "count(*)")
     }
-    if !aggregates.is_empty() {
-        text.push_str(&format!(": {}", list(aggregates)));
-    }
-    text
 }

@@ -2,6 +2,7 @@
 
 mod planning;
 mod render;
+mod wording;
 
 use super::{Location, SourceFiles};
 

@@ -33,6 +33,27 @@ pub fn fold_text(text: &str) -> String {
     }
 }
 
+/// The candidate most like `word`, if one is like enough to be meant: few letters differ, and not all of them.
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .filter(|(distance, candidate)| *distance < candidate.chars().count().max(word.chars().count()))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// "did you mean ...?" for a name that is not there, if one of the candidates is like it. One that differs only in
+/// capital letters must be written in double quotes, which is said.
+pub fn meant<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
+    let mut in_other_case = candidates.clone().into_iter().filter(|known| known.eq_ignore_ascii_case(name));
+    if let Some(known) = in_other_case.next() {
+        return Some(format!("did you mean \"{known}\"? Names with capital letters need double quotes"));
+    }
+    closest(name, candidates).map(|known| format!("did you mean '{known}'?"))
+}
+
 /// The tables and views that `query` reads, by name, each with the place of its first mention. Names of its own CTEs
 /// are not among them, nor are table functions. A name with a schema comes as `schema.name`.
 pub fn relations(query: &ast::Query, whole: Location, files: &SourceFiles) -> Vec<Name> {
@@ -131,5 +152,19 @@ mod tests {
     #[test]
     fn a_schema_is_part_of_the_name() {
         assert_eq!(read("SELECT * FROM shop.Orders"), ["shop.orders@14"]);
+    }
+
+    #[test]
+    fn a_name_in_other_capital_letters_needs_quotes() {
+        let quotes = "did you mean \"Method\"? Names with capital letters need double quotes";
+        assert_eq!(meant("method", ["metho", "Method"]).as_deref(), Some(quotes));
+        assert_eq!(meant("methd", ["Method", "method"]).as_deref(), Some("did you mean 'method'?"));
+        assert_eq!(meant("other", ["method"]), None);
+    }
+
+    #[test]
+    fn a_word_of_which_every_letter_differs_is_not_meant() {
+        assert_eq!(closest("x", ["a", "b"]), None);
+        assert_eq!(closest("tz", ["ts", "id"]), Some("ts"));
     }
 }

@@ -9,10 +9,10 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{self, Token, TokenWithSpan, Tokenizer};
 
-use super::names::{Name, fold};
+use super::names::{Name, closest, fold};
 use super::table::CreateTable;
+use super::variables::holds_secret;
 use super::{Location, SourceFiles, SqlError};
-use crate::catalog::options::closest;
 
 /// What there is.
 const STATEMENTS: &str = "the statements are CREATE TABLE, CREATE VIEW, INSERT INTO and SELECT";
@@ -30,6 +30,8 @@ pub struct Parsed {
     /// Tables and views whose declarations hold a mistake: they exist, though nothing else is known of them, so
     /// that their uses are not mistakes too.
     pub broken: Vec<Name>,
+    /// Where passwords and the like stand: [`SourceFiles::hide`] is for them.
+    pub secrets: Vec<Location>,
 }
 
 /// A statement.
@@ -86,6 +88,7 @@ pub fn parse(files: &SourceFiles, file: u32) -> Parsed {
     for chunk in chunks {
         let solid: Vec<TokenWithSpan> =
             chunk.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).cloned().collect();
+        parsed.secrets.extend(secrets(&solid).map(|span| files.location(file, span)));
         let mut starts: Vec<usize> = (1..solid.len()).filter(|at| begins_statement(&solid[*at..])).collect();
         starts.push(solid.len());
         let mut start = 0;
@@ -102,6 +105,25 @@ pub fn parse(files: &SourceFiles, file: u32) -> Parsed {
         }
     }
     parsed
+}
+
+/// Texts that are secrets, by the word before them. They are found among the tokens, so that a statement that cannot
+/// be parsed does not show them.
+fn secrets(tokens: &[TokenWithSpan]) -> impl Iterator<Item = tokenizer::Span> {
+    let key = |token: Option<&TokenWithSpan>| match token.map(|token| &token.token) {
+        Some(Token::SingleQuotedString(key)) => key.clone(),
+        Some(Token::Word(word)) => word.value.clone(),
+        _ => String::new(),
+    };
+    let is_secret = move |at: usize| {
+        let before = match at.checked_sub(1).map(|at| &tokens[at].token) {
+            Some(Token::Eq) => at.checked_sub(2),
+            _ => at.checked_sub(1),
+        };
+        matches!(&tokens[at].token, Token::SingleQuotedString(value)
+            if holds_secret(&key(before.and_then(|at| tokens.get(at))), value))
+    };
+    (0..tokens.len()).filter(move |at| is_secret(*at)).map(|at| tokens[at].span)
 }
 
 /// Whether a statement must begin here though no `;` stands before it: a query would take `CREATE` for an alias.

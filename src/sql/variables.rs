@@ -76,13 +76,13 @@ impl Variables {
             filled.text.push_str(&rest[..at]);
             let nth = text[..text.len() - rest.len() + at].matches("${").count();
             let Some(length) = rest[at..].find('}') else {
-                let place = place(location, files, nth, rest.len() - at);
+                let place = place(location, files, nth);
                 let error = SqlError::new(place, "a '${' is not closed");
                 errors.push(error.help("write ${NAME}, or $${ for a '${' that begins no variable"));
                 rest = "";
                 break;
             };
-            let place = place(location, files, nth, length + 1);
+            let place = place(location, files, nth);
             match self.value(&rest[at + 2..at + length]) {
                 Ok(value) => filled.push(value),
                 Err((message, help)) => errors.push(SqlError::new(place, message).maybe_help(help)),
@@ -131,6 +131,34 @@ impl Variables {
     }
 }
 
+/// Whether an option of this name could hold a password, a key or a token.
+pub fn is_secret(key: &str) -> bool {
+    const SIGNS: [&str; 12] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "private",
+        "access_key",
+        "access.key",
+        "api_key",
+        "key.pem",
+        "jaas",
+    ];
+    let key = key.to_ascii_lowercase();
+    SIGNS.iter().any(|sign| key.contains(sign))
+}
+
+/// Whether the text of a value holds a secret itself: a default does, and so does a URL with a password.
+pub(super) fn holds_secret(key: &str, value: &str) -> bool {
+    let is_only_a_name = value.starts_with("${") && !value.contains(":-");
+    let authority = value.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let login = authority.and_then(|authority| authority.rsplit_once('@'));
+    login.is_some_and(|(user, _)| user.contains(':')) || (is_secret(key) && !is_only_a_name)
+}
+
 /// What is wrong and what would be right.
 type Wrong = (String, Option<String>);
 
@@ -167,12 +195,14 @@ fn checked(value: &str, what: &str) -> Result<(), Wrong> {
     }
 }
 
-/// The place of the `nth` `${` (from 0), `length` bytes long, of the option value at `location`. Quotes are written
-/// twice in the file and once in the value, so that bytes do not match, but `${` does.
-fn place(location: Location, files: &SourceFiles, nth: usize, length: usize) -> Location {
-    let Some((at, _)) = files.slice(location).match_indices("${").nth(nth) else { return location };
+/// The place of the `nth` `${` (from 0) of the option value at `location`, up to its `}`. A quote is written twice in
+/// the file and stands once in the value, so that bytes of the two do not match, but the order of `${` does.
+fn place(location: Location, files: &SourceFiles, nth: usize) -> Location {
+    let text = files.slice(location).trim_end_matches('\'');
+    let Some((at, _)) = text.match_indices("${").nth(nth) else { return location };
+    let length = text[at..].find('}').map_or(text.len() - at, |close| close + 1);
     let start = location.start + at as u32;
-    Location { start, end: (start + length as u32).min(location.end), ..location }
+    Location { start, end: start + length as u32, ..location }
 }
 
 impl FromIterator<(String, String)> for Variables {

@@ -84,11 +84,11 @@ impl SinkFactory for FakeEnd {
     }
 }
 
-fn connectors() -> Vec<Box<dyn Connector>> {
+pub(super) fn connectors() -> Vec<Box<dyn Connector>> {
     ["both", "in", "out", "keyed"].into_iter().map(|name| Box::new(Fake(name)) as Box<dyn Connector>).collect()
 }
 
-fn variables() -> Variables {
+pub(super) fn variables() -> Variables {
     [("BROKERS", "one two"), ("TOKEN", "s3cr3t-token")]
         .map(|(k, v)| (k.to_string(), v.to_string()))
         .into_iter()
@@ -229,6 +229,43 @@ fn secrets_are_in_no_message() {
     for secret in ["hunter2", "one two", "s3cr3t"] {
         assert!(!shown.contains(secret), "{secret} in {shown}");
     }
+}
+
+#[test]
+fn secrets_are_hidden_in_statements_that_cannot_be_parsed() {
+    for sql in [
+        "CREATE TABLE a (id BIGINT) WITH ('password' = 'hunter2' 'x' = 'y')",
+        "CREATE TABLE a (id BIGINT) WITH ('password' 'hunter2')",
+        "CREATE TABLE a (id BIGINT) WITH (ssl.key.password = 'hunter2', 'url' = 'x://me:hunter2@h/', =)",
+        "CREATE TABLE a (id BIGINT) WITH ('password' = '${PW:-hunter2}' 'x')",
+    ] {
+        let Err(errors) = parse(&[sql]) else { panic!("no mistake in {sql}") };
+        assert!(!errors.render(false).contains("hunter2"), "{errors}");
+    }
+}
+
+#[test]
+fn the_statements_of_a_shop_are_understood() {
+    let program = program(
+        "CREATE TABLE transactions (
+             event_type TEXT, \"timestamp\" TIMESTAMP NOT NULL, customer_id BIGINT, total_amount DECIMAL(12, 2),
+             items STRUCT<product_id BIGINT, category TEXT, quantity INT, unit_price DECIMAL(12, 2)>[],
+             raw_data TEXT METADATA FROM 'value',
+             WATERMARK FOR \"timestamp\" AS \"timestamp\" - INTERVAL '10 seconds'
+         ) WITH ('connector' = 'in', 'brokers' = '${KAFKA_BROKERS:-embedded}');
+         CREATE TABLE metrics (category TEXT PRIMARY KEY, sales BIGINT)
+         WITH ('connector' = 'keyed', 'emit_early' = '1 second');
+         CREATE VIEW items AS SELECT customer_id, unnest(items) AS item FROM transactions;
+         INSERT INTO metrics
+         SELECT item['category'], count(*) FILTER (WHERE item['quantity'] > 0)
+         FROM items GROUP BY item['category'], tumble(INTERVAL '30 seconds') HAVING count(*) > 0;
+         SELECT * FROM (
+             SELECT *, row_number() OVER (PARTITION BY customer_id ORDER BY item DESC) AS n FROM items
+         ) WHERE n <= 3;",
+    );
+    let watermark = program.tables[0].definition.watermark.as_ref().map(|watermark| watermark.column.as_str());
+    assert_eq!(watermark, Some("timestamp"));
+    assert_eq!((program.tables.len(), program.views.len(), program.inserts.len()), (2, 1, 2));
 }
 
 #[test]

@@ -14,10 +14,10 @@ use crate::dataflow::{RunError, run_from};
 use crate::time::Epoch;
 
 /// Adds epochs up and stops the run after one of them.
-struct Keeper {
-    state: Mutex<EpochState>,
-    until: Epoch,
-    stop: CancellationToken,
+pub struct Keeper {
+    pub state: Mutex<EpochState>,
+    pub until: Epoch,
+    pub stop: CancellationToken,
 }
 
 impl EpochListener for Keeper {
@@ -93,7 +93,7 @@ async fn a_drained_run_goes_on_as_if_it_had_not_stopped() {
     let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
     let drain = options_of_first.drain.clone();
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(47)).await;
+        tokio::time::sleep(Duration::from_millis(13)).await;
         drain.cancel();
     });
     run_from(graph, options_of_first, statistics, None, Some(listener)).await.unwrap();
@@ -107,8 +107,7 @@ async fn a_drained_run_goes_on_as_if_it_had_not_stopped() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_came_to_its_end_has_nothing_left_to_send() {
     let splits = input(2, 60);
-    let keeper =
-        Arc::new(Keeper { state: Mutex::default(), until: Epoch(u64::MAX), stop: CancellationToken::new() });
+    let keeper = Arc::new(Keeper { state: Mutex::default(), until: Epoch(u64::MAX), stop: CancellationToken::new() });
     let sink = MemorySink::default();
     let graph = window_sums(&paced(&splits), &sink);
     let statistics = Arc::new(Statistics::of(&graph));

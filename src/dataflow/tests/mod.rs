@@ -1,7 +1,9 @@
 //! Whole runs over toy parts.
 
 mod epochs;
-mod parts;
+pub mod parts;
+mod random;
+mod reading;
 mod running;
 mod stopping;
 

@@ -48,7 +48,7 @@ pub enum After {
 pub struct MemorySource {
     pub splits: Vec<(String, Vec<Record>)>,
     pub after: After,
-    /// Time between events.
+    /// Time between a few events and the next few.
     pub pace: Duration,
     /// Never opens, as when a server is away.
     pub away: bool,
@@ -82,6 +82,7 @@ struct OpenSource {
     splits: Vec<(usize, usize, bool)>,
     announced: usize,
     turn: usize,
+    resume_at: Option<tokio::time::Instant>,
 }
 
 pub fn input_schema() -> SchemaRef {
@@ -119,7 +120,14 @@ impl SourceFactory for Shared {
         let own = (0..self.0.splits.len()).filter(|index| index % context.instances == context.instance);
         let start = |index: usize| context.positions.get(&self.0.splits[index].0).copied().unwrap_or(0) as usize;
         let splits = own.map(|index| (index, start(index), false)).collect();
-        Ok(Box::new(OpenSource { source: Arc::clone(&self.0), context, splits, announced: 0, turn: 0 }))
+        Ok(Box::new(OpenSource {
+            source: Arc::clone(&self.0),
+            context,
+            splits,
+            announced: 0,
+            turn: 0,
+            resume_at: None,
+        }))
     }
 }
 
@@ -129,10 +137,21 @@ impl Source for OpenSource {
         if self.announced < self.splits.len() {
             self.announced += 1;
             let index = self.announced - 1;
-            return Ok(SourceEvent::Split(SplitIndex(index as u32), self.source.splits[self.splits[index].0].0.clone()));
+            return Ok(SourceEvent::Split(
+                SplitIndex(index as u32),
+                self.source.splits[self.splits[index].0].0.clone(),
+            ));
         }
         if !self.source.pace.is_zero() {
-            tokio::time::sleep(self.source.pace).await;
+            // In bursts, so that rows and barriers are under way at the same time.
+            match self.source.events.load(Ordering::Relaxed) % 4 {
+                0 => {
+                    let at = *self.resume_at.get_or_insert_with(|| tokio::time::Instant::now() + self.source.pace);
+                    tokio::time::sleep_until(at).await;
+                    self.resume_at = None;
+                }
+                _ => tokio::task::yield_now().await,
+            }
         }
         for _ in 0..self.splits.len() {
             let own = self.turn % self.splits.len();
@@ -433,10 +452,15 @@ pub fn options(parallelism: usize, batch_size: usize) -> RunOptions {
         parallelism,
         batch_size,
         bounded: true,
-        checkpoint_interval: Duration::from_millis(5),
+        checkpoint_interval: Duration::from_millis(1),
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     }
+}
+
+/// The factory of a source in memory.
+pub fn factory(source: MemorySource) -> Arc<dyn SourceFactory> {
+    Arc::new(Shared(Arc::new(source)))
 }

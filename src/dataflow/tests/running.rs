@@ -136,7 +136,8 @@ async fn the_last_window_closes_when_all_is_silent_and_early_results_come_before
     let mut builder = Builder::default();
     let settings = TableSettings { idle_timeout: Duration::from_secs(10), ..TableSettings::default() };
     let read = builder.source_with("t", &source, settings, None);
-    let sums = builder.window_sum("window", vec![edge(read, Distribution::Hash(vec![0]))], Some(Duration::from_secs(4)));
+    let sums =
+        builder.window_sum("window", vec![edge(read, Distribution::Hash(vec![0]))], Some(Duration::from_secs(4)));
     builder.sink("out", sums, MAIN, &sink);
     let statistics = Arc::new(Statistics::of(&builder.graph));
     let options = options(2, 100);
@@ -148,8 +149,12 @@ async fn the_last_window_closes_when_all_is_silent_and_early_results_come_before
     tokio::time::sleep(Duration::from_millis(900)).await;
     assert_eq!(log.lock().rows.len(), 3, "the window is closed");
     assert_eq!(log.lock().rows[2][1], "11");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let epoch = statistics.epoch.load(Ordering::Relaxed);
+    assert_eq!(log.lock().flushes.last(), Some(&3));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(log.lock().rows.len(), 3, "once");
+    assert_eq!(statistics.epoch.load(Ordering::Relaxed), epoch, "no epoch without rows");
     drain.cancel();
     running.await.unwrap().unwrap();
 }

@@ -14,7 +14,11 @@ use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{RunError, RunOptions, run};
 use crate::operators::MAIN;
 
-async fn stop_after(graph: crate::dataflow::graph::Graph, options: RunOptions, stop: impl FnOnce(&RunOptions)) -> Result<(), RunError> {
+async fn stop_after(
+    graph: crate::dataflow::graph::Graph,
+    options: RunOptions,
+    stop: impl FnOnce(&RunOptions),
+) -> Result<(), RunError> {
     let statistics = Arc::new(Statistics::of(&graph));
     let running = tokio::spawn(run(graph, options.clone(), statistics));
     sleep(Duration::from_millis(500)).await;
@@ -41,7 +45,7 @@ async fn a_drain_works_off_what_was_read_and_leaves_open_windows_open() {
 #[tokio::test(start_paused = true)]
 async fn sources_stop_in_the_middle_when_drained() {
     let source = MemorySource::new(input(2, 100_000));
-    let source = Arc::new(MemorySource { pace: Duration::from_millis(1), ..source });
+    let source = Arc::new(MemorySource { pace: Duration::from_millis(10), ..source });
     let sink = MemorySink::default();
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
@@ -124,9 +128,8 @@ async fn a_panic_ends_the_run_with_the_name_of_its_node() {
     let source = Arc::new(MemorySource { after: After::Wait, ..MemorySource::new(input(2, 100)) });
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
-    let panics = builder.each("t.panics", edge(read, Distribution::Forward), |batch| {
-        Ok(batch.slice(batch.num_rows() + 1, 1))
-    });
+    let panics =
+        builder.each("t.panics", edge(read, Distribution::Forward), |batch| Ok(batch.slice(batch.num_rows() + 1, 1)));
     builder.sink("out", panics, MAIN, &MemorySink::default());
     let statistics = Arc::new(Statistics::of(&builder.graph));
     let error = run(builder.graph, options(1, 10), statistics).await.unwrap_err();

@@ -310,7 +310,7 @@ impl<'a> Cursor<'a> {
                 self.at += 1;
                 self.skip_space();
                 if self.peek() != close {
-                    objects = objects << 1 | object;
+                    objects = (objects << 1) | object;
                     depth += 1;
                     if object == 1 {
                         self.key()?;

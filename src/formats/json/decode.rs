@@ -69,7 +69,7 @@ impl JsonDecoder {
 
 impl Decoder for JsonDecoder {
     fn decode(&mut self, records: &RawRecords) -> Result<Decoded, FormatError> {
-        self.columns.iter_mut().for_each(|column| column.reserve(records.len()));
+        self.columns.iter_mut().for_each(|column| column.begin(records.len()));
         let (mut rows, mut bad) = (0, vec![]);
         for (row, &span) in records.spans.iter().enumerate() {
             let outcome = if span.range().len() > MAX_RECORD_BYTES {

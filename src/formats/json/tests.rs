@@ -394,8 +394,6 @@ fn text(value: &Value, spaced: bool) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn what_is_written_is_read_back(
         (schema, documents) in documents(), spaced in any::<bool>(), omit in any::<bool>(),

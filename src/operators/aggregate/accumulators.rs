@@ -171,6 +171,12 @@ impl Accumulators {
         self.0.iter_mut().map(|accumulator| accumulator.evaluate(EmitTo::All)).collect()
     }
 
+    /// The results of an aggregation over no row at all, one row. Group accumulators cannot be asked for it: to them a
+    /// group is there because a row came.
+    pub(super) fn results_of_nothing(layout: &Layout) -> Result<Vec<ArrayRef>> {
+        layout.calls.iter().map(|call| call.function.create_accumulator()?.evaluate()?.to_array()).collect()
+    }
+
     pub(super) fn size(&self) -> usize {
         self.0.iter().map(|accumulator| accumulator.size()).sum()
     }

@@ -11,8 +11,9 @@ use datafusion::common::{Result, exec_err};
 
 use super::super::window::{WindowAggregate, WindowKind};
 use super::super::{InputIndex, Operator, Output};
+use super::accumulators::Accumulators;
 use super::lateness::Place;
-use super::layout::{Layout, nanoseconds};
+use super::layout::{Bounds, Layout, nanoseconds};
 use super::panes::PaneStore;
 use super::sessions::SessionStore;
 use super::sliding::SlidingStore;
@@ -98,7 +99,7 @@ impl FinalAggregate {
         }
         for (place, offset, rows) in runs(&self.layout, &batch)? {
             let last_use = last_use(self.layout.window, place);
-            if last_use <= self.watermark && self.watermark < i64::MAX {
+            if last_use <= self.watermark {
                 continue;
             }
             let run = batch.slice(offset, rows);
@@ -133,6 +134,11 @@ impl FinalAggregate {
             self.snapshot_watermark = self.watermark;
         }
         Ok(())
+    }
+
+    /// Whether this instance has to answer for an input without any row.
+    fn nothing_came(&self) -> bool {
+        self.answers_for_nothing && matches!(&self.store, Store::Panes(panes) if panes.is_empty())
     }
 
     fn emit(&self, results: Vec<RecordBatch>, out: &mut Output) -> Result<()> {
@@ -179,13 +185,11 @@ impl Operator for FinalAggregate {
         if watermark.0 <= self.watermark {
             return Ok(());
         }
-        if watermark == EventTime::MAX
-            && self.answers_for_nothing
-            && let Store::Panes(panes) = &mut self.store
-        {
-            panes.ensure_global_row()?;
-        }
         self.watermark = watermark.0;
+        if watermark == EventTime::MAX && self.nothing_came() {
+            let nothing = Accumulators::results_of_nothing(&self.layout)?;
+            out.emit(self.layout.output_batch(Bounds::constant(0, 0, 1), nothing)?);
+        }
         let results = self.close(self.watermark, true)?;
         self.emit(results, out)
     }

@@ -145,15 +145,6 @@ impl GroupTable {
         self.merge(groups, rest, states.rows)
     }
 
-    /// Without groups: makes the one group there even if no row came, as SQL's aggregates over nothing have it.
-    pub(super) fn ensure_group(&mut self) -> Result<()> {
-        self.numbers.count = self.numbers.count.max(1);
-        let fields = &self.layout.partial.fields()[self.layout.keys..];
-        let states: Vec<ArrayRef> =
-            fields.iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect();
-        self.accumulators.merge(&self.layout, &states, &[], self.numbers.count)
-    }
-
     /// Takes all states out.
     pub(super) fn take_states(mut self) -> Result<GroupStates> {
         if self.len() == 0 {

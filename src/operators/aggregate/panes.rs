@@ -39,14 +39,9 @@ impl PaneStore {
         Ok(())
     }
 
-    /// Makes the single row that an aggregate over nothing has.
-    pub(super) fn ensure_global_row(&mut self) -> Result<()> {
-        if self.panes.is_empty() {
-            let mut table = GroupTable::new(&self.layout)?;
-            table.ensure_group()?;
-            self.panes.insert(0, Pane { table, changed: true });
-        }
-        Ok(())
+    /// Whether no window is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.panes.is_empty()
     }
 
     /// Takes out the windows that `watermark` closes; their results, if wanted.

@@ -8,7 +8,8 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::sql::sqlparser::tokenizer;
 
 use super::SqlError;
-use crate::catalog::options::closest;
+use super::wording::{clean, wrong_arguments};
+use crate::sql::names::{closest, meant};
 use crate::sql::{Location, SourceFiles};
 
 /// At most this many columns are listed where none is like the one that was written.
@@ -112,6 +113,15 @@ impl Statement<'_> {
         if let Some(error) = self.same_names(text) {
             return error;
         }
+        if let Some(wrong) = wrong_arguments(text) {
+            return SqlError::new(self.place(None, &wrong.function), wrong.message).maybe_help(wrong.help);
+        }
+        if let Some((_, name)) = text.split_once("Unsupported SQL type ") {
+            return SqlError::new(self.place(None, name), format!("there is no type {name}"));
+        }
+        if let Some(name) = text.split_once("able function ").and_then(|(_, rest)| quoted(rest)) {
+            return SqlError::new(self.place(None, name), format!("there is no table function '{name}'"));
+        }
         // Type errors name what they are about only in their text: `Cannot infer common argument type ... a + b`.
         SqlError::new(self.fallback, clean(&caused_by(error).unwrap_or_else(|| text.to_string())))
     }
@@ -123,7 +133,11 @@ impl Statement<'_> {
         let (first, rest) = rest.split_once("\" at position ")?;
         let (second, _) = rest.split_once(" and \"")?.1.split_once("\" at position ")?;
         let name = second.rsplit([' ', '.']).next().unwrap_or(second);
-        let error = SqlError::new(self.place(None, name), format!("{first} and {second} have the same name"));
+        let message = match first == second {
+            true => format!("{first} is there twice"),
+            false => format!("{first} and {second} have the same name"),
+        };
+        let error = SqlError::new(self.place(None, name), message);
         Some(error.help("give one of them another name with AS"))
     }
 
@@ -182,14 +196,15 @@ fn column_help(field: &Column, valid: &[Column]) -> Option<String> {
     if field.relation.is_some() && of_relation.is_empty() {
         return Some("there is no table or alias of that name in this query".into());
     }
-    if let Some(meant) = closest(&field.name, of_relation.iter().copied()) {
-        return Some(format!("did you mean '{meant}'?"));
+    if let Some(help) = meant(&field.name, of_relation.iter().copied()) {
+        return Some(help);
     }
-    if let Some(meant) = of_relation.iter().find(|name| name.eq_ignore_ascii_case(&field.name)) {
-        return Some(format!("did you mean \"{meant}\"? Names with capital letters need double quotes"));
+    let mut names: Vec<&str> = vec![];
+    for name in of_relation {
+        if !names.contains(&name) {
+            names.push(name);
+        }
     }
-    let mut names = of_relation;
-    names.dedup();
     let more = names.len().saturating_sub(LISTED_COLUMNS);
     names.truncate(LISTED_COLUMNS);
     match (names.is_empty(), more) {
@@ -213,34 +228,6 @@ fn caused_by(error: &DataFusionError) -> Option<String> {
         source = error.source();
     }
     last
-}
-
-/// A message without DataFusion's prefixes, advice for its own developers and capital letter.
-fn clean(message: &str) -> String {
-    const PREFIXES: [&str; 9] = [
-        "Error during planning: ",
-        "This feature is not implemented: ",
-        "Invalid or Unsupported Configuration: ",
-        "Schema error: ",
-        "SQL error: ",
-        "Arrow error: ",
-        "Execution error: ",
-        "External error: ",
-        "Internal error: ",
-    ];
-    let mut text = message.split("\n\nbacktrace:").next().unwrap_or_default().trim();
-    text = text.split(".\nThis issue was likely caused by a bug").next().unwrap_or_default();
-    text = text.split("\n\nThis issue was likely caused by a bug").next().unwrap_or_default();
-    while let Some(rest) = PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
-        text = rest.trim_start();
-    }
-    let text = text.replace("datafusion.public.", "").replace("DataFusion", "the planner");
-    let mut characters = text.chars();
-    let second_is_small = text.chars().nth(1).is_some_and(|c| c.is_lowercase() || c == ' ');
-    match characters.next() {
-        Some(first) if second_is_small => first.to_lowercase().chain(characters).collect(),
-        _ => text,
-    }
 }
 
 #[cfg(test)]
@@ -321,7 +308,8 @@ mod tests {
         );
         assert_eq!(
             message("SELECT Method FROM payments").await,
-            "Method: there is no column 'method' (did you mean 'Method'?)"
+            "Method: there is no column 'method' \
+             (did you mean \"Method\"? Names with capital letters need double quotes)"
         );
     }
 
@@ -365,13 +353,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn wrong_arguments_are_shown_at_the_function() {
+        assert_eq!(
+            message("SELECT abs(category, 1) FROM orders").await,
+            "abs: function 'abs' expects 1 argument but received 2 (there is abs(Numeric(1)))"
+        );
+        assert_eq!(
+            message("SELECT id, sum(category) FROM orders GROUP BY id").await,
+            "sum: function 'sum' does not take TEXT \
+             (it takes Decimal, BIGINT UNSIGNED, BIGINT, DOUBLE, Duration, Interval)"
+        );
+        assert_eq!(message("SELECT * FROM frob(1)").await, "frob: there is no table function 'frob'");
+        assert_eq!(message("SELECT CAST(id AS GEOGRAPHY) FROM orders").await, "GEOGRAPHY: there is no type GEOGRAPHY");
+    }
+
+    #[tokio::test]
+    async fn types_that_do_not_fit_are_shown_with_their_names_in_sql() {
+        assert_eq!(
+            shown("SELECT id + category FROM orders").await,
+            "error: expressions have incompatible types
+ --> queries/q.sql:2:8
+  |
+2 | SELECT id + category FROM orders;
+  |        ^^^^^^^^^^^^^
+ ::: queries/q.sql:2:8
+  |
+2 | SELECT id + category FROM orders;
+  |        ^^ has type BIGINT
+ ::: queries/q.sql:2:13
+  |
+2 | SELECT id + category FROM orders;
+  |             ^^^^^^^^ has type TEXT
+
+1 error
+"
+        );
+    }
+
+    #[tokio::test]
     async fn prefixes_are_taken_off() {
-        let message = message("SELECT abs(category, 1) FROM orders").await;
-        for jargon in ["Error during planning", "backtrace", "DataFusion"] {
-            assert!(!message.contains(jargon), "{message}");
-        }
-        assert_eq!(clean("Error during planning: Schema error: No such thing"), "no such thing");
-        assert_eq!(clean("UNION differs"), "UNION differs");
+        assert_eq!(
+            message("SELECT id FROM orders WHERE amount").await,
+            "SELECT id FROM orders WHERE amount: \
+             cannot create filter with non-boolean predicate 'orders.amount' returning DOUBLE"
+        );
+        assert_eq!(
+            message("SELECT 1 + INTERVAL '1 secnd' FROM orders").await,
+            "SELECT 1 + INTERVAL '1 secnd' FROM orders: invalid input syntax for type interval: \"1 secnd\""
+        );
     }
 
     #[test]

@@ -1,25 +1,18 @@
 //! Both phases together, against a model and by example.
 
+mod examples;
 mod harness;
 mod model;
 
-use std::sync::Arc;
-
-use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::functions_aggregate::array_agg::array_agg_udaf;
-use datafusion::functions_aggregate::count::count_udaf;
-use datafusion::functions_aggregate::sum::sum_udaf;
-use datafusion::physical_expr::PhysicalSortExpr;
-use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{FinalAggregate, PartialAggregate};
-use crate::operators::window::{AggregateCall, EVENT_TIME, WindowAggregate, WindowKind};
-use crate::operators::{LATE, Operator, Output};
-use harness::{Pipeline, aggregates, batch_of, call, column, input_schema, lines, specification};
+use crate::operators::Operator;
+use crate::operators::window::WindowKind;
+use harness::{Pipeline, aggregates, lines, specification};
 use model::Row;
 
 const KINDS: [WindowKind; 8] = [
@@ -38,7 +31,7 @@ fn split(random: &mut ChaCha8Rng, first_id: i64, speed: i64) -> Vec<Row> {
     let delay = random.random_range(0..15);
     let (mut now, mut watermark) = (-100, i64::MIN);
     let mut rows = vec![];
-    for id in first_id..first_id + random.random_range(0..60) {
+    for id in first_id..first_id + random.random_range(0..60) * i64::from(random.random_bool(0.9)) {
         now += random.random_range(0..=speed);
         let time = now - random.random_range(0..25) * i64::from(random.random_bool(0.5));
         let maybe = |random: &mut ChaCha8Rng| random.random_bool(0.8);
@@ -85,11 +78,8 @@ fn nothing() -> Vec<String> {
 }
 
 fn late_ids(batches: &[RecordBatch]) -> Vec<i64> {
-    use arrow::array::AsArray;
-    let mut ids: Vec<i64> = batches
-        .iter()
-        .flat_map(|batch| batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values().to_vec())
-        .collect();
+    let mut ids: Vec<i64> =
+        batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
     ids.sort_unstable();
     ids
 }
