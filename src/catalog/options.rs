@@ -46,6 +46,7 @@ pub struct OptionError {
 pub struct Options {
     table: Location,
     remaining: Vec<OptionValue>,
+    taken: Vec<OptionValue>,
     known: Vec<&'static str>,
     errors: Vec<OptionError>,
 }
@@ -53,14 +54,20 @@ pub struct Options {
 impl Options {
     /// All options of a table whose name stands at `table`.
     pub fn new(table: Location, values: Vec<OptionValue>) -> Options {
-        Options { table, remaining: values, known: vec![], errors: vec![] }
+        Options { table, remaining: values, taken: vec![], known: vec![], errors: vec![] }
     }
 
-    /// Takes the option out, by whichever of its names is there; the first is the one that messages use.
+    /// Takes the option out, by whichever of its names is there; the first is the one that messages use. Taken again,
+    /// it gives the same value: a table that is read and written takes its format once for each direction.
     pub fn take(&mut self, names: &[&'static str]) -> Option<OptionValue> {
         self.known.extend(names);
-        let at = self.remaining.iter().position(|option| names.contains(&option.key.as_str()))?;
-        Some(self.remaining.remove(at))
+        let named = |option: &&OptionValue| names.contains(&option.key.as_str());
+        if let Some(option) = self.taken.iter().find(named) {
+            return Some(option.clone());
+        }
+        let at = self.remaining.iter().position(|option| named(&option))?;
+        self.taken.push(self.remaining.remove(at));
+        self.taken.last().cloned()
     }
 
     /// Takes a text.
@@ -148,9 +155,12 @@ impl Options {
         taken
     }
 
-    /// Notes a mistake at `location`.
+    /// Notes a mistake at `location`, once however often it is found.
     pub fn error(&mut self, location: Location, message: String, help: Option<String>) {
-        self.errors.push(OptionError { location, message, help });
+        let error = OptionError { location, message, help };
+        if !self.errors.contains(&error) {
+            self.errors.push(error);
+        }
     }
 
     /// Where the table's name stands, for mistakes that no single option has made.
@@ -256,6 +266,16 @@ mod tests {
         let mut options = options(&[("topic", "a"), ("topic", "b")]);
         options.string(&["topic"]);
         assert_eq!(options.finish("kafka")[0].message, "option 'topic' is given twice");
+    }
+
+    #[test]
+    fn an_option_taken_again_gives_the_same_value_and_the_same_mistake_once() {
+        let mut options = options(&[("format", "jsno")]);
+        for _ in 0..2 {
+            assert_eq!(options.choice(&["format"], &[("json", 1)]), None);
+            assert_eq!(options.string(&["format"]).as_deref(), Some("jsno"));
+        }
+        assert_eq!(options.finish("kafka").len(), 1);
     }
 
     #[test]

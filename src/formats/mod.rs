@@ -5,7 +5,14 @@
 //! that store bytes use an [`Encoder`], the other direction. Nothing here knows a connector, a clock or a plan,
 //! so a faster decoder replaces one file.
 
+mod cells;
+mod column;
+mod csv;
+mod iso8601;
+mod json;
+mod number;
 pub mod options;
+mod raw;
 
 use std::ops::Range;
 
@@ -187,6 +194,31 @@ impl EncodedRows {
     /// The bytes of each row in turn.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.spans.iter().map(|span| &self.bytes[span.range()])
+    }
+
+    /// Ends the row that begins at byte `start`.
+    fn push_span(&mut self, start: usize) -> Result<(), FormatError> {
+        let end = self.bytes.len();
+        let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(end)) else {
+            let source = arrow::error::ArrowError::OffsetOverflowError(end);
+            return Err(FormatError::Arrow { context: "encoding more than 4 GiB at once".into(), source });
+        };
+        self.spans.push(Span { start, end });
+        Ok(())
+    }
+
+    /// Takes back what `encode` has written if it fails.
+    fn all_or_nothing(
+        &mut self,
+        encode: impl FnOnce(&mut EncodedRows) -> Result<(), FormatError>,
+    ) -> Result<(), FormatError> {
+        let (bytes, spans) = (self.bytes.len(), self.spans.len());
+        let outcome = encode(self);
+        if outcome.is_err() {
+            self.bytes.truncate(bytes);
+            self.spans.truncate(spans);
+        }
+        outcome
     }
 }
 
