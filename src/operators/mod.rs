@@ -5,6 +5,11 @@
 //! by hand and a seed replays a run. Tasks and channels are in [`crate::dataflow`]; which operators a query needs
 //! is decided in [`crate::planner`].
 
+pub mod aggregate;
+pub mod latest;
+pub mod map;
+pub mod per_window;
+pub mod subplan;
 pub mod window;
 
 use arrow::array::RecordBatch;
