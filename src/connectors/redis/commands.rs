@@ -224,3 +224,68 @@ impl TextColumn {
 fn unquoted(json: &str) -> &str {
     json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(json)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, ListArray, StringArray, TimestampMillisecondArray};
+    use arrow::datatypes::Int64Type;
+
+    use super::*;
+    use crate::connectors::refused_rows::OnError;
+    use crate::connectors::sql_table::tests::{options, table};
+
+    fn commands(more: &[(&str, &str)]) -> Vec<Command> {
+        let batch = RecordBatch::try_from_iter([
+            ("category", Arc::new(StringArray::from(vec!["a \"q\"", "b", "a \"q\""])) as ArrayRef),
+            ("sales", Arc::new(Int64Array::from(vec![Some(1), None, Some(3)]))),
+            ("at", Arc::new(TimestampMillisecondArray::from(vec![1_700_000_000_000; 3]))),
+            (
+                "list",
+                Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1)]); 3])) as ArrayRef,
+            ),
+        ])
+        .unwrap();
+        let schema = batch.schema();
+        let columns: Vec<_> =
+            schema.fields().iter().map(|field| (field.name().as_str(), field.data_type().clone())).collect();
+        let mut pairs = vec![("url", "embedded"), ("key", "k:{category}")];
+        pairs.extend(more);
+        let mut given = options(&pairs);
+        let parsed = RedisOptions::take(&table("t", &columns, &[]), &mut given);
+        assert_eq!(given.finish("redis"), []);
+        let mut refused = RefusedRows::new(OnError::Fail, "Redis");
+        Commands::new(&parsed, &schema).unwrap().of(&batch, &mut refused).unwrap()
+    }
+
+    #[test]
+    fn a_string_is_the_newest_row_as_json() {
+        let commands = commands(&[("ttl", "1 minute")]);
+        let ttl = Some(Duration::from_secs(60));
+        let row = |category: &str, sales: &str| {
+            format!("{{\"category\":{category},\"sales\":{sales},\"at\":\"2023-11-14T22:13:20Z\",\"list\":[1]}}")
+        };
+        let b = Command::Set { key: "k:b".into(), value: row("\"b\"", "null"), ttl };
+        let a = Command::Set { key: "k:a \"q\"".into(), value: row("\"a \\\"q\\\"\"", "3"), ttl };
+        assert_eq!(commands, [b, a]);
+    }
+
+    #[test]
+    fn a_hash_has_plain_text_and_no_nulls() {
+        let Command::Hash { fields, absent, .. } = &commands(&[("data_type", "hash")])[0] else {
+            panic!("not a hash");
+        };
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(fields, [("category", "b"), ("at", "2023-11-14T22:13:20Z"), ("list", "[1]")]);
+        assert_eq!(absent, &["sales"]);
+    }
+
+    #[test]
+    fn streams_and_channels_get_every_row() {
+        assert_eq!(commands(&[("data_type", "stream")]).len(), 3);
+        let published = commands(&[("data_type", "publish")]);
+        assert_eq!(published.len(), 3);
+        assert!(matches!(&published[0], Command::Publish { channel, .. } if channel == "k:a \"q\""));
+    }
+}
