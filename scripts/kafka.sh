@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # A real Apache Kafka (KRaft, no ZooKeeper) on loopback, for tests and benchmarks.
 #
-#   scripts/kafka.sh start        --dir D --port P [--brokers N]   start N nodes (default 1) and wait until they answer
+#   scripts/kafka.sh start        --dir D --port P [--brokers N] [--owner PID]
+#                                                                  start N nodes (default 1) and wait until they answer;
+#                                                                  when process PID ends, stop them and delete D
 #   scripts/kafka.sh stop         --dir D [--kill]                 stop all of them
 #   scripts/kafka.sh stop-broker  I --dir D [--kill]               stop node I (from 1); --kill does not let it say goodbye
 #   scripts/kafka.sh start-broker I --dir D                        start it again on its old data
@@ -140,6 +142,12 @@ stop_node() {
     rm -f "$dir/broker-$node.pid"
 }
 
+# Cleans up after a test, however it ends.
+outlive() {
+    setsid bash -c 'while kill -0 "$1" 2>/dev/null; do sleep 0.3; done; "$2" stop --dir "$3" --kill; rm -rf "$3"' \
+        watch "$1" "$here/kafka.sh" "$2" </dev/null >/dev/null 2>&1 &
+}
+
 start() {
     local dir=$1 port=$2 brokers=$3 node
     mkdir -p "$dir"
@@ -164,6 +172,7 @@ start() {
     for ((node = 1; node <= brokers; node++)); do
         run_node "$node" "$dir"
     done
+    [ -z "$owner" ] || outlive "$owner" "$dir"
     for ((node = 1; node <= brokers; node++)); do
         wait_for_node "$node" "$dir"
     done
@@ -171,7 +180,7 @@ start() {
 
 command=${1:-}
 [ $# -gt 0 ] && shift
-node="" dir="" port="" brokers=1 signal=TERM
+node="" dir="" port="" brokers=1 signal=TERM owner=""
 case $command in
 stop-broker | start-broker)
     node=${1:-}
@@ -184,6 +193,7 @@ while [ $# -gt 0 ]; do
     --dir) dir=${2:-}; shift 2 ;;
     --port) port=${2:-}; shift 2 ;;
     --brokers) brokers=${2:-}; shift 2 ;;
+    --owner) owner=${2:-}; shift 2 ;;
     --kill) signal=KILL; shift ;;
     *) usage ;;
     esac
