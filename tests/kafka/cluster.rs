@@ -4,11 +4,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -91,6 +92,20 @@ impl Cluster {
         }
     }
 
+    /// Waits until transactions are over up to `end`: a coordinator answers before it has written all markers.
+    pub async fn until_stable(&self, topic: &str, end: i64) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("isolation.level", "read_committed")
+            .create()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)).unwrap().1 < end {
+            assert!(Instant::now() < deadline, "transactions on {topic} do not end");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers).set("linger.ms", "5").set("message.max.bytes", "2000000");
@@ -110,9 +125,7 @@ impl Drop for Cluster {
 fn send(producer: &BaseProducer, topic: &str, partition: i32, values: &[&str]) {
     for (number, value) in values.iter().enumerate() {
         let timestamp = 1000 * (number as i64 + 1);
-        let record = || {
-            BaseRecord::<str, str>::to(topic).partition(partition).payload(*value).timestamp(timestamp)
-        };
+        let record = || BaseRecord::<str, str>::to(topic).partition(partition).payload(*value).timestamp(timestamp);
         while producer.send(record()).is_err() {
             producer.poll(Duration::from_millis(10));
         }

@@ -2,6 +2,7 @@
 //! sources and sinks by hand.
 
 mod cluster;
+mod embedded;
 mod sink;
 mod source;
 mod table;

@@ -16,7 +16,10 @@ async fn open(definition: &TableDefinition, servers: &str, topic: &str) -> Box<d
     factory.open(sink_context(definition)).await.unwrap()
 }
 
-/// Rows `first..first + rows` with keys `k0` to `k99` and a timestamp of their number.
+/// The timestamp of row 0, in milliseconds.
+const BEGIN: i64 = 1_700_000_000_000;
+
+/// Rows `first..first + rows` with keys `k0` to `k99` and timestamps from [`BEGIN`] on.
 fn batch(definition: &TableDefinition, first: i64, rows: i64) -> RecordBatch {
     let ids: Vec<i64> = (first..first + rows).collect();
     let mut columns: Vec<ArrayRef> = vec![
@@ -25,7 +28,7 @@ fn batch(definition: &TableDefinition, first: i64, rows: i64) -> RecordBatch {
     ];
     if definition.primary_key.is_empty() {
         columns.push(Arc::new(StringArray::from_iter_values(ids.iter().map(|id| format!("k{}", id % 100)))));
-        columns.push(Arc::new(TimestampMillisecondArray::from(ids)));
+        columns.push(Arc::new(TimestampMillisecondArray::from_iter_values(ids.iter().map(|id| BEGIN + id))));
     }
     RecordBatch::try_new(definition.writable_schema(), columns).unwrap()
 }
@@ -52,7 +55,7 @@ async fn a_hundred_thousand_rows_come_back_with_keys_and_timestamps() {
         let id = value["id"].as_i64().unwrap();
         assert_eq!(value, serde_json::json!({"id": id, "text": format!("row {id}")}));
         let key = record.key.clone().unwrap();
-        assert_eq!((key.as_str(), record.timestamp), (format!("k{}", id % 100).as_str(), Some(id)));
+        assert_eq!((key.as_str(), record.timestamp), (format!("k{}", id % 100).as_str(), Some(BEGIN + id)));
         assert_eq!(home.entry(key.clone()).or_insert(&record.split), &&record.split, "a key lives in one partition");
         assert!(newest.insert(key, id).is_none_or(|before| before < id), "a key's rows keep their order");
         assert!(!std::mem::replace(&mut seen[id as usize], true), "row {id} came twice");

@@ -22,10 +22,7 @@ async fn a_start_is_earliest_a_moment_or_an_offset() {
         (&[("source.offset", "latest")], &[]),
         (&[("source.offset", "timestamp"), ("scan.startup.timestamp-millis", "1500")], &["b", "c"]),
         (&[("source.offset", "timestamp"), ("scan.startup.timestamp-millis", "9000")], &[]),
-        (
-            &[("source.offset", "specific-offsets"), ("scan.startup.specific-offsets", "partition:0,offset:2")],
-            &["c"],
-        ),
+        (&[("source.offset", "specific-offsets"), ("scan.startup.specific-offsets", "partition:0,offset:2")], &["c"]),
     ];
     for (options, expected) in cases {
         let read = Reading::all(&kafka.servers, "starts", options).await;
@@ -53,6 +50,8 @@ async fn aborted_transactions_are_skipped_and_do_not_hide_the_end() {
     kafka.create_topic("transactions", 1).await;
     kafka.produce_in_transaction("transactions", &["a", "b"], true);
     kafka.produce_in_transaction("transactions", &["lost"], false);
+    // Three records and two markers.
+    kafka.until_stable("transactions", 5).await;
     let read = Reading::all(&kafka.servers, "transactions", &[]).await;
     assert_eq!(read.values(), ["a", "b"]);
     let read = Reading::all(&kafka.servers, "transactions", &[("source.read_mode", "read_uncommitted")]).await;
@@ -140,11 +139,8 @@ async fn a_restored_position_is_gone_on_from_and_committed_to_the_group() {
     assert_eq!(read.source().lag(), [("restored[0]".to_owned(), 0)]);
     read.source().committed(Epoch(1), &at("restored[0]", 4)).await.unwrap();
 
-    let group: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &kafka.servers)
-        .set("group.id", "watched")
-        .create()
-        .unwrap();
+    let group: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &kafka.servers).set("group.id", "watched").create().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let mut list = TopicPartitionList::new();
@@ -190,7 +186,8 @@ async fn a_topic_deleted_while_it_is_read_is_an_error() {
     let kafka = Cluster::shared();
     kafka.create_topic("deleted", 1).await;
     kafka.produce("deleted", 0, &["a"]);
-    let mut read = Reading::open(&kafka.servers, "deleted", &[], unbounded()).await;
+    let options = [("partition_discovery", "500 ms")];
+    let mut read = Reading::open(&kafka.servers, "deleted", &options, unbounded()).await;
     read.until(|read| !read.caught_up.is_empty()).await;
     kafka.delete_topic("deleted").await;
     assert_eq!(

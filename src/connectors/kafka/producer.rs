@@ -137,6 +137,8 @@ impl Producer {
         timestamp: Option<i64>,
     ) -> Result<(), ConnectorError> {
         let mut waiting_since = None;
+        // To librdkafka 0 means now, which would be wrong by decades and not by a millisecond.
+        let timestamp = timestamp.map(|millis| if millis == 0 { 1 } else { millis });
         loop {
             let record = BaseRecord {
                 topic,

@@ -234,9 +234,12 @@ impl Reader {
         let answer = self.new_partitions();
         self.next_look = Instant::now() + if self.outage.is_down() { SOON } else { self.look_again_after() };
         match answer {
-            Ok(ranges) => {
+            Ok((ranges, vanished)) => {
                 self.outage.up(&self.what);
                 self.next_look = Instant::now() + self.look_again_after();
+                if let Some(at) = vanished {
+                    self.confirm_deleted(at)?;
+                }
                 self.take_on(ranges)
             }
             Err(ConnectorError::Unavailable { message, .. }) => {
@@ -249,10 +252,14 @@ impl Reader {
         }
     }
 
-    fn new_partitions(&mut self) -> Result<Vec<Range>, ConnectorError> {
-        let mut new = vec![];
+    /// Partitions that came, and a split whose topic is no longer there.
+    fn new_partitions(&mut self) -> Result<(Vec<Range>, Option<usize>), ConnectorError> {
+        let (mut new, mut vanished) = (vec![], None);
         for topic in self.options.topics.clone() {
-            let Some(count) = splits::partitions(&self.consumer, &self.what, &topic)? else { continue };
+            let Some(count) = splits::partitions(&self.consumer, &self.what, &topic)? else {
+                vanished = vanished.or(self.splits.iter().position(|split| split.id.topic == topic));
+                continue;
+            };
             if self.missing.contains(&topic) {
                 tracing::info!("topic {topic} is there, with {count} partitions");
                 self.missing.retain(|other| *other != topic);
@@ -269,7 +276,7 @@ impl Reader {
                 }));
             }
         }
-        Ok(new)
+        Ok((new, vanished))
     }
 
     /// Sends the batch on: its records as few events, what stands between them as events of its own.
