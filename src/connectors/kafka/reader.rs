@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::client;
@@ -53,7 +52,6 @@ pub(super) struct Reader {
     context: SourceContext,
     consumer: Arc<Consumer>,
     sender: Sender<Result<Read, ConnectorError>>,
-    runtime: Handle,
     splits: Vec<Split>,
     gatherer: Gatherer,
     outage: Outage,
@@ -77,7 +75,6 @@ impl Reader {
         context: SourceContext,
         consumer: Arc<Consumer>,
         sender: Sender<Result<Read, ConnectorError>>,
-        runtime: Handle,
     ) -> Reader {
         Reader {
             what: client::server_name(&options.servers),
@@ -86,7 +83,6 @@ impl Reader {
             context,
             consumer,
             sender,
-            runtime,
             splits: vec![],
             outage: Outage::default(),
             next_look: Instant::now(),
@@ -127,8 +123,11 @@ impl Reader {
 
     /// Waits for the servers, then announces and takes on the splits that there are.
     fn begin(&mut self) -> Result<(), Stop> {
-        let (what, stop, runtime) = (self.what.clone(), self.context.stop.clone(), self.runtime.clone());
-        let ranges = runtime.block_on(until_available(&what, &stop, || std::future::ready(self.first_ranges())))?;
+        // A clock of its own: the pipeline's runtime may end while this thread waits.
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let clock = clock.map_err(|error| self.refused(format!("could not start a clock: {error}")))?;
+        let (what, stop) = (self.what.clone(), self.context.stop.clone());
+        let ranges = clock.block_on(until_available(&what, &stop, || std::future::ready(self.first_ranges())))?;
         self.missing = self.options.topics.clone();
         self.missing.retain(|topic| !ranges.iter().any(|(found, _)| found == topic));
         if let Some(topic) = self.missing.first() {
