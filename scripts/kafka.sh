@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # A real Apache Kafka (KRaft, no ZooKeeper) on loopback, for tests and benchmarks.
 #
-#   scripts/kafka.sh start        --dir D --port P [--brokers N]   start N nodes (default 1) and wait until they answer
+#   scripts/kafka.sh start        --dir D --port P [--brokers N] [--owner PID]
+#                                                                  start N nodes (default 1) and wait until they answer;
+#                                                                  when process PID ends, stop them and delete D
 #   scripts/kafka.sh stop         --dir D [--kill]                 stop all of them
 #   scripts/kafka.sh stop-broker  I --dir D [--kill]               stop node I (from 1); --kill does not let it say goodbye
 #   scripts/kafka.sh start-broker I --dir D                        start it again on its old data
@@ -81,8 +83,7 @@ share.coordinator.state.topic.replication.factor=$replicas
 share.coordinator.state.topic.min.isr=$in_sync
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
-log.retention.check.interval.ms=5000
-log.initial.task.delay.ms=1000
+log.retention.ms=-1
 controlled.shutdown.max.retries=1
 broker.session.timeout.ms=6000
 num.network.threads=2
@@ -140,6 +141,12 @@ stop_node() {
     rm -f "$dir/broker-$node.pid"
 }
 
+# Cleans up after a test, however it ends.
+outlive() {
+    setsid bash -c 'while kill -0 "$1" 2>/dev/null; do sleep 0.3; done; "$2" stop --dir "$3" --kill; rm -rf "$3"' \
+        watch "$1" "$here/kafka.sh" "$2" </dev/null >/dev/null 2>&1 &
+}
+
 start() {
     local dir=$1 port=$2 brokers=$3 node
     mkdir -p "$dir"
@@ -164,6 +171,7 @@ start() {
     for ((node = 1; node <= brokers; node++)); do
         run_node "$node" "$dir"
     done
+    [ -z "$owner" ] || outlive "$owner" "$dir"
     for ((node = 1; node <= brokers; node++)); do
         wait_for_node "$node" "$dir"
     done
@@ -171,7 +179,7 @@ start() {
 
 command=${1:-}
 [ $# -gt 0 ] && shift
-node="" dir="" port="" brokers=1 signal=TERM
+node="" dir="" port="" brokers=1 signal=TERM owner=""
 case $command in
 stop-broker | start-broker)
     node=${1:-}
@@ -184,6 +192,7 @@ while [ $# -gt 0 ]; do
     --dir) dir=${2:-}; shift 2 ;;
     --port) port=${2:-}; shift 2 ;;
     --brokers) brokers=${2:-}; shift 2 ;;
+    --owner) owner=${2:-}; shift 2 ;;
     --kill) signal=KILL; shift ;;
     *) usage ;;
     esac

@@ -42,7 +42,7 @@ impl Collected {
 
 fn to_json(batch: &RecordBatch) -> Result<Vec<Value>, FormatError> {
     let mut encoded = EncodedRows::default();
-    EncodeOptions::json().encoder(batch.schema())?.encode(batch, &mut encoded)?;
+    EncodeOptions::default().encoder(batch.schema())?.encode(batch, &mut encoded)?;
     // What the encoder wrote and serde cannot read shows up in the comparison as it is.
     let parse = |bytes: &[u8]| {
         serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))

@@ -46,7 +46,7 @@ impl SourceFactory for LinesFactory {
     }
 
     fn decoding(&self) -> Decoding {
-        Decoding::Format(DecodeOptions::json())
+        Decoding::Format(DecodeOptions::default())
     }
 
     fn describe(&self) -> String {

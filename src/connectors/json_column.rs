@@ -23,7 +23,7 @@ impl JsonColumn {
     /// When the type has no place in JSON.
     pub fn new(field: &Field) -> Result<JsonColumn, ConnectorError> {
         let schema = Arc::new(Schema::new(vec![Field::new("v", field.data_type().clone(), true)]));
-        Ok(JsonColumn { encoder: EncodeOptions::json().encoder(schema.clone())?, schema })
+        Ok(JsonColumn { encoder: EncodeOptions::default().encoder(schema.clone())?, schema })
     }
 
     /// Each value as JSON; null stays null.

@@ -124,11 +124,6 @@ impl Default for EncodeOptions {
 }
 
 impl DecodeOptions {
-    /// JSON as it is read without any option.
-    pub fn json() -> DecodeOptions {
-        DecodeOptions::Json(JsonDecodeOptions::default())
-    }
-
     /// Takes the format's options of a table that is read. Without `format`, records are JSON. Notes the columns that
     /// the format cannot hold.
     pub fn take(table: &TableDefinition, options: &mut Options) -> DecodeOptions {
@@ -174,11 +169,6 @@ impl DecodeOptions {
 }
 
 impl EncodeOptions {
-    /// JSON as it is written without any option.
-    pub fn json() -> EncodeOptions {
-        EncodeOptions::Json(JsonEncodeOptions::default())
-    }
-
     /// Takes the format's options of a table that is written. Without `format`, rows are JSON. Notes the columns that
     /// the format cannot hold.
     pub fn take(table: &TableDefinition, options: &mut Options) -> EncodeOptions {

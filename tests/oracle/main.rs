@@ -46,7 +46,7 @@ async fn batch_rows(query: &Query, events: RecordBatch) -> String {
     let frame = session.sql(&query.batch()).await.unwrap_or_else(|error| panic!("{error}\n{query}"));
     let mut encoded = EncodedRows::default();
     for batch in frame.collect().await.unwrap_or_else(|error| panic!("{error}\n{query}")) {
-        let mut encoder = EncodeOptions::json().encoder(batch.schema()).expect("JSON holds these types");
+        let mut encoder = EncodeOptions::default().encoder(batch.schema()).expect("JSON holds these types");
         encoder.encode(&batch, &mut encoded).expect("JSON holds these values");
     }
     encoded.iter().map(|row| format!("{}\n", String::from_utf8_lossy(row))).collect()

@@ -1,8 +1,8 @@
 //! A Kafka inside this process, so that everything runs with nothing installed.
 //!
-//! It is librdkafka's mock cluster: good enough to see a pipeline at work, and no more. It keeps the newest 5 MB or
-//! 100,000 records of a partition (a reader that falls behind finds a gap, which is logged), forgets everything when the
-//! process ends, and shows aborted transactions. Real Kafka is one variable away.
+//! It is librdkafka's mock cluster: good enough to see a pipeline at work, and no more. It keeps the newest 5 MB
+//! of a partition, as compressed (a reader that falls behind finds a gap, which is logged, and goes on), forgets
+//! everything when the process ends, and shows aborted transactions. Real Kafka is one variable away.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;

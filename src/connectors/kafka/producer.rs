@@ -32,7 +32,7 @@ const STEP: Duration = Duration::from_millis(200);
 pub(super) struct Producer {
     what: String,
     producer: Arc<ThreadedProducer<Deliveries>>,
-    deliveries: Arc<Mutex<Troubles>>,
+    troubles: Arc<Mutex<Troubles>>,
     outage: Outage,
     stop: CancellationToken,
 }
@@ -125,7 +125,7 @@ impl Producer {
         let producer: ThreadedProducer<Deliveries> = config
             .create_with_context(Deliveries { troubles: troubles.clone() })
             .map_err(|error| client::unusable(&what, &error))?;
-        Ok(Producer { what, producer: Arc::new(producer), deliveries: troubles, outage: Outage::default(), stop })
+        Ok(Producer { what, producer: Arc::new(producer), troubles, outage: Outage::default(), stop })
     }
 
     /// Queues a record. Waits while the queue is full. `timestamp` is in milliseconds since 1970.
@@ -137,6 +137,8 @@ impl Producer {
         timestamp: Option<i64>,
     ) -> Result<(), ConnectorError> {
         let mut waiting_since = None;
+        // To librdkafka 0 means now, which would be wrong by decades and not by a millisecond.
+        let timestamp = timestamp.map(|millis| if millis == 0 { 1 } else { millis });
         loop {
             let record = BaseRecord {
                 topic,
@@ -178,7 +180,7 @@ impl Producer {
             match done {
                 Ok(true) => {
                     self.outage.up(&self.what);
-                    self.deliveries.lock().last = None;
+                    self.troubles.lock().last = None;
                     return Ok(());
                 }
                 _ if self.stop.is_cancelled() => return Err(self.stopped()),
@@ -189,7 +191,7 @@ impl Producer {
 
     /// What waiting does not heal, if there is such a thing.
     pub(super) fn check(&self) -> Result<(), ConnectorError> {
-        match &self.deliveries.lock().refused {
+        match &self.troubles.lock().refused {
             Some(message) => Err(self.refused(message.clone())),
             None => Ok(()),
         }
@@ -204,7 +206,7 @@ impl Producer {
     fn report(&mut self, since: Instant) {
         if since.elapsed() > PATIENCE {
             let unsent = self.producer.in_flight_count();
-            let last = self.deliveries.lock().last.clone().unwrap_or_else(|| "no answer".into());
+            let last = self.troubles.lock().last.clone().unwrap_or_else(|| "no answer".into());
             self.outage.down(&self.what, &format!("{last} ({unsent} records not acknowledged)"));
         }
     }

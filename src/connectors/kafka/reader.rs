@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::client;
@@ -53,7 +52,6 @@ pub(super) struct Reader {
     context: SourceContext,
     consumer: Arc<Consumer>,
     sender: Sender<Result<Read, ConnectorError>>,
-    runtime: Handle,
     splits: Vec<Split>,
     gatherer: Gatherer,
     outage: Outage,
@@ -77,7 +75,6 @@ impl Reader {
         context: SourceContext,
         consumer: Arc<Consumer>,
         sender: Sender<Result<Read, ConnectorError>>,
-        runtime: Handle,
     ) -> Reader {
         Reader {
             what: client::server_name(&options.servers),
@@ -86,7 +83,6 @@ impl Reader {
             context,
             consumer,
             sender,
-            runtime,
             splits: vec![],
             outage: Outage::default(),
             next_look: Instant::now(),
@@ -127,8 +123,11 @@ impl Reader {
 
     /// Waits for the servers, then announces and takes on the splits that there are.
     fn begin(&mut self) -> Result<(), Stop> {
-        let (what, stop, runtime) = (self.what.clone(), self.context.stop.clone(), self.runtime.clone());
-        let ranges = runtime.block_on(until_available(&what, &stop, || std::future::ready(self.first_ranges())))?;
+        // A clock of its own: the pipeline's runtime may end while this thread waits.
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let clock = clock.map_err(|error| self.refused(format!("could not start a clock: {error}")))?;
+        let (what, stop) = (self.what.clone(), self.context.stop.clone());
+        let ranges = clock.block_on(until_available(&what, &stop, || std::future::ready(self.first_ranges())))?;
         self.missing = self.options.topics.clone();
         self.missing.retain(|topic| !ranges.iter().any(|(found, _)| found == topic));
         if let Some(topic) = self.missing.first() {
@@ -234,9 +233,12 @@ impl Reader {
         let answer = self.new_partitions();
         self.next_look = Instant::now() + if self.outage.is_down() { SOON } else { self.look_again_after() };
         match answer {
-            Ok(ranges) => {
+            Ok((ranges, vanished)) => {
                 self.outage.up(&self.what);
                 self.next_look = Instant::now() + self.look_again_after();
+                if let Some(at) = vanished {
+                    self.confirm_deleted(at)?;
+                }
                 self.take_on(ranges)
             }
             Err(ConnectorError::Unavailable { message, .. }) => {
@@ -249,10 +251,14 @@ impl Reader {
         }
     }
 
-    fn new_partitions(&mut self) -> Result<Vec<Range>, ConnectorError> {
-        let mut new = vec![];
+    /// Partitions that came, and a split whose topic is no longer there.
+    fn new_partitions(&mut self) -> Result<(Vec<Range>, Option<usize>), ConnectorError> {
+        let (mut new, mut vanished) = (vec![], None);
         for topic in self.options.topics.clone() {
-            let Some(count) = splits::partitions(&self.consumer, &self.what, &topic)? else { continue };
+            let Some(count) = splits::partitions(&self.consumer, &self.what, &topic)? else {
+                vanished = vanished.or(self.splits.iter().position(|split| split.id.topic == topic));
+                continue;
+            };
             if self.missing.contains(&topic) {
                 tracing::info!("topic {topic} is there, with {count} partitions");
                 self.missing.retain(|other| *other != topic);
@@ -269,7 +275,7 @@ impl Reader {
                 }));
             }
         }
-        Ok(new)
+        Ok((new, vanished))
     }
 
     /// Sends the batch on: its records as few events, what stands between them as events of its own.

@@ -64,7 +64,7 @@ impl SinkFactory for KafkaSinkFactory {
                 let schema = context.schema.project(&columns).map_err(|e| arrow_error("the primary key", e))?;
                 Key::Encoded {
                     columns,
-                    encoder: EncodeOptions::json().encoder(schema.into())?,
+                    encoder: EncodeOptions::default().encoder(schema.into())?,
                     rows: EncodedRows::default(),
                 }
             }

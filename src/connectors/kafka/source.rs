@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, Receiver};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::client;
 use super::embedded;
@@ -82,20 +81,23 @@ impl SourceFactory for KafkaSourceFactory {
         Ok(parallelism.min(partitions.max(1) as usize).max(1))
     }
 
-    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
+    async fn open(&self, mut context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
         let consumer = Arc::new(self.consumer(&context, &context.instance.to_string())?);
         let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
         let what = client::server_name(&self.options.servers);
+        let stop = context.stop.clone();
+        context.stop = stop.child_token();
         let source = KafkaSource {
             what: what.clone(),
-            stop: context.stop.clone(),
+            stop,
+            _reader: context.stop.clone().drop_guard(),
             consumer: consumer.clone(),
             receiver,
             progress: vec![],
             ended: false,
         };
         let name = format!("kafka-{}-{}", context.table, context.instance);
-        let reader = Reader::new(self.options.clone(), context, consumer, sender, Handle::current());
+        let reader = Reader::new(self.options.clone(), context, consumer, sender);
         std::thread::Builder::new().name(name).spawn(move || reader.run()).map_err(|error| {
             ConnectorError::Refused { what, message: format!("could not start the thread that reads: {error}") }
         })?;
@@ -117,6 +119,8 @@ fn refused_by_event(consumer: &Consumer, what: &str) -> Result<(), ConnectorErro
 struct KafkaSource {
     what: String,
     stop: CancellationToken,
+    /// Ends the reader with the source, also while it waits for servers.
+    _reader: DropGuard,
     consumer: Arc<Consumer>,
     receiver: Receiver<Result<Read, ConnectorError>>,
     progress: Vec<Progress>,
