@@ -6,6 +6,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::bit_and_or_xor::bit_xor_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::physical_expr::PhysicalSortExpr;
@@ -267,6 +268,20 @@ fn ends_come_in_order() {
         let times = times.as_primitive::<arrow::datatypes::TimestampNanosecondType>();
         assert!(times.values().is_sorted(), "{window:?}");
     }
+}
+
+#[test]
+fn bit_xor_distinct_counts_each_value_once() {
+    let function = AggregateExprBuilder::new(bit_xor_udaf(), vec![column("value")]).schema(input_schema());
+    let function = Arc::new(function.alias("a").distinct().build().unwrap());
+    let call = AggregateCall { function, filter: None };
+    let spec = specification(WindowKind::Tumble { width: 10 }, true, vec![call]);
+    let mut pipeline = Pipeline::new(&spec, 1, 1);
+    pipeline.batch(0, &[row(1, "a", 5), row(2, "a", 5), row(3, "a", 2)]);
+    pipeline.tick();
+    pipeline.batch(0, &[row(4, "a", 2)]);
+    pipeline.end();
+    assert_eq!(lines(&spec, &pipeline.results), ["0 | 10 | a | 7"]);
 }
 
 fn complaint(spec: &WindowAggregate) -> String {

@@ -1,6 +1,7 @@
 //! Both phases together, against a model and by example.
 
 mod examples;
+mod functions;
 mod harness;
 mod model;
 
