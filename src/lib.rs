@@ -1,10 +1,14 @@
 //! Acequia turns a folder of SQL files into a running streaming pipeline.
 
+pub mod cases;
 pub mod catalog;
+pub mod cli;
 pub mod connectors;
+pub mod console;
 pub mod dataflow;
 pub mod formats;
 pub mod operators;
 pub mod planner;
+pub mod shop;
 pub mod sql;
 pub mod time;

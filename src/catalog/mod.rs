@@ -3,8 +3,12 @@
 //! [`TableDefinition`] is what `CREATE TABLE` said, with types resolved; it is what connectors and formats are given.
 //! A [`Program`] is a whole folder: its tables with their connectors, its views and its queries, all names checked.
 
+mod columns;
 pub mod options;
 mod program;
+mod resolution;
+mod tables;
+pub mod types;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::sql::Location;
 
+pub use crate::sql::names::closest;
+pub use crate::sql::variables::is_secret;
+
 /// One `'key' = 'value'` with variables already put in.
 #[derive(Clone)]
 pub struct OptionValue {
@@ -27,6 +30,21 @@ pub struct OptionValue {
 impl std::fmt::Debug for OptionValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "'{}' = '***'", self.key)
+    }
+}
+
+impl OptionValue {
+    /// The value as a message may show it: in quotes, or where it came from if that is outside the SQL, or nothing
+    /// of it if the option holds a secret.
+    pub fn shown(&self) -> String {
+        match self.variables.as_slice() {
+            _ if is_secret(&self.key) => "its value".into(),
+            [] => format!("'{}'", self.text),
+            variables => {
+                let names: Vec<String> = variables.iter().map(|name| format!("${{{name}}}")).collect();
+                format!("the value of {}", names.join(" and "))
+            }
+        }
     }
 }
 
@@ -70,6 +88,26 @@ impl Options {
         self.taken.last().cloned()
     }
 
+    /// Where the value of an option stands that has not been taken yet.
+    pub fn location(&self, names: &[&str]) -> Option<Location> {
+        self.remaining.iter().find(|option| names.contains(&option.key.as_str())).map(|option| option.location)
+    }
+
+    /// The value of an option, left for others to take.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        self.remaining.iter().chain(&self.taken).find(|option| option.key == name).map(|option| option.text.as_str())
+    }
+
+    /// Gives an option the value that follows from others, such as a format from a file's extension, if the user
+    /// gave it none.
+    pub fn set_default(&mut self, key: &str, text: &str) {
+        if self.peek(key).is_none() {
+            let (key, text) = (key.to_owned(), text.to_owned());
+            let value = OptionValue { key, text, key_location: self.table, location: self.table, variables: vec![] };
+            self.remaining.push(value);
+        }
+    }
+
     /// Takes a text.
     pub fn string(&mut self, names: &[&'static str]) -> Option<String> {
         self.take(names).map(|option| option.text)
@@ -97,11 +135,12 @@ impl Options {
             return Some(value.clone());
         }
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let shown = option.shown();
         let help = match closest(&option.text, words.iter().copied()) {
             Some(word) => format!("did you mean '{word}'? It takes {}", list(&words)),
             None => format!("it takes {}", list(&words)),
         };
-        self.error(option.location, format!("option '{}' does not take '{}'", option.key, option.text), Some(help));
+        self.error(option.location, format!("option '{}' does not take {shown}", option.key), Some(help));
         None
     }
 
@@ -119,7 +158,7 @@ impl Options {
                 let (low, high) = (range.start(), range.end());
                 self.error(
                     option.location,
-                    format!("option '{}' does not take '{}'", option.key, option.text),
+                    format!("option '{}' does not take {}", option.key, option.shown()),
                     Some(format!("it takes a whole number from {low} to {high}")),
                 );
                 None
@@ -135,7 +174,7 @@ impl Options {
             _ => {
                 self.error(
                     option.location,
-                    format!("option '{}' does not take '{}'", option.key, option.text),
+                    format!("option '{}' does not take {}", option.key, option.shown()),
                     Some("it takes a length of time such as '250 ms', '1 second' or '1 hour'".into()),
                 );
                 None
@@ -196,18 +235,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text.trim()).ok()
 }
 
-/// The candidate most like `word`, if one is like enough to be meant.
-pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
 /// `'a', 'b' or 'c'`.
-fn list(words: &[&str]) -> String {
+pub fn list(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     match quoted.split_last() {
         None => "no options".into(),
@@ -244,12 +273,50 @@ mod tests {
     }
 
     #[test]
+    fn a_default_yields_to_the_user() {
+        let mut options = options(&[("format", "csv")]);
+        options.set_default("format", "json");
+        options.set_default("mode", "append");
+        assert_eq!((options.peek("format"), options.peek("mode")), (Some("csv"), Some("append")));
+    }
+
+    #[test]
     fn a_wrong_word_names_the_right_ones() {
         let mut options = options(&[("offset", "erliest")]);
         assert_eq!(options.choice(&["offset"], &[("earliest", 1), ("latest", 2)]), None);
         let errors = options.finish("kafka");
         assert_eq!(errors[0].message, "option 'offset' does not take 'erliest'");
         assert_eq!(errors[0].help.as_deref(), Some("did you mean 'earliest'? It takes 'earliest' or 'latest'"));
+    }
+
+    #[test]
+    fn values_from_outside_and_secrets_are_not_shown() {
+        let value = |key: &str, variables: &[&str]| OptionValue {
+            key: key.into(),
+            text: "hunter2".into(),
+            key_location: Location::default(),
+            location: Location::default(),
+            variables: variables.iter().map(|name| (*name).into()).collect(),
+        };
+        assert_eq!(value("offset", &[]).shown(), "'hunter2'");
+        assert_eq!(value("offset", &["A", "B"]).shown(), "the value of ${A} and ${B}");
+        assert_eq!(value("properties.sasl.password", &[]).shown(), "its value");
+        let mut options = Options::new(
+            Location::default(),
+            vec![value("offset", &["OFFSET"]), value("retries", &["N"]), value("ttl", &["TTL"])],
+        );
+        options.choice(&["offset"], &[("earliest", 1)]);
+        options.integer(&["retries"], 0..=3);
+        options.duration(&["ttl"]);
+        let messages: Vec<String> = options.finish("kafka").into_iter().map(|error| error.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "option 'offset' does not take the value of ${OFFSET}",
+                "option 'retries' does not take the value of ${N}",
+                "option 'ttl' does not take the value of ${TTL}",
+            ]
+        );
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! A folder of SQL, read: tables, views and queries with every name known.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
+use super::resolution::{DeclaredView, Names, sorted};
+use super::tables::TableReader;
 use super::{TableDefinition, TableSettings};
-use crate::connectors::ConnectorTable;
-use crate::sql::{Location, SourceFiles, SqlErrors, Variables};
+use crate::connectors::{Connector, ConnectorTable, registry};
+use crate::sql::names::Name;
+use crate::sql::statement::{self, InsertInto, Statement, StatementKind};
+use crate::sql::table::CreateTable;
+use crate::sql::{Location, SourceFiles, SqlError, SqlErrors, Variables};
 
 /// A folder of SQL files as one program.
 pub struct Program {
@@ -78,7 +84,146 @@ impl Program {
     /// All mistakes at once, each with its place: unreadable files, syntax, unknown types, options, connectors and
     /// variables, duplicate names, views that use each other in a circle.
     pub fn read(folder: &Path, variables: &Variables) -> Result<Program, SqlErrors> {
-        let _ = (folder, variables);
-        unreachable!()
+        Program::read_with(folder, variables, &registry::connectors())
+    }
+
+    /// The same with other connectors than those of [`registry`].
+    ///
+    /// # Errors
+    /// As for [`Program::read`].
+    pub fn read_with(
+        folder: &Path,
+        variables: &Variables,
+        connectors: &[Box<dyn Connector>],
+    ) -> Result<Program, SqlErrors> {
+        let (files, unreadable) = crate::sql::folder::read(folder);
+        let is_empty = files.is_empty();
+        let (program, mut errors) = assemble(files, variables, connectors);
+        if program.inserts.is_empty() && errors.is_empty() && !is_empty {
+            let message = format!("there is nothing to run in {}", folder.display());
+            errors.push(SqlError::nowhere(message).help("add an INSERT INTO ... SELECT, or a SELECT, which prints"));
+        }
+        errors.extend(unreadable);
+        finished(program, errors)
+    }
+
+    /// The program of texts that are already in memory. One that has nothing to run is no error.
+    ///
+    /// # Errors
+    /// As for [`Program::read`].
+    pub fn parse(
+        files: SourceFiles,
+        variables: &Variables,
+        connectors: &[Box<dyn Connector>],
+    ) -> Result<Program, SqlErrors> {
+        let (program, errors) = assemble(files, variables, connectors);
+        finished(program, errors)
+    }
+
+    /// The table of that name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|table| table.definition.name == name)
     }
 }
+
+fn finished(program: Program, errors: Vec<SqlError>) -> Result<Program, SqlErrors> {
+    if errors.is_empty() { Ok(program) } else { Err(SqlErrors::new(program.files, errors)) }
+}
+
+/// The statements of all files, sorted by kind.
+#[derive(Default)]
+struct Statements {
+    tables: Vec<CreateTable>,
+    views: Vec<DeclaredView>,
+    inserts: Vec<(InsertInto, Location)>,
+    broken: Vec<Name>,
+    secrets: Vec<Location>,
+}
+
+impl Statements {
+    fn parse(files: &SourceFiles, errors: &mut Vec<SqlError>) -> Statements {
+        let mut all = Statements::default();
+        for file in 0..files.len() as u32 {
+            let parsed = statement::parse(files, file);
+            errors.extend(parsed.errors);
+            all.broken.extend(parsed.broken);
+            all.secrets.extend(parsed.secrets);
+            for Statement { location, kind } in parsed.statements {
+                match kind {
+                    StatementKind::CreateTable(table) => all.tables.push(table),
+                    StatementKind::CreateView(view) => all.views.push(DeclaredView { view, location }),
+                    StatementKind::Insert(insert) => all.inserts.push((insert, location)),
+                }
+            }
+        }
+        all
+    }
+}
+
+/// What the files mean, as far as they mean something, and every mistake in them.
+fn assemble(
+    mut files: SourceFiles,
+    variables: &Variables,
+    connectors: &[Box<dyn Connector>],
+) -> (Program, Vec<SqlError>) {
+    let mut errors = vec![];
+    let mut statements = Statements::parse(&files, &mut errors);
+    for secret in std::mem::take(&mut statements.secrets) {
+        files.hide(secret);
+    }
+    let mut tables = vec![];
+    let reader = TableReader { files: &files, variables, connectors };
+    for create in &statements.tables {
+        let (table, mistakes) = reader.read(create);
+        // What a table with mistakes can do is not known: its uses are not judged.
+        match table {
+            Some(table) if mistakes.is_empty() => tables.push(table),
+            _ => statements.broken.push(create.name.clone()),
+        }
+        errors.extend(mistakes);
+    }
+    let mut names = Names::new(&files, &tables, &statements.views, &statements.broken);
+    for table in &tables {
+        names.check_settings(table);
+    }
+    let uses: Vec<_> = statements.views.iter().map(|view| names.check_query(&view.view.query, view.location)).collect();
+    for (insert, location) in &statements.inserts {
+        names.check_insert(insert);
+        names.check_query(&insert.query, *location);
+    }
+    errors.append(&mut names.errors);
+    let views = sorted(statements.views, &uses).unwrap_or_else(|circles| {
+        errors.extend(circles);
+        vec![]
+    });
+    let inserts = named(statements.inserts);
+    (Program { files, tables, views, inserts }, errors)
+}
+
+/// Gives each insert its name: the target's or `query`, with a number from the second on.
+fn named(inserts: Vec<(InsertInto, Location)>) -> Vec<Insert> {
+    let plain: Vec<String> = inserts
+        .iter()
+        .map(|(insert, _)| insert.target.as_ref().map_or("query".to_string(), |target| target.text.clone()))
+        .collect();
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut named = vec![];
+    for ((insert, location), plain_name) in inserts.into_iter().zip(&plain) {
+        let numbered = (2..).map(|n| format!("{plain_name}_{n}")).filter(|name| !plain.contains(name));
+        let mut candidates = std::iter::once(plain_name.clone()).chain(numbered);
+        let name = candidates.find(|name| !taken.contains(name)).unwrap_or_default();
+        taken.insert(name.clone());
+        let target = insert.target.map(|target| InsertTarget {
+            table: target.text,
+            columns: insert.columns.into_iter().map(|column| column.text).collect(),
+            location: target.location,
+        });
+        named.push(Insert { name, target, query: insert.query, location });
+    }
+    named
+}
+
+#[cfg(test)]
+mod robustness;
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,19 @@
 //! tables, formats and their own protocol; they know neither the planner nor the dataflow. Adding one is a folder
 //! and a line in [`registry`].
 
+pub mod blackhole;
+pub mod datagen;
+pub mod file;
+pub mod json_column;
+pub mod kafka;
+pub mod postgres;
+pub mod redis;
+pub mod refused_rows;
 pub mod registry;
 pub mod retry;
+pub mod sql_table;
+pub mod sqlite;
+pub mod stdout;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -4,7 +4,18 @@ use super::Connector;
 
 /// Every connector that a table can name.
 pub fn connectors() -> Vec<Box<dyn Connector>> {
-    vec![]
+    vec![
+        Box::new(super::file::FileConnector::named("file")),
+        Box::new(super::file::FileConnector::named("filesystem")),
+        Box::new(super::datagen::DatagenConnector),
+        Box::new(super::stdout::StdoutConnector),
+        Box::new(super::blackhole::BlackholeConnector),
+        Box::new(super::kafka::Kafka),
+        Box::new(super::postgres::PostgresConnector::named("postgres")),
+        Box::new(super::postgres::PostgresConnector::named("postgresql")),
+        Box::new(super::redis::RedisConnector),
+        Box::new(super::sqlite::SqliteConnector),
+    ]
 }
 
 /// The connector of that name.

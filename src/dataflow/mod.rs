@@ -1,8 +1,34 @@
 //! A graph at work: tasks, channels, watermarks and barriers.
+//!
+//! The order of reading: [`layout`] cuts the graph into tasks and makes the [`channel`]s between them; [`build`] makes
+//! their operators. A [`source_task`] turns what a source sends into rows ([`reader`]) and knows how far event time
+//! has come ([`source_watermark`]); its [`chain`] runs them through the operators that need no exchange. An
+//! [`exchange`] deals rows out by key to an [`operator_task`], which reads them through a [`gate`]; a [`sink_task`]
+//! writes them. The [`coordinator`] moves the whole from epoch to epoch.
 
+mod bad_row_log;
+mod build;
+mod chain;
+mod channel;
+mod coordinator;
+pub mod epoch;
+mod exchange;
+mod gate;
 pub mod graph;
+mod layout;
+mod operator_task;
+mod reader;
+mod report;
+mod run;
+mod sink_task;
+mod source_task;
+mod source_watermark;
 pub mod statistics;
+mod surroundings;
+#[cfg(test)]
+mod tests;
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +37,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::connectors::ConnectorError;
+use epoch::{EpochListener, EpochState};
 use graph::Graph;
 use statistics::Statistics;
 
@@ -80,11 +107,35 @@ pub enum RunError {
     Aborted,
 }
 
-/// Runs a graph until its sources end, it is told to stop, or something fails.
+impl RunError {
+    fn panic(node: &str, panic: &(dyn Any + Send)) -> RunError {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        RunError::Panic { node: node.to_owned(), message: text.unwrap_or_else(|| "a panic without a message".into()) }
+    }
+}
+
+/// Runs a graph until its sources end, it is told to stop, or something fails. `statistics` are those of this graph:
+/// [`Statistics::of`].
 ///
 /// # Errors
 /// The first failure; the other tasks are stopped before this returns.
 pub async fn run(graph: Graph, options: RunOptions, statistics: Arc<Statistics>) -> Result<(), RunError> {
-    let _ = (graph, options, statistics);
-    unreachable!()
+    run_from(graph, options, statistics, None, None).await
+}
+
+/// As [`run`], going on from the state at the end of an epoch if there is one. `listener` hears of every epoch that
+/// completes from there on. The parallelism may be another one than before.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_from(
+    graph: Graph,
+    options: RunOptions,
+    statistics: Arc<Statistics>,
+    start: Option<EpochState>,
+    listener: Option<Arc<dyn EpochListener>>,
+) -> Result<(), RunError> {
+    // The state machine of a whole run is large: it stays out of its caller's future.
+    Box::pin(run::run(graph, options, statistics, start, listener)).await
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::graph::{Graph, NodeKind};
 use crate::time::EventTime;
 
 /// The figures of all nodes, in the graph's order.
@@ -59,6 +60,18 @@ impl Statistics {
     pub fn new(nodes: impl IntoIterator<Item = (String, Role)>) -> Statistics {
         let nodes = nodes.into_iter().map(|(name, role)| Arc::new(NodeStatistics::new(name, role))).collect();
         Statistics { nodes, epoch: AtomicU64::new(0) }
+    }
+
+    /// Zeros for the nodes of a graph.
+    pub fn of(graph: &Graph) -> Statistics {
+        Statistics::new(graph.nodes.iter().map(|node| {
+            let role = match node.kind {
+                NodeKind::Source(_) => Role::Source,
+                NodeKind::Operator(_) => Role::Operator,
+                NodeKind::Sink(_) => Role::Sink,
+            };
+            (node.name.clone(), role)
+        }))
     }
 
     /// The figures of every node.

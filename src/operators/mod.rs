@@ -5,6 +5,11 @@
 //! by hand and a seed replays a run. Tasks and channels are in [`crate::dataflow`]; which operators a query needs
 //! is decided in [`crate::planner`].
 
+pub mod aggregate;
+pub mod latest;
+pub mod map;
+pub mod per_window;
+pub mod subplan;
 pub mod window;
 
 use arrow::array::RecordBatch;
@@ -60,7 +65,12 @@ pub trait Operator: Send {
     }
 
     /// Takes back what snapshots handed over, oldest first, before the first batch arrives. Called once for each
-    /// batch whose rows belong to this instance.
+    /// batch whose rows belong to this instance; then [`Operator::on_watermark`] is called with the watermark of that
+    /// epoch, and what it sends is dropped, because it was delivered before.
+    ///
+    /// At another parallelism, a batch that begins with the columns of a hashed input is dealt out by the hash of its
+    /// keys, as rows are. Other state stays with one instance, so an operator in a source's task, which has no keyed
+    /// input, hands everything on when it is asked for a snapshot and keeps nothing.
     ///
     /// # Errors
     /// When the state does not fit this operator.

@@ -74,8 +74,8 @@ impl Subplan {
             scans.push(scan_of(input, held)?);
         }
         let over_scans = node.with_new_exprs(node.expressions(), scans)?;
-        // Already optimised as part of the whole query; only the physical rules remain.
-        let planning = session.query_planner().create_physical_plan(&over_scans, session);
+        let optimised = session.optimizer().optimize(over_scans, session, |_, _| {})?;
+        let planning = session.query_planner().create_physical_plan(&optimised, session);
         let plan = run_now(planning)?;
         if plan.output_partitioning().partition_count() != 1 {
             return internal_err!("a plan over one window has several partitions");

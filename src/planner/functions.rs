@@ -158,19 +158,24 @@ mod tests {
 
     #[test]
     fn wrong_lengths_say_what_would_be_right() {
-        assert!(message(&call("tumble", &[0])).ends_with(
-            "tumble() takes a length above zero: write tumble(INTERVAL '30 seconds')"
-        ));
-        assert!(message(&call("hop", &[60, 10])).ends_with(
-            "hop() takes the slide first and a width that is a multiple of it: 10s is no multiple of 1m"
-        ));
+        assert!(
+            message(&call("tumble", &[0]))
+                .ends_with("tumble() takes a length above zero: write tumble(INTERVAL '30 seconds')")
+        );
+        assert!(
+            message(&call("hop", &[60, 10])).ends_with(
+                "hop() takes the slide first and a width that is a multiple of it: 10s is no multiple of 1m"
+            )
+        );
         let month = ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(1, 0, 0)));
-        assert!(message(&call_with("tumble", vec![Expr::Literal(month, None)])).ends_with(
-            "tumble() cannot take months or years, which differ in length: use days"
-        ));
+        assert!(
+            message(&call_with("tumble", vec![Expr::Literal(month, None)]))
+                .ends_with("tumble() cannot take months or years, which differ in length: use days")
+        );
         let number = Expr::Literal(ScalarValue::Int64(Some(30)), None);
-        assert!(message(&call_with("session", vec![number])).ends_with(
-            "session() takes an INTERVAL, not Int64(30): write session(INTERVAL '30 minutes')"
-        ));
+        assert!(
+            message(&call_with("session", vec![number]))
+                .ends_with("session() takes an INTERVAL, not Int64(30): write session(INTERVAL '30 minutes')")
+        );
     }
 }

@@ -1,8 +1,17 @@
 //! Text to statements: the files of a folder, their statements, and where each of them stands.
+//!
+//! [`folder`] finds the files, [`statement`] and [`table`] parse them (sqlparser's grammar, with a thin layer of our
+//! own for `CREATE TABLE`), [`variables`] fills option values in, [`names`] knows how identifiers fold and which
+//! tables a query reads, and [`error`] shows what is wrong. What the names mean is the business of
+//! [`crate::catalog`].
 
-mod error;
+pub mod error;
+pub mod folder;
+pub mod names;
 mod source_files;
-mod variables;
+pub mod statement;
+pub mod table;
+pub mod variables;
 
 pub use error::{SqlError, SqlErrors};
 pub use source_files::SourceFiles;
@@ -18,4 +27,11 @@ pub struct Location {
     pub start: u32,
     /// One past the last byte.
     pub end: u32,
+}
+
+impl Location {
+    /// From the beginning of this one to the end of `last`, which stands in the same file.
+    pub fn to(self, last: Location) -> Location {
+        Location { end: last.end.max(self.start), ..self }
+    }
 }

@@ -1,0 +1,27 @@
+# syntax=docker/dockerfile:1
+# Two stages: the compiler stays behind, and what runs is one binary under a user of its own.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /source
+COPY Cargo.toml Cargo.lock ./
+COPY src ./src
+COPY migrations ./migrations
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
+    CARGO_TARGET_DIR=/target cargo build --release --locked --bin acequia \
+    && cp /target/release/acequia /usr/local/bin/acequia
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --home-dir /var/lib/acequia --create-home acequia
+COPY --from=build /usr/local/bin/acequia /usr/local/bin/acequia
+COPY queries /etc/acequia/queries
+USER 10001
+WORKDIR /var/lib/acequia
+VOLUME /var/lib/acequia
+EXPOSE 9464
+# SIGTERM drains; compose and Kubernetes must wait longer than --shutdown-timeout (25 s).
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/acequia"]
+CMD ["run", "/etc/acequia/queries"]

@@ -1,0 +1,60 @@
+//! Reading and planning a folder, and what a person is told when that fails.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use super::logs;
+use crate::catalog::Program;
+use crate::connectors::stdout;
+use crate::dataflow::graph::Graph;
+use crate::planner::{self, PlanOptions};
+use crate::sql::{SqlErrors, Variables};
+
+/// A folder that has no mistakes.
+pub struct Planned {
+    /// Its tables and queries.
+    pub program: Program,
+    /// What runs.
+    pub graph: Graph,
+}
+
+/// Reads and plans the folder; `bounded` if it will run to the end of what is there. Its mistakes are printed on stderr.
+pub async fn plan(folder: &Path, bounded: bool) -> Result<Planned, Exit> {
+    let program = Program::read(folder, &Variables::from_environment()).map_err(|errors| report(&errors))?;
+    let options = PlanOptions { bounded, print: stdout::factory() };
+    let graph = planner::plan(&program, &options).await.map_err(|errors| report(&errors))?;
+    Ok(Planned { program, graph })
+}
+
+/// Prints mistakes with their places on stderr.
+fn report(errors: &SqlErrors) -> Exit {
+    eprintln!("{}", errors.render(logs::color()).trim_end());
+    Exit::Failed
+}
+
+/// A pipeline's name when none is given: the folder's.
+pub fn name(folder: &Path) -> String {
+    let absolute = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let name = if absolute.is_file() { absolute.file_stem() } else { absolute.file_name() };
+    match name {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => "acequia".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_is_named_like_its_folder_or_its_file() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("sales");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("one.sql"), "").unwrap();
+        assert_eq!(name(&folder), "sales");
+        assert_eq!(name(&folder.join(".")), "sales");
+        assert_eq!(name(&folder.join("one.sql")), "one");
+        assert_eq!(name(Path::new("/")), "acequia");
+    }
+}

@@ -1,0 +1,125 @@
+//! The command line: one file a command, and what they share (exit codes, logs, reading a folder).
+//!
+//! Results go to stdout and everything else to stderr, so that a pipe gets rows only. Nothing imports this module.
+
+mod check;
+mod exit;
+mod explain;
+mod folder;
+mod logs;
+mod parse;
+mod progress;
+mod run;
+mod sample;
+mod signals;
+mod summary;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+use logs::LogFormat;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all went well
+  1  a check or a test failed, or the SQL has errors
+  2  wrong usage
+  3  failure while running
+  4  a server could not be reached
+  5  stored state does not fit the queries (kept for checkpoints)
+  6  another instance is running (kept for checkpoints)
+
+Environment:
+  RUST_LOG   what to log, such as 'debug' or 'acequia=debug,rdkafka=info'
+  NO_COLOR   set to anything: no colours
+  Variables in option values, such as '${KAFKA_BROKERS:-embedded}', are read from the environment.
+
+Examples:
+  acequia run                      run ./queries until Ctrl-C
+  acequia check queries            find every mistake in a folder
+  acequia explain queries --format mermaid
+  acequia test queries             run the folder's own cases";
+
+/// Turns a folder of SQL files into a running streaming pipeline.
+#[derive(Parser, Debug)]
+#[command(name = "acequia", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+struct Arguments {
+    /// How log lines look on stderr
+    #[arg(long, global = true, value_enum, default_value = "text", env = "ACEQUIA__LOG", value_name = "FORMAT")]
+    log: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(run::RunArguments),
+    Check(check::CheckArguments),
+    Explain(explain::ExplainArguments),
+    Test(test::TestArguments),
+}
+
+/// Reads the arguments of this process and does what they say.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logs::start(arguments.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // DataFusion's planner recurses deeply on long expressions.
+        .thread_stack_size(8 << 20)
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start threads: {error}");
+            return Exit::Runtime.into();
+        }
+    };
+    let exit = runtime.block_on(dispatch(arguments.command));
+    // A connector may still wait in a blocking call; state is safe by now, so the process does not wait for it.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    exit.into()
+}
+
+async fn dispatch(command: Command) -> Exit {
+    match command {
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::Check(arguments) => check::check(&arguments).await,
+        Command::Explain(arguments) => explain::explain(&arguments).await,
+        Command::Test(arguments) => test::test(&arguments).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_arguments_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("acequia "), "{} has no example", command.get_name());
+        }
+    }
+
+    #[test]
+    fn run_has_the_defaults_that_its_help_promises() {
+        let arguments = Arguments::try_parse_from(["acequia", "run"]).unwrap();
+        let Command::Run(run) = arguments.command else { panic!("not run") };
+        assert_eq!(run.folder.to_str(), Some("queries"));
+        assert_eq!(run.batch_size, 8192);
+        assert_eq!(run.shutdown_timeout.as_secs(), 25);
+        assert!(!run.bounded);
+    }
+}

@@ -1,0 +1,240 @@
+//! `acequia run`: a folder at work, until its input ends or it is told to stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Exit;
+use super::folder::{self, Planned};
+use super::{parse, progress, sample, signals, summary};
+use crate::connectors::{ConnectorError, stdout};
+use crate::console::{self, Console, Phase};
+use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::{self, RunError, RunOptions};
+
+/// How long rows may wait in a sink: short beside the second in which early results are due.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Run a folder of SQL files until stopped, or to the end of its input.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  acequia run                                      the folder ./queries, until Ctrl-C
+  acequia run examples/tumble                      an example; it ends by itself
+  KAFKA_BROKERS=localhost:9092 acequia run queries --bounded
+
+Ctrl-C or SIGTERM stops in order: what was read is worked off, exit code 0. A second one stops at once.")]
+pub struct RunArguments {
+    /// The folder, or one SQL file
+    #[arg(default_value = "queries")]
+    pub(super) folder: PathBuf,
+
+    /// Stop at the end of what is there now
+    #[arg(long)]
+    pub(super) bounded: bool,
+
+    /// Instances of each keyed operator [default: the number of cores]
+    #[arg(long, value_name = "N", env = "ACEQUIA__RUN__PARALLELISM", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    parallelism: Option<u16>,
+
+    /// Most rows in a batch that a source sends
+    #[arg(long, value_name = "ROWS", env = "ACEQUIA__RUN__BATCH_SIZE", default_value = "8192",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) batch_size: u32,
+
+    /// Time between barriers
+    #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__CHECKPOINT_INTERVAL", default_value = "1s",
+          value_parser = parse::duration)]
+    checkpoint_interval: Duration,
+
+    /// Where embedded parts keep their files
+    #[arg(long, value_name = "FOLDER", env = "ACEQUIA__RUN__DATA_DIR", default_value = "acequia-data")]
+    pub(super) data_dir: PathBuf,
+
+    /// The pipeline's name: consumer groups and client ids begin with it [default: the folder's name]
+    #[arg(long, env = "ACEQUIA__RUN__NAME")]
+    name: Option<String>,
+
+    /// Where /metrics, /healthz, /readyz and the API are served [default: 127.0.0.1:9464, or a free port]
+    #[arg(long, value_name = "ADDRESS", env = "ACEQUIA__RUN__HTTP", value_parser = parse::address)]
+    http: Option<SocketAddr>,
+
+    /// Serve nothing over HTTP
+    #[arg(long, conflicts_with = "http")]
+    no_http: bool,
+
+    /// Allow an address that other machines can reach; the console asks for no password
+    #[arg(long)]
+    insecure_bind: bool,
+
+    /// How long a stop in order may take
+    #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
+          value_parser = parse::duration)]
+    pub(super) shutdown_timeout: Duration,
+
+    /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
+    #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    sample_rate: u64,
+
+    /// Leave an embedded Kafka empty
+    #[arg(long)]
+    no_sample: bool,
+}
+
+/// Runs a folder.
+pub async fn run(arguments: RunArguments) -> Exit {
+    let planned = match folder::plan(&arguments.folder, arguments.bounded).await {
+        Ok(planned) => planned,
+        Err(exit) => return exit,
+    };
+    let options = options(&arguments);
+    let watch = match signals::watch(options.drain.clone(), options.abort.clone(), arguments.shutdown_timeout) {
+        Ok(watch) => tokio::spawn(watch),
+        Err(error) => {
+            tracing::error!("cannot watch for signals: {error}");
+            return Exit::Runtime;
+        }
+    };
+    let exit = run_watched(&arguments, planned, options).await;
+    watch.abort();
+    exit
+}
+
+async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions) -> Exit {
+    let Planned { program, graph } = planned;
+    tracing::info!("{}: {}", options.pipeline, summary::counted(program.tables.len(), program.inserts.len()));
+    for part in summary::embedded_parts(&program) {
+        tracing::info!("{part}");
+    }
+    let statistics = Arc::new(graph.statistics());
+    let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
+    let mut tasks = Tasks::default();
+    if !arguments.no_http
+        && let Err(error) = serve(arguments, &console, &mut tasks).await
+    {
+        tracing::error!("{error}");
+        return Exit::Usage;
+    }
+    if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
+        let rate = arguments.sample_rate;
+        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
+        tasks.spawn(sample::feed(rate, options.drain.clone()));
+    }
+    tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
+    tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));
+
+    let began = Instant::now();
+    console.enter(Phase::Running);
+    let outcome = dataflow::run(graph, options, statistics).await;
+    drop(tasks);
+    tracing::info!("{}", summary::closing(&console.figures(), began.elapsed()));
+    match outcome {
+        Ok(()) => Exit::Success,
+        // Whoever read the results, such as `head`, has seen enough.
+        Err(RunError::Connector { source, .. }) if stdout::is_closed(&source) => Exit::Success,
+        Err(error) => report(&error),
+    }
+}
+
+fn options(arguments: &RunArguments) -> RunOptions {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    RunOptions {
+        pipeline: arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder)),
+        parallelism: arguments.parallelism.map_or_else(cores, usize::from),
+        batch_size: arguments.batch_size as usize,
+        bounded: arguments.bounded,
+        checkpoint_interval: arguments.checkpoint_interval,
+        linger: LINGER,
+        data_dir: arguments.data_dir.clone(),
+        drain: CancellationToken::new(),
+        abort: CancellationToken::new(),
+    }
+}
+
+async fn serve(arguments: &RunArguments, console: &Arc<Console>, tasks: &mut Tasks) -> Result<(), console::BindError> {
+    let listener = console::bind(arguments.http, arguments.insecure_bind).await?;
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!("metrics on http://{address}/metrics");
+    }
+    let console = Arc::clone(console);
+    tasks.spawn(async move {
+        if let Err(error) = console::serve(listener, console).await {
+            tracing::error!("the console has stopped: {error}");
+        }
+    });
+    Ok(())
+}
+
+async fn note_draining(console: Arc<Console>, drain: CancellationToken) {
+    drain.cancelled().await;
+    console.enter(Phase::Draining);
+}
+
+/// Whether results go to the terminal, where a live line would tear them apart.
+fn prints_to_terminal(graph: &Graph) -> bool {
+    use std::io::IsTerminal;
+    let prints = |kind: &NodeKind| matches!(kind, NodeKind::Sink(sink) if sink.factory.describe().contains("stdout"));
+    std::io::stdout().is_terminal() && graph.nodes.iter().any(|node| prints(&node.kind))
+}
+
+/// One line for the failure, and one for each of its causes that adds something.
+fn report(error: &RunError) -> Exit {
+    let mut said = error.to_string();
+    let mut message = said.clone();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !said.contains(&words) {
+            message.push_str("\n  caused by: ");
+            message.push_str(&words);
+            said = words;
+        }
+        cause = error.source();
+    }
+    tracing::error!("{message}");
+    exit_of(error)
+}
+
+fn exit_of(error: &RunError) -> Exit {
+    match error {
+        RunError::Connector { source: ConnectorError::Unavailable { .. }, .. } => Exit::Unreachable,
+        _ => Exit::Runtime,
+    }
+}
+
+/// Tasks that end with the run.
+#[derive(Default)]
+struct Tasks(Vec<tokio::task::JoinHandle<()>>);
+
+impl Tasks {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.push(tokio::spawn(task));
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_has_an_exit_code_of_its_own() {
+        let failure = |source| RunError::Connector { node: "metrics".into(), source };
+        let (what, message) = (String::from("Redis at localhost:6379"), String::from("refused"));
+        let away = failure(ConnectorError::Unavailable { what: what.clone(), message: message.clone() });
+        assert_eq!(exit_of(&away), Exit::Unreachable);
+        assert_eq!(exit_of(&failure(ConnectorError::Refused { what, message })), Exit::Runtime);
+        assert_eq!(exit_of(&RunError::Aborted), Exit::Runtime);
+    }
+}

@@ -1,0 +1,272 @@
+//! Files and folders of files: JSON lines, CSV, plain lines and Parquet, read and written; `-` is stdin and stdout.
+//!
+//! Each file is a split, named by its path; lines count from 1, rows of a Parquet file from 0. Relative paths start
+//! at the working directory. The options stand at [`FileConnector`].
+
+mod line_sink;
+mod lines;
+mod parquet_sink;
+mod parquet_source;
+mod paths;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Connector, ConnectorError, ConnectorTable, SinkFactory, SourceFactory};
+use crate::catalog::TableDefinition;
+use crate::catalog::options::{OptionValue, Options, closest};
+use crate::formats::{DecodeOptions, EncodeOptions};
+
+pub(super) use line_sink::{CsvHeader, LineSink, Output};
+use parquet_sink::{Compression, Rolling};
+
+/// The connector `file`, also named `filesystem`.
+///
+/// | option | values | default |
+/// |---|---|---|
+/// | `path` | a file, a folder, a pattern such as `data/*.jsonl`, or `-` for stdin and stdout | must be given |
+/// | `format` | `json`, `csv`, `raw_string`, `parquet` | by the path's extension, else `json` |
+/// | `csv.header` | `true`, `false`: whether a file begins with a line of names | `true` |
+/// | `follow` | `true`, `false`: whether to wait for new lines and new files | `false` |
+/// | `mode` | `append`, `overwrite`: what a sink does to what is there | `append` |
+/// | `roll_rows`, `roll_bytes`, `roll_interval` | when a Parquet sink begins a new part file | 1000000, `128MB`, `1 minute` |
+/// | `compression` | `zstd`, `snappy`, `none`: of a Parquet sink | `zstd` |
+///
+/// CSV columns go by position; a header is there for people, but one that holds the table's columns in another order
+/// is refused, since every value would land in the wrong column. Blank lines are skipped.
+pub struct FileConnector {
+    name: &'static str,
+}
+
+impl FileConnector {
+    /// The connector under one of its names.
+    pub fn named(name: &'static str) -> FileConnector {
+        FileConnector { name }
+    }
+}
+
+/// What lies in a file.
+#[derive(Clone, PartialEq, Debug)]
+enum Content {
+    /// One record a line, or a CSV record that may span lines.
+    Lines(LineContent),
+    /// Rows and columns.
+    Parquet,
+}
+
+/// How a file of lines is cut into records.
+#[derive(Clone, PartialEq, Debug)]
+struct LineContent {
+    /// Set for CSV, whose quotes can hold newlines.
+    csv: Option<CsvContent>,
+    /// The word in `format`.
+    format: String,
+    decode: DecodeOptions,
+    encode: EncodeOptions,
+}
+
+/// What cutting CSV needs to know.
+#[derive(Clone, PartialEq, Debug)]
+struct CsvContent {
+    delimiter: u8,
+    quote: u8,
+    header: bool,
+    /// The table's columns in order.
+    columns: Vec<String>,
+}
+
+/// A file table with its options understood.
+#[derive(Clone, Debug)]
+struct FileTable {
+    path: String,
+    content: Content,
+    follow: bool,
+    overwrite: bool,
+    rolling: Rolling,
+    compression: Compression,
+}
+
+/// The path that stands for stdin and stdout.
+const STDIO: &str = "-";
+
+impl Connector for FileConnector {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
+        if !table.primary_key.is_empty() {
+            options.error(
+                table.location,
+                format!("a file cannot replace rows, but table {} has a PRIMARY KEY", table.name),
+                Some("remove PRIMARY KEY, or write to a connector that can, such as 'postgres' or 'redis'".into()),
+            );
+        }
+        let path = options.required(&["path"], "data/*.jsonl");
+        let content = content(table, &path, options);
+        let follow = options.boolean(&["follow"]).unwrap_or(false);
+        if follow && content == Content::Parquet {
+            options.error(
+                options.table(),
+                "a Parquet file cannot be followed: it is not readable before it is complete".into(),
+                Some("remove 'follow', or use 'format' = 'json' or 'csv'".into()),
+            );
+        }
+        let overwrite = options.choice(&["mode"], &[("append", false), ("overwrite", true)]).unwrap_or(false);
+        let (mut rolling, mut compression) = (Rolling::default(), Compression::default());
+        if content == Content::Parquet {
+            rolling = take_rolling(options);
+            let choices = [("zstd", Compression::Zstd), ("snappy", Compression::Snappy), ("none", Compression::None)];
+            compression = options.choice(&["compression"], &choices).unwrap_or_default();
+            if path == STDIO {
+                options.error(
+                    options.table(),
+                    "Parquet cannot go through stdin or stdout".into(),
+                    Some("name a file or a folder in 'path', or use 'format' = 'json'".into()),
+                );
+            }
+        }
+        Arc::new(FileTable { path, content, follow, overwrite, rolling, compression })
+    }
+}
+
+/// Takes what `format` and `csv.*` say; without `format`, the path's extension decides.
+fn content(table: &TableDefinition, path: &str, options: &mut Options) -> Content {
+    let by_extension = match Path::new(path).extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => Some("csv"),
+        Some("parquet") => Some("parquet"),
+        Some("json" | "jsonl" | "ndjson") => Some("json"),
+        _ => None,
+    };
+    if let Some(format) = by_extension {
+        options.set_default("format", format);
+    }
+    let format = options.peek("format").unwrap_or("json").to_owned();
+    if format == "parquet" {
+        options.take(&["format"]);
+        return Content::Parquet;
+    }
+    if let Some(word) = closest(&format, ["parquet"])
+        && let Some(option) = options.take(&["format"])
+    {
+        let message = format!("option 'format' does not take '{}'", option.text);
+        options.error(option.location, message, Some(format!("did you mean '{word}'?")));
+    }
+    let csv = (format == "csv").then(|| CsvContent {
+        delimiter: byte(options.peek("csv.delimiter"), b','),
+        quote: byte(options.peek("csv.quote"), b'"'),
+        header: options.boolean(&["csv.header"]).unwrap_or(true),
+        columns: table.physical_schema().fields().iter().map(|field| field.name().clone()).collect(),
+    });
+    let (decode, encode) = (DecodeOptions::take(table, options), EncodeOptions::take(table, options));
+    Content::Lines(LineContent { csv, format, decode, encode })
+}
+
+/// The byte that an option's text means; the format itself complains about a wrong one.
+pub(super) fn byte(text: Option<&str>, default: u8) -> u8 {
+    match text {
+        Some("\\t") => b'\t',
+        text => text.and_then(|text| text.bytes().next()).unwrap_or(default),
+    }
+}
+
+/// Takes the limits of a part file, under our names, Arroyo's and Flink's.
+fn take_rolling(options: &mut Options) -> Rolling {
+    let default = Rolling::default();
+    let rows = options.integer(&["roll_rows"], 1..=i64::MAX).map_or(default.rows, |rows| rows as u64);
+    let interval =
+        options.duration(&["roll_interval", "rolling_policy.interval", "sink.rolling-policy.rollover-interval"]);
+    let bytes = options
+        .take(&["roll_bytes", "rolling_policy.file_size", "sink.rolling-policy.file-size"])
+        .and_then(|option| size(option, options));
+    Rolling { rows, bytes: bytes.unwrap_or(default.bytes), interval: interval.unwrap_or(default.interval) }
+}
+
+/// A number of bytes such as `1048576`, `64MB` or `1 GB` (powers of 1024).
+fn size(option: OptionValue, options: &mut Options) -> Option<u64> {
+    let text = option.text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_uppercase().as_str() {
+        "" | "B" => Some(1),
+        "K" | "KB" | "KIB" => Some(1 << 10),
+        "M" | "MB" | "MIB" => Some(1 << 20),
+        "G" | "GB" | "GIB" => Some(1 << 30),
+        _ => None,
+    };
+    let number = text[..digits].parse::<u64>().ok().filter(|number| *number > 0);
+    let bytes = number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    if bytes.is_none() {
+        options.error(
+            option.location,
+            format!("option '{}' does not take '{}'", option.key, option.text),
+            Some("it takes a number of bytes such as '1048576', '64MB' or '1GB'".into()),
+        );
+    }
+    bytes
+}
+
+impl ConnectorTable for FileTable {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        Some(Arc::new(source::FileSourceFactory::new(self.clone())))
+    }
+
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        Some(match &self.content {
+            Content::Parquet => Arc::new(parquet_sink::ParquetSinkFactory {
+                folder: self.path.clone().into(),
+                overwrite: self.overwrite,
+                rolling: self.rolling.clone(),
+                compression: self.compression,
+            }),
+            Content::Lines(lines) if self.path == STDIO => {
+                super::stdout::lines(lines.encode.clone(), lines.csv.as_ref().map(CsvContent::header_rule), vec![])
+            }
+            Content::Lines(lines) => Arc::new(line_sink::LineSinkFactory {
+                path: self.path.clone().into(),
+                overwrite: self.overwrite,
+                encode: lines.encode.clone(),
+                header: lines.csv.as_ref().map(CsvContent::header_rule),
+            }),
+        })
+    }
+}
+
+impl CsvContent {
+    /// The delimiter of the header line to write, if one is.
+    fn header_rule(&self) -> CsvHeader {
+        CsvHeader { delimiter: self.delimiter, wanted: self.header }
+    }
+}
+
+/// What the operating system refused, in words that say what would be right.
+fn io_error(path: &Path, doing: &str, error: &std::io::Error) -> ConnectorError {
+    use std::io::ErrorKind;
+    let message = match error.kind() {
+        ErrorKind::NotFound => format!("cannot {doing} it: there is no such file or folder"),
+        ErrorKind::PermissionDenied => {
+            format!("cannot {doing} it: permission denied; give the user that runs acequia the right to {doing} it")
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!("cannot {doing} it: the disk is full; free some space and start again")
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            format!("cannot {doing} it: the file system is read-only; name a path on another one")
+        }
+        ErrorKind::IsADirectory => format!("cannot {doing} it: it is a folder, not a file"),
+        ErrorKind::NotADirectory => format!("cannot {doing} it: a part of the path is a file, not a folder"),
+        _ => format!("cannot {doing} it: {error}"),
+    };
+    ConnectorError::Refused { what: path.display().to_string(), message }
+}
+
+/// Refuses with the path in front.
+fn refused(path: &Path, message: impl Into<String>) -> ConnectorError {
+    ConnectorError::Refused { what: path.display().to_string(), message: message.into() }
+}
+
+/// How long a part file may stay open at first.
+const ROLL_INTERVAL: Duration = Duration::from_secs(60);

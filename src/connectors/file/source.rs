@@ -1,0 +1,309 @@
+//! The file source: a thread of its own reads ahead of the decoder, so that no task of the runtime waits for a disk.
+//!
+//! An instance takes its files in turn, a batch each, so that files of the same time advance the watermark together.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::lines::{Input, LineError, LineReader};
+use super::parquet_source::ParquetReader;
+use super::{ConnectorError, Content, FileTable, STDIO, io_error, paths, refused};
+use crate::connectors::{Boundedness, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
+use crate::formats::{SplitIndex, SplitRun};
+
+/// Batches that are read before they are asked for.
+const READ_AHEAD: usize = 2;
+/// Files that an instance holds open at once, unless it follows them.
+const OPEN_FILES: usize = 64;
+/// Pause before a followed file is looked at again.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before a followed folder or pattern is looked at again.
+const LIST_PAUSE: Duration = Duration::from_secs(1);
+/// The name of the split that is stdin.
+const STDIN_SPLIT: &str = "stdin";
+
+/// Opens the instances of a file source.
+pub(super) struct FileSourceFactory {
+    table: FileTable,
+    /// What all instances of a run agree on: a file that comes between two of them opening must not be lost.
+    files: Mutex<Option<Arc<Vec<PathBuf>>>>,
+}
+
+impl FileSourceFactory {
+    pub(super) fn new(table: FileTable) -> FileSourceFactory {
+        FileSourceFactory { table, files: Mutex::new(None) }
+    }
+
+    fn list(&self) -> Result<Vec<PathBuf>, ConnectorError> {
+        if self.table.path == STDIO {
+            return Ok(vec![PathBuf::from(STDIN_SPLIT)]);
+        }
+        paths::list(&self.table.path, &self.table.content, self.table.follow)
+    }
+}
+
+#[async_trait]
+impl SourceFactory for FileSourceFactory {
+    fn boundedness(&self) -> Boundedness {
+        if self.table.follow { Boundedness::Unbounded } else { Boundedness::Bounded }
+    }
+
+    fn decoding(&self) -> Decoding {
+        match &self.table.content {
+            Content::Lines(lines) => Decoding::Format(lines.decode.clone()),
+            Content::Parquet => Decoding::Rows,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let follow = if self.table.follow { ", followed" } else { "" };
+        match (&self.table.content, self.table.path.as_str()) {
+            (Content::Lines(lines), STDIO) => format!("{} from stdin", lines.format),
+            (Content::Lines(lines), path) => format!("{} file {path}{follow}", lines.format),
+            (Content::Parquet, path) => format!("parquet file {path}"),
+        }
+    }
+
+    async fn instances(&self, context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
+        let files = self.list()?;
+        // Files that come later are dealt to every instance of a followed folder.
+        let may_grow = self.table.follow && !context.bounded && !Path::new(&self.table.path).is_file();
+        let wanted = if may_grow { parallelism } else { files.len().min(parallelism) };
+        *self.files.lock() = Some(Arc::new(files));
+        Ok(wanted.max(1))
+    }
+
+    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
+        let listed = match &mut *self.files.lock() {
+            Some(files) => files.clone(),
+            none => none.insert(Arc::new(self.list()?)).clone(),
+        };
+        let stop = context.stop.clone();
+        let place = self.table.path.clone();
+        let (sender, events) = mpsc::channel(READ_AHEAD);
+        let follow = self.table.follow && !context.bounded && place != STDIO;
+        let thread = Reader { table: self.table.clone(), context, sender, follow, splits: 0, known: BTreeSet::new() };
+        std::thread::Builder::new()
+            .name("acequia-file".into())
+            .spawn(move || thread.run(&listed))
+            .map_err(|error| refused(Path::new(&place), format!("no thread can be had to read it: {error}")))?;
+        Ok(Box::new(FileSource { events, stop, place, ended: false }))
+    }
+}
+
+/// The receiving end.
+struct FileSource {
+    events: mpsc::Receiver<Result<SourceEvent, ConnectorError>>,
+    stop: CancellationToken,
+    place: String,
+    ended: bool,
+}
+
+#[async_trait]
+impl Source for FileSource {
+    async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
+        if self.ended {
+            return Ok(SourceEvent::End);
+        }
+        let event = tokio::select! {
+            biased;
+            event = self.events.recv() => event,
+            () = self.stop.cancelled() => return Err(ConnectorError::Stopped { what: self.place.clone() }),
+        };
+        match event {
+            Some(event) => {
+                self.ended = matches!(event, Ok(SourceEvent::End));
+                event
+            }
+            None => Err(refused(Path::new(&self.place), "the thread that reads it has died: a defect of Acequia")),
+        }
+    }
+}
+
+/// The reading thread of one instance.
+struct Reader {
+    table: FileTable,
+    context: SourceContext,
+    sender: mpsc::Sender<Result<SourceEvent, ConnectorError>>,
+    follow: bool,
+    splits: u32,
+    known: BTreeSet<PathBuf>,
+}
+
+/// Why the thread ends early.
+enum Halt {
+    /// Nobody listens any more.
+    Dropped,
+    /// Something is wrong.
+    Failed(ConnectorError),
+}
+
+impl From<ConnectorError> for Halt {
+    fn from(error: ConnectorError) -> Halt {
+        Halt::Failed(error)
+    }
+}
+
+/// A file that is being read.
+struct OpenFile {
+    split: SplitIndex,
+    path: PathBuf,
+    content: OpenContent,
+    caught_up: bool,
+}
+
+enum OpenContent {
+    Lines(LineReader),
+    Parquet(Box<ParquetReader>),
+}
+
+impl Reader {
+    fn run(mut self, listed: &[PathBuf]) {
+        match self.read(listed) {
+            Ok(()) => {
+                let _ = self.sender.blocking_send(Ok(SourceEvent::End));
+            }
+            Err(Halt::Failed(error)) => {
+                let _ = self.sender.blocking_send(Err(error));
+            }
+            Err(Halt::Dropped) => {}
+        }
+    }
+
+    fn read(&mut self, listed: &[PathBuf]) -> Result<(), Halt> {
+        self.known.extend(listed.iter().cloned());
+        let mine = listed.iter().skip(self.context.instance).step_by(self.context.instances.max(1));
+        let mut waiting: VecDeque<(SplitIndex, PathBuf)> = VecDeque::new();
+        for path in mine {
+            waiting.push_back((self.announce(path)?, path.clone()));
+        }
+        let mut open: VecDeque<OpenFile> = VecDeque::new();
+        let mut listed_at = Instant::now();
+        loop {
+            while open.len() < OPEN_FILES || self.follow {
+                let Some((split, path)) = waiting.pop_front() else { break };
+                open.push_back(self.open(split, path)?);
+            }
+            if open.is_empty() && !self.follow {
+                return Ok(());
+            }
+            let mut progress = false;
+            for _ in 0..open.len() {
+                let Some(mut file) = open.pop_front() else { break };
+                match file.next(self.context.batch_size)? {
+                    Some(event) => {
+                        (progress, file.caught_up) = (true, false);
+                        self.send(event)?;
+                    }
+                    None if !self.follow => {
+                        progress = true;
+                        self.send(SourceEvent::SplitEnd(file.split))?;
+                        continue;
+                    }
+                    None if !file.caught_up => {
+                        file.caught_up = true;
+                        self.send(SourceEvent::CaughtUp(file.split))?;
+                    }
+                    None => {}
+                }
+                open.push_back(file);
+            }
+            if self.follow && listed_at.elapsed() >= LIST_PAUSE {
+                listed_at = Instant::now();
+                waiting.extend(self.newcomers()?);
+            }
+            if !progress {
+                std::thread::sleep(FOLLOW_PAUSE);
+                if self.sender.is_closed() {
+                    return Err(Halt::Dropped);
+                }
+            }
+        }
+    }
+
+    /// Files that were not there when the run began and belong to this instance.
+    fn newcomers(&mut self) -> Result<Vec<(SplitIndex, PathBuf)>, Halt> {
+        let mut mine = vec![];
+        for path in paths::list(&self.table.path, &self.table.content, true)? {
+            if self.known.insert(path.clone()) && self.owner(&path) == self.context.instance {
+                mine.push((self.announce(&path)?, path));
+            }
+        }
+        Ok(mine)
+    }
+
+    /// The instance of a file that came later: by its name alone, since each instance finds it in its own time.
+    fn owner(&self, path: &Path) -> usize {
+        let name = path.as_os_str().as_encoded_bytes();
+        let hash = name
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        (hash % self.context.instances.max(1) as u64) as usize
+    }
+
+    fn announce(&mut self, path: &Path) -> Result<SplitIndex, Halt> {
+        let split = SplitIndex(self.splits);
+        self.splits += 1;
+        self.send(SourceEvent::Split(split, path.display().to_string()))?;
+        Ok(split)
+    }
+
+    fn send(&self, event: SourceEvent) -> Result<(), Halt> {
+        self.sender.blocking_send(Ok(event)).map_err(|_| Halt::Dropped)
+    }
+
+    fn open(&self, split: SplitIndex, path: PathBuf) -> Result<OpenFile, ConnectorError> {
+        let position = self.context.positions.get(&path.display().to_string()).copied();
+        let content = match &self.table.content {
+            Content::Parquet => OpenContent::Parquet(Box::new(ParquetReader::open(
+                &path,
+                self.context.schema.clone(),
+                self.context.batch_size,
+                position.unwrap_or(0),
+            )?)),
+            Content::Lines(lines) => {
+                let input = if self.table.path == STDIO {
+                    Input::Stream(Box::new(std::io::stdin()))
+                } else {
+                    Input::File(std::fs::File::open(&path).map_err(|error| io_error(&path, "read", &error))?)
+                };
+                let mut reader = LineReader::new(input, split, lines.csv.clone(), !self.follow);
+                // Stdin cannot be read again: what comes now is new.
+                if let Some(line) = position.filter(|_| self.table.path != STDIO) {
+                    reader.skip_to(line).map_err(|error| line_error(&path, error))?;
+                }
+                OpenContent::Lines(reader)
+            }
+        };
+        Ok(OpenFile { split, path, content, caught_up: false })
+    }
+}
+
+impl OpenFile {
+    fn next(&mut self, limit: usize) -> Result<Option<SourceEvent>, ConnectorError> {
+        match &mut self.content {
+            OpenContent::Lines(reader) => {
+                let records = reader.next(limit.max(1)).map_err(|error| line_error(&self.path, error))?;
+                Ok(records.map(SourceEvent::Records))
+            }
+            OpenContent::Parquet(reader) => Ok(reader.next()?.map(|(batch, offsets)| {
+                let runs = vec![SplitRun { split: self.split, rows: batch.num_rows() }];
+                SourceEvent::Rows(batch, runs, offsets)
+            })),
+        }
+    }
+}
+
+fn line_error(path: &Path, error: LineError) -> ConnectorError {
+    match error {
+        LineError::Io(error) => io_error(path, "read", &error),
+        LineError::Content(message) => refused(path, message),
+    }
+}

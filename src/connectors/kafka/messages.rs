@@ -1,0 +1,405 @@
+//! librdkafka's batch calls behind a safe face: the only unsafe code of this connector.
+//!
+//! rdkafka hands over one message a call, each with an event of its own; at a million messages a second that costs
+//! more than the rest of the way. [`Consumer`] takes hundreds at once with `rd_kafka_consume_batch_queue` and lends
+//! their bytes. Log lines, errors and commit results arrive on the client's main queue, which is kept apart from the
+//! messages and read by [`Consumer::events`].
+
+use std::ffi::{CStr, CString, c_char};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+use rdkafka::bindings as native;
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr, RDKafkaType};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// A client that reads the partitions it is given.
+pub(super) struct Consumer {
+    // Before `client`: fields are dropped in this order, and a queue must not outlive its client.
+    messages: Queue,
+    main: Queue,
+    client: Client<DefaultClientContext>,
+}
+
+/// A reference to one of a client's queues.
+struct Queue(NonNull<native::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues are guarded by a mutex of their own and may be used and released on any thread.
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from a call that gives a reference away, and this is its only release.
+        unsafe { native::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// What a client has to say beside its messages.
+pub(super) enum ClientEvent {
+    /// A line for the log.
+    Log(RDKafkaLogLevel, String, String),
+    /// Something is wrong with the client as a whole.
+    Error(RDKafkaErrorCode, String),
+    /// A commit failed.
+    CommitFailed(RDKafkaErrorCode),
+}
+
+impl Consumer {
+    /// Makes the client. Connects to nothing yet.
+    pub(super) fn new(config: &ClientConfig) -> KafkaResult<Consumer> {
+        let settings = config.create_native_config()?;
+        let events = native::RD_KAFKA_EVENT_ERROR | native::RD_KAFKA_EVENT_OFFSET_COMMIT;
+        // SAFETY: `settings` owns the configuration that its pointer names; the call stores a number in it.
+        unsafe { native::rd_kafka_conf_set_events(settings.ptr(), events) };
+        let client = Client::new(config, settings, RDKafkaType::RD_KAFKA_CONSUMER, DefaultClientContext)?;
+        // SAFETY: the client lives; both calls give a reference of our own, which `Queue` releases, or null.
+        let (messages, main) = unsafe {
+            (
+                NonNull::new(native::rd_kafka_queue_get_consumer(client.native_ptr())),
+                NonNull::new(native::rd_kafka_queue_get_main(client.native_ptr())),
+            )
+        };
+        match (messages, main) {
+            (Some(messages), Some(main)) => Ok(Consumer { messages: Queue(messages), main: Queue(main), client }),
+            _ => Err(KafkaError::ClientCreation("a consumer needs a 'group.id'".into())),
+        }
+    }
+
+    /// Takes up to `limit` messages that are there; waits up to `wait` for the first.
+    pub(super) fn consume(&self, batch: &mut Messages, limit: usize, wait: Duration) {
+        batch.clear();
+        batch.pointers.reserve(limit);
+        // librdkafka waits until the whole array is full, so that it gets room for one message while it waits.
+        if self.fill(batch, limit.min(1), wait) {
+            self.fill(batch, limit - 1, Duration::ZERO);
+        }
+    }
+
+    fn fill(&self, batch: &mut Messages, limit: usize, wait: Duration) -> bool {
+        let length = batch.pointers.len();
+        let limit = limit.min(batch.pointers.capacity() - length);
+        let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue lives as long as `self`; the array begins at the vector's end and has room for `limit`
+        // pointers, because `limit` is at most what is left of its capacity. The call initialises the first `count`
+        // of them with messages that are ours to destroy, which `Messages` does; it gives -1 on error.
+        let count = unsafe {
+            let end = batch.pointers.as_mut_ptr().add(length);
+            let count = native::rd_kafka_consume_batch_queue(self.messages.0.as_ptr(), wait, end, limit);
+            let count = usize::try_from(count).unwrap_or(0);
+            batch.pointers.set_len(length + count);
+            count
+        };
+        count > 0
+    }
+
+    /// Takes what is on the main queue, without waiting.
+    pub(super) fn events(&self, mut handle: impl FnMut(ClientEvent)) {
+        loop {
+            // SAFETY: the queue lives as long as `self`; the event is ours and destroyed below.
+            let Some(event) = NonNull::new(unsafe { native::rd_kafka_queue_poll(self.main.0.as_ptr(), 0) }) else {
+                return;
+            };
+            // SAFETY: the event lives until the destroy, and what is read from it is copied before.
+            let said = unsafe { read_event(event.as_ptr()) };
+            // SAFETY: the only release of this event.
+            unsafe { native::rd_kafka_event_destroy(event.as_ptr()) };
+            if let Some(said) = said {
+                handle(said);
+            }
+        }
+    }
+
+    /// Starts to read these partitions, beside those that are read already.
+    pub(super) fn assign(&self, partitions: &TopicPartitionList) -> Result<(), String> {
+        // SAFETY: client and list live through the call, which copies the list; the result is checked and released.
+        unsafe { outcome(native::rd_kafka_incremental_assign(self.client.native_ptr(), partitions.ptr())) }
+    }
+
+    /// Stops to read these partitions.
+    pub(super) fn unassign(&self, partitions: &TopicPartitionList) -> Result<(), String> {
+        // SAFETY: as for `assign`.
+        unsafe { outcome(native::rd_kafka_incremental_unassign(self.client.native_ptr(), partitions.ptr())) }
+    }
+
+    /// Sends the group's offsets off; a failure arrives as an event.
+    pub(super) fn commit(&self, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: client and list live through the call, which copies the list.
+        let code = unsafe { native::rd_kafka_commit(self.client.native_ptr(), offsets.ptr(), 1) };
+        check(code)
+    }
+
+    /// The topic's partitions. Asks the server and waits for the answer.
+    pub(super) fn metadata(&self, topic: &str, timeout: Duration) -> KafkaResult<Metadata> {
+        self.client.fetch_metadata(Some(topic), timeout)
+    }
+
+    /// The first offset and the one after the last readable record. Asks the server and waits for the answer.
+    pub(super) fn watermarks(&self, topic: &str, partition: i32, timeout: Duration) -> KafkaResult<(i64, i64)> {
+        self.client.fetch_watermarks(topic, partition, timeout)
+    }
+
+    /// One past the newest record as the last fetch told; `None` before the first.
+    pub(super) fn cached_end(&self, topic: &str, partition: i32) -> Option<i64> {
+        let topic = CString::new(topic).ok()?;
+        let (mut low, mut high) = (-1, -1);
+        // SAFETY: client and name live through the call; both numbers are ours to write.
+        let code = unsafe {
+            let client = self.client.native_ptr();
+            native::rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition, &mut low, &mut high)
+        };
+        (check(code).is_ok() && high >= 0).then_some(high)
+    }
+
+    /// Turns the moments in the list (milliseconds, in place of offsets) into the offsets of the first records at or
+    /// after them. Asks the server and waits for the answer.
+    pub(super) fn offsets_for_times(
+        &self,
+        moments: TopicPartitionList,
+        timeout: Duration,
+    ) -> Result<TopicPartitionList, RDKafkaErrorCode> {
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: client and list live through the call, which writes offsets into the list.
+        let code = unsafe { native::rd_kafka_offsets_for_times(self.client.native_ptr(), moments.ptr(), timeout) };
+        check(code).map(|()| moments)
+    }
+}
+
+/// Messages taken at once. Their bytes belong to librdkafka and are given back by [`Messages::clear`].
+#[derive(Default)]
+pub(super) struct Messages {
+    pointers: Vec<*mut native::rd_kafka_message_t>,
+}
+
+// SAFETY: messages are plain memory that librdkafka lets any thread read and destroy.
+unsafe impl Send for Messages {}
+
+impl Messages {
+    /// Gives all messages back.
+    pub(super) fn clear(&mut self) {
+        for pointer in self.pointers.drain(..) {
+            // SAFETY: every pointer came from `consume`, is non-null and is released only here.
+            unsafe { native::rd_kafka_message_destroy(pointer) }
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.pointers.len()
+    }
+
+    /// Each in turn.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
+        self.pointers.iter().filter_map(|pointer| NonNull::new(*pointer)).map(|pointer| Message(pointer, PhantomData))
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A record, or an error in its place.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a>(NonNull<native::rd_kafka_message_t>, PhantomData<&'a Messages>);
+
+/// The topic of a message, as a number to compare with. Equal for two messages of a batch only if the topic is the same:
+/// each of them keeps its topic alive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct TopicHandle(*mut native::rd_kafka_topic_t);
+
+impl<'a> Message<'a> {
+    fn native(&self) -> &'a native::rd_kafka_message_t {
+        // SAFETY: the message lives until `Messages::clear`, which needs the batch that `'a` borrows. Nothing writes
+        // to it meanwhile.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// What stands in the record's place, if it is not a record.
+    pub(super) fn error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        // Read as a number: a code that the enum lacks, from a newer broker, would be no valid value of it.
+        // SAFETY: the field is an `int` in C and as long as an i32, and the message lives.
+        let code: i32 = unsafe { ptr::addr_of!((*self.0.as_ptr()).err).cast::<i32>().read() };
+        if code == 0 {
+            return None;
+        }
+        // SAFETY: the message lives; the text is its payload, or a constant, and copied at once.
+        let reason = unsafe { text(native::rd_kafka_message_errstr(self.0.as_ptr())) };
+        let code = RDKafkaRespErr::try_from(code).map_or(RDKafkaErrorCode::Unknown, RDKafkaErrorCode::from);
+        Some((code, reason))
+    }
+
+    /// Its topic, to compare with.
+    pub(super) fn topic_handle(&self) -> TopicHandle {
+        TopicHandle(self.native().rkt)
+    }
+
+    /// Its topic's name; empty if it has none.
+    pub(super) fn topic(&self) -> &'a str {
+        let topic = self.native().rkt;
+        if topic.is_null() {
+            return "";
+        }
+        // SAFETY: the message keeps its topic alive, and the topic its name, which is ASCII.
+        unsafe { CStr::from_ptr(native::rd_kafka_topic_name(topic)) }.to_str().unwrap_or("")
+    }
+
+    /// The number of its partition.
+    pub(super) fn partition(&self) -> i32 {
+        self.native().partition
+    }
+
+    /// Its place in the partition.
+    pub(super) fn offset(&self) -> i64 {
+        self.native().offset
+    }
+
+    /// Its value; empty if it has none.
+    pub(super) fn value(&self) -> &'a [u8] {
+        let message = self.native();
+        // SAFETY: payload and length describe memory that the message owns.
+        unsafe { bytes(message.payload.cast(), message.len) }.unwrap_or_default()
+    }
+
+    /// Its key, if it has one.
+    pub(super) fn key(&self) -> Option<&'a [u8]> {
+        let message = self.native();
+        // SAFETY: as for the value.
+        unsafe { bytes(message.key.cast(), message.key_len) }
+    }
+
+    /// Its time in milliseconds since 1970, if it has one.
+    pub(super) fn timestamp(&self) -> Option<i64> {
+        let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message lives and `kind` is ours to write.
+        let millis = unsafe { native::rd_kafka_message_timestamp(self.0.as_ptr(), &mut kind) };
+        (kind != native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0).then_some(millis)
+    }
+}
+
+/// Waits until every record is acknowledged or has failed; `false` if that takes longer than `wait`.
+///
+/// rdkafka's own flush polls in steps of 100 ms and so adds up to that much to every barrier.
+pub(super) fn flush<C: ProducerContext>(producer: &ThreadedProducer<C>, wait: Duration) -> bool {
+    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client lives as long as `producer`; the call may be made on any thread.
+    let code = unsafe { native::rd_kafka_flush(producer.client().native_ptr(), wait) };
+    check(code).is_ok()
+}
+
+/// The names of all settings that librdkafka knows.
+pub(super) fn setting_names() -> Vec<String> {
+    // SAFETY: both configurations are made and released here. A dump is an array of `count` strings, names and values
+    // in turn, that stays ours until it is freed; the names are copied before.
+    unsafe {
+        let (client, topic) = (native::rd_kafka_conf_new(), native::rd_kafka_topic_conf_new());
+        let mut names = vec![];
+        let mut copy = |array: *mut *const c_char, count: usize| {
+            if !array.is_null() {
+                names.extend((0..count).step_by(2).map(|at| text(*array.add(at))));
+                native::rd_kafka_conf_dump_free(array, count);
+            }
+        };
+        let mut count = 0;
+        let array = native::rd_kafka_conf_dump(client, &mut count);
+        copy(array, count);
+        let array = native::rd_kafka_topic_conf_dump(topic, &mut count);
+        copy(array, count);
+        native::rd_kafka_conf_destroy(client);
+        native::rd_kafka_topic_conf_destroy(topic);
+        names
+    }
+}
+
+/// An offset list with one entry a partition.
+pub(super) fn offset_list<'a>(entries: impl IntoIterator<Item = (&'a str, i32, i64)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (topic, partition, offset) in entries {
+        list.add_partition(topic, partition);
+        // The entry was just added and every number is an offset to librdkafka, so that this cannot fail.
+        let _ = list.set_partition_offset(topic, partition, Offset::from_raw(offset));
+    }
+    list
+}
+
+/// # Safety
+/// `event` is alive.
+unsafe fn read_event(event: *mut native::rd_kafka_event_t) -> Option<ClientEvent> {
+    // SAFETY: the caller keeps the event alive; all texts are copied.
+    unsafe {
+        match native::rd_kafka_event_type(event) {
+            native::RD_KAFKA_EVENT_LOG => {
+                let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
+                let failed = native::rd_kafka_event_log(event, &mut facility, &mut message, &mut level) != 0;
+                (!failed).then(|| ClientEvent::Log(log_level(level), text(facility), text(message)))
+            }
+            native::RD_KAFKA_EVENT_ERROR => {
+                let code = native::rd_kafka_event_error(event).into();
+                Some(ClientEvent::Error(code, text(native::rd_kafka_event_error_string(event))))
+            }
+            native::RD_KAFKA_EVENT_OFFSET_COMMIT => {
+                check(native::rd_kafka_event_error(event)).err().map(ClientEvent::CommitFailed)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn log_level(level: i32) -> RDKafkaLogLevel {
+    match level {
+        ..=3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 => RDKafkaLogLevel::Notice,
+        6 => RDKafkaLogLevel::Info,
+        7.. => RDKafkaLogLevel::Debug,
+    }
+}
+
+fn check(code: RDKafkaRespErr) -> Result<(), RDKafkaErrorCode> {
+    match code {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        code => Err(code.into()),
+    }
+}
+
+/// # Safety
+/// `error` is null or an error object that is ours, which this releases.
+unsafe fn outcome(error: *mut native::rd_kafka_error_t) -> Result<(), String> {
+    if error.is_null() {
+        return Ok(());
+    }
+    // SAFETY: not null, so an error object; its text is copied before the release.
+    unsafe {
+        let message = text(native::rd_kafka_error_string(error));
+        native::rd_kafka_error_destroy(error);
+        Err(message)
+    }
+}
+
+/// # Safety
+/// `text` is null or a C string.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: not null, so a C string.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned()
+}
+
+/// # Safety
+/// `start` is null or the start of `length` bytes that live for `'a`.
+unsafe fn bytes<'a>(start: *const u8, length: usize) -> Option<&'a [u8]> {
+    if start.is_null() {
+        return None;
+    }
+    // SAFETY: not null, so the caller's promise holds.
+    Some(unsafe { std::slice::from_raw_parts(start, length) })
+}

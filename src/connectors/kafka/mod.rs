@@ -1,0 +1,81 @@
+//! Kafka as a source and a sink, by librdkafka.
+//!
+//! The way of a record: [`reader`] is a thread that takes messages from librdkafka by the batch (through
+//! [`messages`], the only unsafe code here) and hands whole events to [`source`]; the other way, [`sink`] encodes rows
+//! and gives them to a [`producer`], which knows how to wait. [`options`] is what `WITH (...)` may say, [`errors`]
+//! which troubles heal by waiting, and [`embedded`] a cluster inside this process for demos.
+
+mod client;
+pub mod embedded;
+mod errors;
+mod messages;
+pub mod options;
+pub mod producer;
+mod reader;
+mod records;
+mod sink;
+mod source;
+mod splits;
+
+use std::sync::Arc;
+
+use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
+use crate::catalog::options::Options;
+use crate::catalog::{MetadataKey, TableDefinition};
+use crate::formats::{DecodeOptions, EncodeOptions};
+
+use options::{KafkaOptions, Servers, TableUse};
+use sink::KafkaSinkFactory;
+use source::KafkaSourceFactory;
+
+/// `connector = 'kafka'`.
+pub struct Kafka;
+
+impl Connector for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
+        let kafka = KafkaOptions::take(table, options);
+        let (decode, encode) = match kafka.table_use {
+            Some(TableUse::Source) => (Some(DecodeOptions::take(table, options)), None),
+            Some(TableUse::Sink) => (None, Some(EncodeOptions::take(table, options))),
+            None => (Some(DecodeOptions::take(table, options)), Some(EncodeOptions::take(table, options))),
+        };
+        Arc::new(KafkaTable { table: table.clone(), options: kafka, decode, encode })
+    }
+}
+
+/// A topic, or several, as a table.
+struct KafkaTable {
+    table: TableDefinition,
+    options: KafkaOptions,
+    decode: Option<DecodeOptions>,
+    encode: Option<EncodeOptions>,
+}
+
+impl ConnectorTable for KafkaTable {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        let decode = self.decode.clone()?;
+        Some(Arc::new(KafkaSourceFactory { options: self.options.clone(), decode }))
+    }
+
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        // What is written to two topics would be two sinks.
+        let [topic] = self.options.topics.as_slice() else { return None };
+        Some(Arc::new(KafkaSinkFactory {
+            topic: topic.clone(),
+            options: self.options.clone(),
+            encode: self.encode.clone()?,
+            physical: self.table.physical_schema(),
+            primary_key: self.table.primary_key.clone(),
+            key_column: self.table.metadata_column(MetadataKey::Key).map(str::to_owned),
+            timestamp_column: self.table.metadata_column(MetadataKey::Timestamp).map(str::to_owned),
+        }))
+    }
+
+    fn embedded(&self) -> Option<&'static str> {
+        (self.options.servers == Servers::Embedded).then_some("Kafka")
+    }
+}

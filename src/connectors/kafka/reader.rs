@@ -1,0 +1,434 @@
+//! The thread that reads: it waits for the topics, takes messages by the batch, and hands over whole events.
+//!
+//! The channel to the source holds a few events. When it is full the thread waits, librdkafka's queue fills up to
+//! `queued.max.messages.kbytes` and fetching pauses: that is the source's back-pressure.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::mpsc::Sender;
+
+use super::client;
+use super::errors::{Outage, refusal};
+use super::messages::{ClientEvent, Consumer, Message, Messages, TopicHandle, offset_list};
+use super::options::{KafkaOptions, Servers};
+use super::records::Gatherer;
+use super::splits::{self, BEGINNING, Range, SplitId};
+use crate::connectors::retry::until_available;
+use crate::connectors::{ConnectorError, SourceContext};
+use crate::formats::{RawRecords, SplitIndex};
+
+/// How long to wait for a message before looking at everything else.
+const IDLE: Duration = Duration::from_millis(100);
+/// How often to look for a topic that does not exist yet, and for servers that are away.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What the thread has to tell.
+pub(super) enum Read {
+    Split(SplitIndex, SplitId),
+    Records(RawRecords),
+    /// Everything before this offset has been sent.
+    CaughtUp(SplitIndex, i64),
+    SplitEnd(SplitIndex),
+    End,
+}
+
+/// The source is gone, so that there is nobody to read for; or the source must fail.
+enum Stop {
+    Unheard,
+    Failed(ConnectorError),
+}
+
+impl From<ConnectorError> for Stop {
+    fn from(error: ConnectorError) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+pub(super) struct Reader {
+    what: String,
+    options: KafkaOptions,
+    context: SourceContext,
+    consumer: Arc<Consumer>,
+    sender: Sender<Result<Read, ConnectorError>>,
+    splits: Vec<Split>,
+    gatherer: Gatherer,
+    outage: Outage,
+    next_look: Instant,
+    /// Topics that did not exist when last looked for.
+    missing: Vec<String>,
+}
+
+struct Split {
+    id: SplitId,
+    /// The offset expected next, or [`BEGINNING`].
+    next: i64,
+    /// Where a bounded read ends.
+    end: i64,
+    done: bool,
+}
+
+impl Reader {
+    pub(super) fn new(
+        options: KafkaOptions,
+        context: SourceContext,
+        consumer: Arc<Consumer>,
+        sender: Sender<Result<Read, ConnectorError>>,
+    ) -> Reader {
+        Reader {
+            what: client::server_name(&options.servers),
+            gatherer: Gatherer::new(context.wants_keys, context.wants_timestamps),
+            options,
+            context,
+            consumer,
+            sender,
+            splits: vec![],
+            outage: Outage::default(),
+            next_look: Instant::now(),
+            missing: vec![],
+        }
+    }
+
+    /// The thread's body: ends with the source, with the input, or with an error that it sends.
+    pub(super) fn run(mut self) {
+        if let Err(Stop::Failed(error)) = self.read() {
+            let _ = self.sender.blocking_send(Err(error));
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Stop> {
+        self.begin()?;
+        let mut batch = Messages::default();
+        loop {
+            if self.sender.is_closed() || self.context.stop.is_cancelled() {
+                return Err(Stop::Unheard);
+            }
+            if self.context.bounded && self.splits.iter().all(|split| split.done) {
+                return self.send(Read::End);
+            }
+            self.heed_events()?;
+            self.look_around()?;
+            self.consumer.consume(&mut batch, self.context.batch_size.max(1), IDLE);
+            if batch.len() > 0 {
+                self.outage.up(&self.what);
+                self.forward(&batch)?;
+            }
+        }
+    }
+
+    fn send(&self, read: Read) -> Result<(), Stop> {
+        self.sender.blocking_send(Ok(read)).map_err(|_| Stop::Unheard)
+    }
+
+    /// Waits for the servers, then announces and takes on the splits that there are.
+    fn begin(&mut self) -> Result<(), Stop> {
+        // A clock of its own: the pipeline's runtime may end while this thread waits.
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let clock = clock.map_err(|error| self.refused(format!("could not start a clock: {error}")))?;
+        let (what, stop) = (self.what.clone(), self.context.stop.clone());
+        let ranges = clock.block_on(until_available(&what, &stop, || std::future::ready(self.first_ranges())))?;
+        self.missing = self.options.topics.clone();
+        self.missing.retain(|topic| !ranges.iter().any(|(found, _)| found == topic));
+        if let Some(topic) = self.missing.first() {
+            if self.context.bounded {
+                return Err(self.refused(format!(
+                    "topic {topic} does not exist, and a bounded run does not wait for it; create it, for example with \
+                     kafka-topics.sh --create --topic {topic}"
+                ))
+                .into());
+            }
+            for topic in &self.missing {
+                tracing::warn!("topic {topic} does not exist yet {}; waiting", client::place(&self.options.servers));
+            }
+        }
+        self.next_look = Instant::now() + self.look_again_after();
+        self.take_on(ranges.into_iter().flat_map(|(_, ranges)| ranges).collect())
+    }
+
+    fn look_again_after(&self) -> Duration {
+        if self.missing.is_empty() { self.options.partition_discovery } else { SOON }
+    }
+
+    /// For each topic that exists, this instance's splits.
+    fn first_ranges(&mut self) -> Result<Vec<(String, Vec<Range>)>, ConnectorError> {
+        let mut found = vec![];
+        for topic in self.options.topics.clone() {
+            if self.options.servers == Servers::Embedded {
+                super::embedded::ensure_topic(&topic)?;
+            }
+            let asked = splits::partitions(&self.consumer, &self.what, &topic);
+            // Only the events know why nobody answers.
+            self.heed_events()?;
+            if let Some(count) = asked? {
+                let mine = self.mine(&topic, 0..count);
+                let SourceContext { positions, bounded, .. } = &self.context;
+                let start = &self.options.start;
+                let ranges = splits::ranges(&self.consumer, &self.what, &mine, start, positions, *bounded)?;
+                found.push((topic, ranges));
+            }
+        }
+        Ok(found)
+    }
+
+    fn mine(&self, topic: &str, partitions: std::ops::Range<i32>) -> Vec<SplitId> {
+        partitions
+            .map(|partition| SplitId { topic: topic.into(), partition })
+            .filter(|split| split.belongs_to(self.context.instance, self.context.instances))
+            .collect()
+    }
+
+    /// Announces the splits, then begins to read them.
+    fn take_on(&mut self, ranges: Vec<Range>) -> Result<(), Stop> {
+        let mut wanted = vec![];
+        for range in ranges {
+            let index = SplitIndex(self.splits.len() as u32);
+            self.send(Read::Split(index, range.split.clone()))?;
+            let done = range.end.is_some_and(|end| end <= range.start.max(0));
+            if done {
+                self.send(Read::SplitEnd(index))?;
+            } else {
+                wanted.push((range.split.clone(), range.start));
+            }
+            let end = range.end.unwrap_or(i64::MAX);
+            self.splits.push(Split { id: range.split, next: range.start, end, done });
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let list = offset_list(wanted.iter().map(|(split, start)| (split.topic.as_str(), split.partition, *start)));
+        self.consumer.assign(&list).map_err(|message| self.refused(message).into())
+    }
+
+    fn refused(&self, message: String) -> ConnectorError {
+        ConnectorError::Refused { what: self.what.clone(), message }
+    }
+
+    /// Reads what the client has to say beside messages.
+    fn heed_events(&mut self) -> Result<(), ConnectorError> {
+        let mut refused = None;
+        let (what, outage) = (&self.what, &mut self.outage);
+        let is_reading = !self.splits.is_empty();
+        self.consumer.events(|event| match event {
+            ClientEvent::Log(level, facility, message) => client::log(level, &facility, &message),
+            ClientEvent::CommitFailed(code) => {
+                tracing::warn!("{what}: could not commit the group's offsets, lag monitors will lag: {code}");
+            }
+            ClientEvent::Error(code, reason) => match refusal(code, &reason) {
+                Some(message) => refused = Some(message),
+                // At the start the wait for the first answer speaks.
+                None if code == RDKafkaErrorCode::AllBrokersDown && is_reading => outage.down(what, &reason),
+                None => tracing::debug!("{what}: {code}: {reason}"),
+            },
+        });
+        refused.map_or(Ok(()), |message| Err(self.refused(message)))
+    }
+
+    /// Looks for new partitions and topics when it is time, and for servers that are away.
+    fn look_around(&mut self) -> Result<(), Stop> {
+        let now = Instant::now();
+        if now < self.next_look && !(self.outage.is_down() && self.next_look > now + SOON) {
+            return Ok(());
+        }
+        let answer = self.new_partitions();
+        self.next_look = Instant::now() + if self.outage.is_down() { SOON } else { self.look_again_after() };
+        match answer {
+            Ok((ranges, vanished)) => {
+                self.outage.up(&self.what);
+                self.next_look = Instant::now() + self.look_again_after();
+                if let Some(at) = vanished {
+                    self.confirm_deleted(at)?;
+                }
+                self.take_on(ranges)
+            }
+            Err(ConnectorError::Unavailable { message, .. }) => {
+                if self.outage.is_down() {
+                    self.outage.down(&self.what, &message);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Partitions that came, and a split whose topic is no longer there.
+    fn new_partitions(&mut self) -> Result<(Vec<Range>, Option<usize>), ConnectorError> {
+        let (mut new, mut vanished) = (vec![], None);
+        for topic in self.options.topics.clone() {
+            let Some(count) = splits::partitions(&self.consumer, &self.what, &topic)? else {
+                vanished = vanished.or(self.splits.iter().position(|split| split.id.topic == topic));
+                continue;
+            };
+            if self.missing.contains(&topic) {
+                tracing::info!("topic {topic} is there, with {count} partitions");
+                self.missing.retain(|other| *other != topic);
+            }
+            // A bounded run ends where its partitions ended when it began.
+            if !self.context.bounded {
+                let mut mine = self.mine(&topic, 0..count);
+                mine.retain(|split| !self.splits.iter().any(|known| known.id == *split));
+                // From their first record, whatever the options say of the start: they are younger than the pipeline.
+                // Unless a checkpoint knows them, which happens when the topic was not there at the start.
+                new.extend(mine.into_iter().map(|split| {
+                    let start = self.context.positions.get(&split.to_string()).copied().unwrap_or(BEGINNING);
+                    Range { split, start, end: None }
+                }));
+            }
+        }
+        Ok((new, vanished))
+    }
+
+    /// Sends the batch on: its records as few events, what stands between them as events of its own.
+    fn forward(&mut self, batch: &Messages) -> Result<(), Stop> {
+        let bytes = batch.iter().map(|message| message.value().len()).sum();
+        self.gatherer.reserve(batch.len(), bytes);
+        let mut current: Option<(TopicHandle, i32, usize)> = None;
+        for message in batch.iter() {
+            let at = match current {
+                Some((topic, partition, at)) if topic == message.topic_handle() && partition == message.partition() => {
+                    at
+                }
+                _ => {
+                    let found =
+                        |split: &Split| split.id.partition == message.partition() && split.id.topic == message.topic();
+                    let Some(at) = self.splits.iter().position(found) else {
+                        if let Some((code, reason)) = message.error() {
+                            self.flush()?;
+                            self.trouble(None, &message, code, &reason)?;
+                        }
+                        continue;
+                    };
+                    current = Some((message.topic_handle(), message.partition(), at));
+                    at
+                }
+            };
+            if let Some((code, reason)) = message.error() {
+                self.flush()?;
+                self.trouble(Some(at), &message, code, &reason)?;
+                continue;
+            }
+            let split = &mut self.splits[at];
+            if split.done {
+                continue;
+            }
+            if message.offset() >= split.end {
+                self.finish(at)?;
+                continue;
+            }
+            if self.options.servers == Servers::Embedded && split.next >= 0 && split.next < message.offset() {
+                tracing::warn!(
+                    "embedded Kafka has dropped {} records of {} before they were read: it keeps the newest 5 MB of a \
+                     partition; a real Kafka keeps what its topic's retention says",
+                    message.offset() - split.next,
+                    split.id
+                );
+            }
+            split.next = message.offset() + 1;
+            let is_last = split.next >= split.end;
+            if self.gatherer.is_full_for(&message) {
+                self.flush()?;
+            }
+            self.gatherer.push(SplitIndex(at as u32), &message);
+            if is_last {
+                self.finish(at)?;
+            }
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        match self.gatherer.take() {
+            Some(records) => self.send(Read::Records(records)),
+            None => Ok(()),
+        }
+    }
+
+    /// The split's bounded read is over.
+    fn finish(&mut self, at: usize) -> Result<(), Stop> {
+        self.flush()?;
+        let split = &mut self.splits[at];
+        if split.done {
+            return Ok(());
+        }
+        split.done = true;
+        let list = offset_list([(split.id.topic.as_str(), split.id.partition, 0)]);
+        if let Err(message) = self.consumer.unassign(&list) {
+            tracing::debug!("{}: {message}", self.what);
+        }
+        self.send(Read::SplitEnd(SplitIndex(at as u32)))
+    }
+
+    /// What stands in the place of a record.
+    fn trouble(
+        &mut self,
+        at: Option<usize>,
+        message: &Message<'_>,
+        code: RDKafkaErrorCode,
+        reason: &str,
+    ) -> Result<(), Stop> {
+        match (code, at) {
+            (RDKafkaErrorCode::PartitionEOF, Some(at)) => {
+                let split = &mut self.splits[at];
+                split.next = split.next.max(message.offset());
+                // The end is known by position, not by the last record: markers of transactions and gaps of
+                // compaction have offsets too.
+                if message.offset() >= split.end {
+                    return self.finish(at);
+                }
+                self.send(Read::CaughtUp(SplitIndex(at as u32), message.offset()))
+            }
+            (RDKafkaErrorCode::AutoOffsetReset, Some(at)) => Err(self.offsets_gone(at).into()),
+            (
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownPartition,
+                Some(at),
+            ) => self.confirm_deleted(at),
+            _ => match refusal(code, reason) {
+                Some(message) => Err(self.refused(message).into()),
+                None => {
+                    let split = at.map_or(message.topic().to_owned(), |at| self.splits[at].id.to_string());
+                    tracing::warn!("{}: {split}: {reason}", self.what);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn offsets_gone(&self, at: usize) -> ConnectorError {
+        let Split { id, next, .. } = &self.splits[at];
+        let held = match self.consumer.watermarks(&id.topic, id.partition, Duration::from_secs(2)) {
+            Ok((low, high)) if low == high => format!("it is empty now, its next offset is {high}"),
+            Ok((low, high)) => format!("it holds {low} to {} now", high - 1),
+            Err(_) => "what it holds now is not known".into(),
+        };
+        self.refused(format!(
+            "partition {id} has no offset {next}, where reading was to go on: {held}. Records that were not read have \
+             been deleted by the topic's retention, or the topic was made anew. To go on without them, set \
+             'properties.auto.offset.reset' = 'earliest', or start without the old checkpoint"
+        ))
+    }
+
+    /// A broker that has just started may not know its topics yet, so that one such answer proves nothing.
+    fn confirm_deleted(&mut self, at: usize) -> Result<(), Stop> {
+        let id = self.splits[at].id.clone();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            match splits::partitions(&self.consumer, &self.what, &id.topic) {
+                Ok(None) if Instant::now() >= deadline => {
+                    return Err(self
+                        .refused(format!(
+                            "topic {} was deleted while it was read; create it again and start without the old checkpoint",
+                            id.topic
+                        ))
+                        .into());
+                }
+                Ok(None) if !self.context.stop.is_cancelled() && !self.sender.is_closed() => {
+                    std::thread::sleep(IDLE * 5)
+                }
+                Ok(_) | Err(ConnectorError::Unavailable { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

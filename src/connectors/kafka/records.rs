@@ -1,0 +1,73 @@
+//! Messages to [`RawRecords`]: one copy of each value into one buffer, and nothing else a record.
+
+use super::messages::Message;
+use crate::formats::{Keys, RawRecords, Span, SplitIndex, SplitRun};
+
+/// The most bytes of values, and of keys, in one event, unless one record alone is larger. Far below what a span can
+/// address, and enough that it seldom cuts a batch.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Gathers the records of the next event.
+#[derive(Debug)]
+pub(super) struct Gatherer {
+    records: RawRecords,
+    wants_keys: bool,
+    wants_timestamps: bool,
+}
+
+impl Gatherer {
+    /// Gathers keys and timestamps only if they are wanted.
+    pub(super) fn new(wants_keys: bool, wants_timestamps: bool) -> Gatherer {
+        Gatherer { records: RawRecords::default(), wants_keys, wants_timestamps }
+    }
+
+    /// Makes room for `rows` records of `bytes` bytes in all, so that none of them moves those before it.
+    pub(super) fn reserve(&mut self, rows: usize, bytes: usize) {
+        self.records.bytes.reserve(bytes.min(MAX_BYTES));
+        self.records.spans.reserve(rows);
+        self.records.offsets.reserve(rows);
+        if self.wants_timestamps {
+            self.records.timestamps.get_or_insert_default().reserve(rows);
+        }
+        if self.wants_keys {
+            self.records.keys.get_or_insert_default().spans.reserve(rows);
+        }
+    }
+
+    /// Whether the record no longer fits into this event.
+    pub(super) fn is_full_for(&self, message: &Message<'_>) -> bool {
+        let keys = self.records.keys.as_ref().map_or(0, |keys| keys.bytes.len());
+        !self.records.is_empty()
+            && (self.records.bytes.len() + message.value().len() > MAX_BYTES
+                || (self.wants_keys && keys + message.key().map_or(0, <[u8]>::len) > MAX_BYTES))
+    }
+
+    /// Appends a record. A tombstone has an empty value, which no format takes for a row.
+    pub(super) fn push(&mut self, split: SplitIndex, message: &Message<'_>) {
+        let records = &mut self.records;
+        let start = records.bytes.len() as u32;
+        records.bytes.extend_from_slice(message.value());
+        records.spans.push(Span { start, end: records.bytes.len() as u32 });
+        records.offsets.push(message.offset());
+        match records.runs.last_mut() {
+            Some(run) if run.split == split => run.rows += 1,
+            _ => records.runs.push(SplitRun { split, rows: 1 }),
+        }
+        if self.wants_timestamps {
+            records.timestamps.get_or_insert_default().push(message.timestamp());
+        }
+        if self.wants_keys {
+            let Keys { bytes, spans } = records.keys.get_or_insert_default();
+            spans.push(message.key().map(|key| {
+                let start = bytes.len() as u32;
+                bytes.extend_from_slice(key);
+                Span { start, end: bytes.len() as u32 }
+            }));
+        }
+    }
+
+    /// What was gathered, if anything was.
+    pub(super) fn take(&mut self) -> Option<RawRecords> {
+        (!self.records.is_empty()).then(|| std::mem::take(&mut self.records))
+    }
+}

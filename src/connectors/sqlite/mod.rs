@@ -1,0 +1,135 @@
+//! SQLite as a sink: `connector = 'sqlite'`, and the stand-in for PostgreSQL when its `url` is `'embedded'`.
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `path` | the database's file, made when it is missing |
+//! | `table`, `create`, `migrate`, `on_error` | as for `postgres` |
+//!
+//! Values are written so that SQLite's own functions read them, and nothing is lost: whole numbers and booleans (0, 1)
+//! as INTEGER, floats as REAL (NaN, which SQLite does not have, becomes NULL), decimals as text that a column of type
+//! DECIMAL turns into a number when up to 15 digits carry it and a TEXT column keeps digit by digit, dates and times as
+//! `2026-01-31` and `2026-01-31 12:00:00.5` in UTC, structs and lists as JSON text, bytes as BLOB.
+//!
+//! The file is in WAL mode, so that others can read while rows are written.
+
+mod sink;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::sql_table::{SqlTableOptions, TableSink};
+use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
+use crate::catalog::TableDefinition;
+use crate::catalog::options::Options;
+
+/// The file of the embedded warehouse, in the data folder.
+pub const WAREHOUSE_FILE: &str = "warehouse.sqlite";
+
+/// `connector = 'sqlite'`.
+pub struct SqliteConnector;
+
+impl Connector for SqliteConnector {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
+        let sql_table = SqlTableOptions::take(self.name(), table, options);
+        let path = options.required(&["path"], "shop.sqlite");
+        Arc::new(SqliteTable(Arc::new(SqliteSinkFactory::new(Place::File(path.into()), sql_table))))
+    }
+}
+
+struct SqliteTable(Arc<SqliteSinkFactory>);
+
+impl ConnectorTable for SqliteTable {
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        Some(self.0.clone())
+    }
+}
+
+/// Where a database lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// In a file.
+    File(PathBuf),
+    /// In the embedded warehouse, whose tables are made when it opens.
+    Embedded,
+}
+
+/// Opens sinks into one table of a SQLite database.
+pub struct SqliteSinkFactory {
+    place: Place,
+    table: SqlTableOptions,
+}
+
+impl SqliteSinkFactory {
+    /// For `table` in the database at `place`. SQLite has no schemas, so that a name's schema is left out; nobody but
+    /// us looks after the embedded database, so that missing tables are made there unless the options say otherwise.
+    pub fn new(place: Place, mut table: SqlTableOptions) -> SqliteSinkFactory {
+        table.schema = None;
+        if place == Place::Embedded {
+            table.create = table.create.or(Some(true));
+            table.migrate = table.migrate.or(Some(super::sql_table::Migrations::Warehouse));
+        }
+        SqliteSinkFactory { place, table }
+    }
+}
+
+#[async_trait]
+impl SinkFactory for SqliteSinkFactory {
+    fn mode(&self) -> SinkMode {
+        self.table.mode()
+    }
+
+    fn describe(&self) -> String {
+        let file = match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Embedded => WAREHOUSE_FILE.to_string(),
+        };
+        format!("SQLite table {} in {file}", self.table.name)
+    }
+
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+        let path = match &self.place {
+            Place::File(path) => path.clone(),
+            Place::Embedded => context.data_dir.join(WAREHOUSE_FILE),
+        };
+        let what = format!("SQLite table {} in {}", self.table.name, path.display());
+        let keyed = self.table.keyed(&context.schema, &what)?;
+        let schema = context.schema.clone();
+        let store = sink::SqliteStore::open(what, &path, self.table.clone(), context).await?;
+        Ok(Box::new(TableSink::new(Box::new(store), schema, keyed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::connectors::sql_table::tests::{options, table};
+
+    #[test]
+    fn a_path_is_needed() {
+        let definition = table("events", &[("id", DataType::Int64)], &[]);
+        let mut given = options(&[]);
+        SqliteConnector.table(&definition, &mut given);
+        let errors = given.finish("sqlite");
+        assert_eq!(errors[0].message, "option 'path' is missing");
+        assert_eq!(errors[0].help.as_deref(), Some("add 'path' = 'shop.sqlite'"));
+    }
+
+    #[test]
+    fn a_schema_is_left_out() {
+        let definition = table("events", &[("id", DataType::Int64)], &["id"]);
+        let mut given = options(&[("path", "a.sqlite"), ("table", "public.events")]);
+        let sink = SqliteConnector.table(&definition, &mut given).sink().unwrap();
+        assert_eq!(sink.describe(), "SQLite table events in a.sqlite");
+        assert_eq!(sink.mode(), SinkMode::Upsert(vec!["id".into()]));
+        assert!(given.finish("sqlite").is_empty());
+    }
+}

@@ -1,0 +1,232 @@
+//! What a running pipeline shows over HTTP: `/metrics`, `/healthz`, `/readyz` and `/api/v1/...`.
+//!
+//! Everything is read from [`Statistics`], which are atomics, at the time of the request; nothing here slows a
+//! pipeline down. It listens on loopback unless told otherwise and answers only requests that name loopback as their
+//! host, so that a page elsewhere cannot read it by rebinding a name. No answer carries a CORS header.
+
+mod bind;
+mod figures;
+mod host;
+mod metrics;
+mod redis;
+mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use tokio::net::TcpListener;
+
+use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::statistics::Statistics;
+
+pub use bind::{BindError, DEFAULT_ADDRESS, bind};
+pub use figures::Figures;
+
+/// How far a pipeline is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// Not yet reading.
+    Starting = 0,
+    /// At work.
+    Running = 1,
+    /// Told to stop, working off what it has read.
+    Draining = 2,
+}
+
+impl Phase {
+    /// The word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Running => "running",
+            Phase::Draining => "draining",
+        }
+    }
+}
+
+/// A pipeline as the console sees it.
+#[derive(Debug)]
+pub struct Console {
+    pipeline: String,
+    /// For each node: the table that it reads or writes, or its own name.
+    labels: Vec<String>,
+    statistics: Arc<Statistics>,
+    phase: AtomicU8,
+    began: Instant,
+}
+
+impl Console {
+    /// The console of a pipeline that runs `graph` and counts in `statistics`, which are the graph's own.
+    pub fn new(pipeline: &str, graph: &Graph, statistics: Arc<Statistics>) -> Console {
+        let label = |kind: &NodeKind, name: &str| match kind {
+            NodeKind::Source(source) => source.table.clone(),
+            NodeKind::Sink(sink) => sink.table.clone(),
+            NodeKind::Operator(_) => name.to_owned(),
+        };
+        let labels = graph.nodes.iter().map(|node| label(&node.kind, &node.name)).collect();
+        Console::with_labels(pipeline, labels, statistics)
+    }
+
+    fn with_labels(pipeline: &str, labels: Vec<String>, statistics: Arc<Statistics>) -> Console {
+        let phase = AtomicU8::new(Phase::Starting as u8);
+        Console { pipeline: pipeline.to_owned(), labels, statistics, phase, began: Instant::now() }
+    }
+
+    /// Says how far the pipeline is.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// How far the pipeline is.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Starting,
+            1 => Phase::Running,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// The pipeline's totals.
+    pub fn figures(&self) -> Figures {
+        Figures::of(&self.statistics)
+    }
+
+    /// Time since this was made.
+    pub fn uptime(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// Answers requests until dropped.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(listener: TcpListener, console: Arc<Console>) -> std::io::Result<()> {
+    let loopback = listener.local_addr()?.ip().is_loopback();
+    axum::serve(listener, router(console, loopback)).await
+}
+
+fn router(console: Arc<Console>, loopback: bool) -> Router {
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/redis/keys", get(redis::keys))
+        .route("/api/v1/redis/get", get(redis::get))
+        .fallback(async || {
+            (StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/redis/keys and /api/v1/redis/get\n")
+        })
+        .with_state(console);
+    // Beyond loopback the names by which this machine is reached are not known.
+    if loopback { router.layer(middleware::from_fn(host::only_loopback)) } else { router }
+}
+
+async fn readyz(State(console): State<Arc<Console>>) -> Response {
+    match console.phase() {
+        Phase::Running => "ready\n".into_response(),
+        phase => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", phase.as_str())).into_response(),
+    }
+}
+
+async fn metrics(State(console): State<Arc<Console>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, metrics::render(&console, std::time::SystemTime::now())).into_response()
+}
+
+async fn status(State(console): State<Arc<Console>>) -> Response {
+    Json(status::render(&console)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::dataflow::statistics::Role;
+
+    /// A console of two nodes with made-up figures.
+    pub(super) fn console() -> Arc<Console> {
+        let statistics = Statistics::new([
+            ("transactions".into(), Role::Source),
+            ("metrics.window".into(), Role::Operator),
+            ("metrics".into(), Role::Sink),
+        ]);
+        let [source, window, sink] = statistics.nodes() else { panic!("three nodes") };
+        source.rows_in.store(100, Relaxed);
+        source.bytes_in.store(17_000, Relaxed);
+        source.add_bad_rows("malformed", 3);
+        source.set_lag([("transactions[0]".into(), 7), ("transactions[1]".into(), 5)]);
+        source.set_watermark(crate::time::EventTime(1_700_000_000_000_000_000));
+        window.late_rows.store(2, Relaxed);
+        window.state_bytes.store(4096, Relaxed);
+        sink.rows_out.store(9, Relaxed);
+        statistics.epoch.store(12, Relaxed);
+        let labels = vec!["transactions".into(), "metrics.window".into(), "metrics".into()];
+        Arc::new(Console::with_labels("shop", labels, Arc::new(statistics)))
+    }
+
+    async fn started(console: Arc<Console>) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, console));
+        address
+    }
+
+    async fn request(address: std::net::SocketAddr, path: &str, host: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_only_while_running() {
+        let console = console();
+        let address = started(Arc::clone(&console)).await;
+        assert!(request(address, "/readyz", "localhost").await.starts_with("HTTP/1.1 503"));
+        console.enter(Phase::Running);
+        assert!(request(address, "/readyz", "localhost").await.starts_with("HTTP/1.1 200"));
+        console.enter(Phase::Draining);
+        let draining = request(address, "/readyz", "localhost").await;
+        assert!(draining.starts_with("HTTP/1.1 503") && draining.ends_with("draining\n"), "{draining}");
+        assert!(request(address, "/healthz", "localhost").await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn another_host_name_is_turned_away() {
+        let address = started(console()).await;
+        for host in ["127.0.0.1:9464", "localhost", "[::1]:9464", "LOCALHOST:1"] {
+            assert!(request(address, "/metrics", host).await.starts_with("HTTP/1.1 200"), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:9464"] {
+            let answer = request(address, "/metrics", host).await;
+            assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("acequia_rows"), "{host}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_answer_invites_other_origins() {
+        let address = started(console()).await;
+        let answer = request(address, "/api/v1/status", "localhost").await;
+        assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+        assert!(answer.contains(r#""pipeline":"shop""#), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_names_those_that_exist() {
+        let answer = request(started(console()).await, "/metric", "localhost").await;
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("/metrics"), "{answer}");
+    }
+}

@@ -1,0 +1,137 @@
+//! Makes the operators of a task, with the state that they go on from.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::common::Result;
+use tokio::time::Instant;
+
+use super::RunError;
+use super::chain::{Chain, Counted, Member, Target, Ticker};
+use super::epoch::{EpochState, OperatorState};
+use super::exchange::{Partitioner, Port};
+use super::graph::{Distribution, Graph, NodeId, NodeKind};
+use super::layout::{Stage, forwarded};
+use super::statistics::Statistics;
+use crate::operators::{Operator, Output, OutputIndex};
+use crate::time::EventTime;
+
+/// Makes instance `instance` of a stage's chain.
+///
+/// # Errors
+/// When an operator cannot be made or does not take its state back.
+pub fn chain(
+    graph: &Graph,
+    stage: &Stage,
+    instance: usize,
+    ports: Vec<(NodeId, OutputIndex, Port)>,
+    statistics: &Statistics,
+    start: Option<&EpochState>,
+) -> Result<Chain, RunError> {
+    let mut members: Vec<Member> = vec![];
+    for &id in &stage.nodes {
+        let node = &graph.nodes[id.0];
+        let state = start.and_then(|start| start.operators.get(&node.name));
+        let (mut operator, mut ticker) = (None, None);
+        if let NodeKind::Operator(spec) = &node.kind {
+            let made = guarded(&node.name, || {
+                let mut made = spec.factory.create(instance, stage.instances)?;
+                if let Some(state) = state {
+                    restore(made.as_mut(), graph, id, state, instance, stage.instances)?;
+                }
+                Ok(made)
+            })?;
+            operator = Some(made);
+            ticker = spec.tick.map(|period| Ticker::new(period, Instant::now()));
+        }
+        if let Some(edge) = forwarded(graph, id)
+            && let Some(reader_of) = members.iter().position(|member| member.node == edge.from)
+        {
+            let reader = Target::Member(members.len());
+            members[reader_of].targets[edge.output].push(reader);
+        }
+        members.push(Member {
+            node: id,
+            name: node.name.clone(),
+            instance,
+            operator,
+            targets: vec![vec![]; node.outputs.len()],
+            watermark: state.map_or(EventTime::MIN, |state| state.watermark),
+            ticker,
+            statistics: Arc::clone(&statistics.nodes()[id.0]),
+            counted: Counted::default(),
+        });
+    }
+    let mut ways_out = vec![];
+    for (index, (node, output, port)) in ports.into_iter().enumerate() {
+        if let Some(member) = members.iter_mut().find(|member| member.node == node) {
+            member.targets[output].push(Target::Port(index));
+        }
+        ways_out.push(port);
+    }
+    Ok(Chain::new(members, ways_out))
+}
+
+fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(made) => made.map_err(|source| RunError::Operator { node: node.to_owned(), source }),
+        Err(panic) => Err(RunError::panic(node, panic.as_ref())),
+    }
+}
+
+/// Gives an operator the part of its node's state that belongs to this instance, at whatever parallelism it was made.
+///
+/// State that begins with the columns of the node's keyed input is dealt out as the exchange deals its rows. Other
+/// state goes to the instance that made it, or to one that stands in for it: right for operators that hand everything
+/// on at a barrier, such as a partial aggregate in a source's task.
+fn restore(
+    operator: &mut dyn Operator,
+    graph: &Graph,
+    node: NodeId,
+    state: &OperatorState,
+    instance: usize,
+    instances: usize,
+) -> Result<()> {
+    for (old_instance, batch) in &state.batches {
+        match key_columns(graph, node, batch) {
+            _ if instances == 1 => operator.restore(batch.clone())?,
+            Some(columns) => {
+                for (target, part) in Partitioner::new(columns, instances).partition(batch.clone())? {
+                    if target == instance {
+                        operator.restore(part)?;
+                    }
+                }
+            }
+            None if old_instance % instances == instance => operator.restore(batch.clone())?,
+            None => {}
+        }
+    }
+    if state.watermark > EventTime::MIN {
+        // What this makes it send was delivered before the epoch ended.
+        operator.on_watermark(state.watermark, &mut Output::default())?;
+    }
+    Ok(())
+}
+
+/// The columns by which an input's rows are dealt out, if `state` holds the same columns in the same places. The
+/// input that shares the most columns with the state is the one it came by.
+fn key_columns(graph: &Graph, node: NodeId, state: &RecordBatch) -> Option<Vec<usize>> {
+    let state = state.schema();
+    let mut best: Option<(usize, &Vec<usize>)> = None;
+    for edge in graph.nodes[node.0].inputs.iter().flatten() {
+        let Distribution::Hash(columns) = &edge.distribution else { continue };
+        let sent = &graph.nodes[edge.from.0].outputs[edge.output];
+        let same = |index: usize| match (sent.fields().get(index), state.fields().get(index)) {
+            (Some(one), Some(other)) => one.name() == other.name() && one.data_type() == other.data_type(),
+            _ => false,
+        };
+        if columns.iter().all(|&column| same(column)) {
+            let shared = (0..sent.fields().len()).take_while(|&index| same(index)).count();
+            if best.is_none_or(|(most, _)| shared > most) {
+                best = Some((shared, columns));
+            }
+        }
+    }
+    best.map(|(_, columns)| columns.clone())
+}

@@ -1,0 +1,267 @@
+//! The operators of one task: a tree that rows run through without a channel.
+//!
+//! The head of the tree is a source or the operator behind the task's [`super::gate::Gate`]. What leaves the task
+//! waits in an outbox until [`Chain::flush`], so that the operators stay synchronous. An operator's rows always go
+//! before the watermark or barrier that made it send them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use tokio::time::Instant;
+
+use super::RunError;
+use super::channel::Message;
+use super::exchange::{Port, SendError};
+use super::graph::NodeId;
+use super::report::OperatorSnapshot;
+use super::statistics::NodeStatistics;
+use crate::operators::{InputIndex, MAIN, Operator, Output, OutputIndex};
+use crate::time::{Epoch, EventTime};
+
+/// Where an output goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// To the operator of this index in the chain, by its only input.
+    Member(usize),
+    /// Out of the task, by the port of this index.
+    Port(usize),
+}
+
+/// One node in a chain.
+pub struct Member {
+    /// The node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Which of its instances this is.
+    pub instance: usize,
+    /// Its operator; the head of a source's chain has none.
+    pub operator: Option<Box<dyn Operator>>,
+    /// Who reads it, by output.
+    pub targets: Vec<Vec<Target>>,
+    /// The watermark that it has seen.
+    pub watermark: EventTime,
+    /// Its timer, if it publishes early results.
+    pub ticker: Option<Ticker>,
+    /// Its figures.
+    pub statistics: Arc<NodeStatistics>,
+    /// What this instance has added to the figures that it can only set.
+    pub counted: Counted,
+}
+
+/// Figures as last added to the node's.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counted {
+    late_rows: u64,
+    state_bytes: u64,
+}
+
+/// A timer that goes off at an interval.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticker {
+    period: Duration,
+    next: Instant,
+}
+
+impl Ticker {
+    /// Goes off every `period` from `now` on.
+    pub fn new(period: Duration, now: Instant) -> Ticker {
+        let period = period.max(Duration::from_millis(1));
+        Ticker { period, next: now + period }
+    }
+}
+
+/// The operators of one task and the ways out of it.
+pub struct Chain {
+    members: Vec<Member>,
+    ports: Vec<Port>,
+    outbox: Vec<(usize, Message)>,
+}
+
+impl Chain {
+    /// A chain whose head is the first member; a member stands after the one it reads.
+    pub fn new(members: Vec<Member>, ports: Vec<Port>) -> Chain {
+        Chain { members, ports, outbox: vec![] }
+    }
+
+    /// Rows for an input of the head.
+    ///
+    /// # Errors
+    /// What an operator says, or that it panicked.
+    pub fn batch(&mut self, input: InputIndex, batch: RecordBatch) -> Result<(), RunError> {
+        self.batch_to(0, input, batch)
+    }
+
+    /// Rows that the head, a source, sends.
+    ///
+    /// # Errors
+    /// As for [`Chain::batch`].
+    pub fn send(&mut self, output: OutputIndex, batch: RecordBatch) -> Result<(), RunError> {
+        let mut out = Output::default();
+        out.emit_to(output, batch);
+        self.route(0, out)
+    }
+
+    /// Event time has advanced: each operator works it off, and what it sends reaches the operators after it before
+    /// they see the watermark themselves.
+    ///
+    /// # Errors
+    /// As for [`Chain::batch`].
+    pub fn watermark(&mut self, watermark: EventTime) -> Result<(), RunError> {
+        for index in 0..self.members.len() {
+            // A restored operator is ahead of its senders at first.
+            if watermark > self.members[index].watermark {
+                self.members[index].watermark = watermark;
+                self.call(index, |operator, out| operator.on_watermark(watermark, out))?;
+                self.members[index].refresh_statistics();
+            }
+            self.forward(index, &Message::Watermark(watermark));
+        }
+        Ok(())
+    }
+
+    /// The epoch ends: what each operator has to keep.
+    ///
+    /// # Errors
+    /// As for [`Chain::batch`].
+    pub fn barrier(&mut self, epoch: Epoch) -> Result<Vec<OperatorSnapshot>, RunError> {
+        let mut snapshots = vec![];
+        for index in 0..self.members.len() {
+            let batches = self.call(index, |operator, out| operator.snapshot(out))?;
+            let member = &mut self.members[index];
+            member.refresh_statistics();
+            snapshots.push(OperatorSnapshot {
+                name: member.name.clone(),
+                instance: member.instance,
+                watermark: member.watermark,
+                batches: batches.unwrap_or_default(),
+            });
+            self.forward(index, &Message::Barrier(epoch));
+        }
+        Ok(snapshots)
+    }
+
+    /// No more will come. Returns how far the operators came.
+    pub fn end(&mut self) -> Vec<OperatorSnapshot> {
+        for index in 0..self.members.len() {
+            self.forward(index, &Message::End);
+        }
+        let snapshot = |member: &Member| OperatorSnapshot {
+            name: member.name.clone(),
+            instance: member.instance,
+            watermark: member.watermark,
+            batches: vec![],
+        };
+        self.members.iter().map(snapshot).collect()
+    }
+
+    /// When a timer goes off next.
+    pub fn next_tick(&self) -> Option<Instant> {
+        self.members.iter().filter_map(|member| Some(member.ticker?.next)).min()
+    }
+
+    /// Whether rows wait in the outbox.
+    pub fn has_rows(&self) -> bool {
+        self.outbox.iter().any(|(_, message)| matches!(message, Message::Batch(_)))
+    }
+
+    /// Lets the timers that are due go off.
+    ///
+    /// # Errors
+    /// As for [`Chain::batch`].
+    pub fn tick(&mut self, now: Instant) -> Result<(), RunError> {
+        for index in 0..self.members.len() {
+            let Some(ticker) = &mut self.members[index].ticker else { continue };
+            if ticker.next > now {
+                continue;
+            }
+            // From now on and not from when it was due: a task that was stuck does not catch up on ticks.
+            ticker.next = now + ticker.period;
+            self.call(index, |operator, out| operator.on_tick(out))?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits in the outbox. Returns false when a receiver is gone, so that the run is failing.
+    ///
+    /// # Errors
+    /// When rows cannot be dealt out to instances.
+    pub async fn flush(&mut self) -> Result<bool, RunError> {
+        for (port, message) in self.outbox.drain(..) {
+            match self.ports[port].send(message).await {
+                Ok(()) => {}
+                Err(SendError::Closed) => return Ok(false),
+                Err(SendError::Partition(source)) => {
+                    return Err(RunError::Operator { node: self.members[0].name.clone(), source });
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn batch_to(&mut self, index: usize, input: InputIndex, batch: RecordBatch) -> Result<(), RunError> {
+        self.members[index].statistics.rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        self.call(index, |operator, out| operator.on_batch(input, batch, out))?;
+        Ok(())
+    }
+
+    /// Calls the operator, if there is one, and passes on what it sends.
+    fn call<T>(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&mut dyn Operator, &mut Output) -> datafusion::common::Result<T>,
+    ) -> Result<Option<T>, RunError> {
+        let member = &mut self.members[index];
+        let Some(operator) = &mut member.operator else { return Ok(None) };
+        let mut out = Output::default();
+        // The operator is not used again after a panic: the run ends.
+        let value = match catch_unwind(AssertUnwindSafe(|| work(operator.as_mut(), &mut out))) {
+            Ok(Ok(value)) => value,
+            Ok(Err(source)) => return Err(RunError::Operator { node: member.name.clone(), source }),
+            Err(panic) => return Err(RunError::panic(&member.name, panic.as_ref())),
+        };
+        self.route(index, out)?;
+        Ok(Some(value))
+    }
+
+    fn route(&mut self, index: usize, mut out: Output) -> Result<(), RunError> {
+        for (output, batch) in out.take() {
+            if output == MAIN {
+                self.members[index].statistics.rows_out.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+            }
+            let readers = self.members[index].targets.get(output).map_or(0, Vec::len);
+            for reader in 0..readers {
+                match self.members[index].targets[output][reader] {
+                    Target::Member(next) => self.batch_to(next, 0, batch.clone())?,
+                    Target::Port(port) => self.outbox.push((port, Message::Batch(batch.clone()))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self, index: usize, message: &Message) {
+        for target in self.members[index].targets.iter().flatten() {
+            if let Target::Port(port) = target {
+                self.outbox.push((*port, message.clone()));
+            }
+        }
+    }
+}
+
+impl Member {
+    fn refresh_statistics(&mut self) {
+        if self.watermark > self.statistics.watermark() {
+            self.statistics.set_watermark(self.watermark);
+        }
+        let Some(operator) = &self.operator else { return };
+        let (late_rows, state_bytes) = (operator.late_rows(), operator.state_bytes() as u64);
+        // The node's figures are sums over instances, so each adds its difference; sums wrap as their parts do.
+        self.statistics.late_rows.fetch_add(late_rows.wrapping_sub(self.counted.late_rows), Ordering::Relaxed);
+        self.statistics.state_bytes.fetch_add(state_bytes.wrapping_sub(self.counted.state_bytes), Ordering::Relaxed);
+        self.counted = Counted { late_rows, state_bytes };
+    }
+}

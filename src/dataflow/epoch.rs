@@ -1,0 +1,70 @@
+//! What a run knows at a barrier: enough to go on from there.
+//!
+//! Operators hand over what has changed since the barrier before, so the state at an epoch is the sum of what came
+//! with it and with all epochs before it: [`EpochState::advance`] adds one on. Durable checkpoints are built on this.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+
+use crate::connectors::Positions;
+use crate::time::{Epoch, EventTime};
+
+/// The state of a run at the end of an epoch, or what an epoch has added to it.
+#[derive(Clone, Debug, Default)]
+pub struct EpochState {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The sources, by node name.
+    pub sources: BTreeMap<String, SourceState>,
+    /// The operators, by node name.
+    pub operators: BTreeMap<String, OperatorState>,
+}
+
+/// Where a source stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SourceState {
+    /// The offset of the next record of each split.
+    pub positions: Positions,
+    /// The watermark of each split; lateness of the next rows is judged by it.
+    pub watermarks: BTreeMap<String, EventTime>,
+}
+
+/// What an operator knows.
+#[derive(Clone, Debug)]
+pub struct OperatorState {
+    /// The watermark that it had seen. What it sent because of it has been delivered.
+    pub watermark: EventTime,
+    /// What [`crate::operators::Operator::snapshot`] gave, oldest first, with the instance that gave it.
+    pub batches: Vec<(usize, RecordBatch)>,
+}
+
+impl EpochState {
+    /// Adds a later epoch on.
+    pub fn advance(&mut self, later: EpochState) {
+        self.epoch = later.epoch;
+        for (name, source) in later.sources {
+            let known = self.sources.entry(name).or_default();
+            known.positions.extend(source.positions);
+            known.watermarks.extend(source.watermarks);
+        }
+        for (name, operator) in later.operators {
+            match self.operators.get_mut(&name) {
+                Some(known) => {
+                    known.watermark = known.watermark.max(operator.watermark);
+                    known.batches.extend(operator.batches);
+                }
+                None => {
+                    self.operators.insert(name, operator);
+                }
+            }
+        }
+    }
+}
+
+/// Is told of epochs that are complete.
+pub trait EpochListener: Send + Sync {
+    /// The sinks have delivered everything up to the end of `added.epoch`; `added` is what has changed in it. Called
+    /// once an epoch, in order, on the runtime's own task: it must be quick.
+    fn completed(&self, added: EpochState);
+}

@@ -1,0 +1,88 @@
+//! What tasks and the coordinator tell each other: barriers and the end of an epoch one way, acknowledgements the
+//! other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+
+use super::epoch::SourceState;
+use crate::time::{Epoch, EventTime};
+
+/// Index of a task in a run.
+pub type TaskId = usize;
+
+/// What the coordinator tells the source tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// The epoch ends here. After the last one, the source ends.
+    Barrier {
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether the run is to stop after it.
+        last: bool,
+    },
+    /// Every task and sink has worked off the epoch.
+    Committed(Epoch),
+}
+
+/// What a task tells the coordinator.
+pub enum Report {
+    /// The barrier has passed.
+    Passed(TaskId, Epoch, TaskSnapshot),
+    /// The task has sent its last message.
+    Ended(TaskId, TaskSnapshot),
+}
+
+/// What a task knows at a barrier.
+#[derive(Default)]
+pub struct TaskSnapshot {
+    /// The source that it reads.
+    pub source: Option<(String, SourceState)>,
+    /// Its operators.
+    pub operators: Vec<OperatorSnapshot>,
+}
+
+/// What one instance of a node hands over at a barrier.
+pub struct OperatorSnapshot {
+    /// The node's name.
+    pub name: String,
+    /// The instance.
+    pub instance: usize,
+    /// The watermark that it has seen.
+    pub watermark: EventTime,
+    /// What has changed in it.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// A task's line to the coordinator.
+#[derive(Clone)]
+pub struct Reporter {
+    task: TaskId,
+    reports: mpsc::UnboundedSender<Report>,
+    active: Arc<AtomicBool>,
+}
+
+impl Reporter {
+    /// A line for `task`; `active` is shared by all.
+    pub fn new(task: TaskId, reports: mpsc::UnboundedSender<Report>, active: Arc<AtomicBool>) -> Reporter {
+        Reporter { task, reports, active }
+    }
+
+    /// Something was read or sent that the next epoch must hold.
+    pub fn active(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    /// The barrier has passed.
+    pub fn passed(&self, epoch: Epoch, snapshot: TaskSnapshot) {
+        // Nobody listens any more only when the run is being stopped.
+        let _ = self.reports.send(Report::Passed(self.task, epoch, snapshot));
+    }
+
+    /// The task has sent its last message.
+    pub fn ended(&self, snapshot: TaskSnapshot) {
+        let _ = self.reports.send(Report::Ended(self.task, snapshot));
+    }
+}

@@ -1,0 +1,123 @@
+//! Epochs: what a run knows at a barrier is enough to go on from there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::parts::{MemorySink, MemorySource, options};
+use super::{expected, input, window_sums};
+use crate::dataflow::epoch::{EpochListener, EpochState};
+use crate::dataflow::statistics::Statistics;
+use crate::dataflow::{RunError, run_from};
+use crate::time::Epoch;
+
+/// Adds epochs up and stops the run after one of them.
+pub struct Keeper {
+    pub state: Mutex<EpochState>,
+    pub until: Epoch,
+    pub stop: CancellationToken,
+}
+
+impl EpochListener for Keeper {
+    fn completed(&self, added: EpochState) {
+        let mut state = self.state.lock();
+        if state.epoch < self.until {
+            assert_eq!(added.epoch, state.epoch.next());
+            state.advance(added);
+            if state.epoch == self.until {
+                self.stop.cancel();
+            }
+        }
+    }
+}
+
+fn paced(splits: &[Vec<super::parts::Record>]) -> Arc<MemorySource> {
+    Arc::new(MemorySource { pace: Duration::from_millis(1), ..MemorySource::new(splits.to_vec()) })
+}
+
+/// Runs from `start` up to the end of epoch `until`. Returns the rows delivered by then and the state.
+async fn run_until(
+    splits: &[Vec<super::parts::Record>],
+    parallelism: usize,
+    start: Option<EpochState>,
+    until: Epoch,
+) -> (Vec<Vec<String>>, EpochState) {
+    let sink = MemorySink::default();
+    let options = options(parallelism, 3);
+    let begun = start.clone().unwrap_or_default();
+    let flushes = (until.0 - begun.epoch.0) as usize;
+    let keeper = Arc::new(Keeper { state: Mutex::new(begun), until, stop: options.abort.clone() });
+    let graph = window_sums(&paced(splits), &sink);
+    let statistics = Arc::new(Statistics::of(&graph));
+    let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
+    let outcome = run_from(graph, options, statistics, start, Some(listener)).await;
+    assert!(matches!(outcome, Err(RunError::Aborted)), "{outcome:?}");
+    // The sink flushes once an epoch.
+    let log = sink.log.lock();
+    let state = keeper.state.lock().clone();
+    (log.rows[..log.flushes[flushes - 1]].to_vec(), state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
+    let splits = input(3, 300);
+    let whole = expected(&splits);
+    for (first, second, third) in [(1, 1, 1), (2, 3, 1), (3, 7, 2), (7, 1, 3)] {
+        let (mut rows, state) = run_until(&splits, first, None, Epoch(4)).await;
+        let read: i64 = state.sources["t"].positions.values().sum();
+        assert!(read > 0 && read < 900 && !rows.is_empty());
+        let (more, state) = run_until(&splits, second, Some(state), Epoch(9)).await;
+        rows.extend(more);
+        let sink = MemorySink::default();
+        let graph = window_sums(&paced(&splits), &sink);
+        let statistics = Arc::new(Statistics::of(&graph));
+        run_from(graph, options(third, 10), Arc::clone(&statistics), Some(state), None).await.unwrap();
+        rows.extend(sink.log.lock().rows.clone());
+        rows.sort();
+        assert_eq!(rows, whole.0, "parallelism {first}, {second}, {third}");
+        assert!(statistics.epoch.load(std::sync::atomic::Ordering::Relaxed) > 9);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_run_goes_on_as_if_it_had_not_stopped() {
+    let splits = input(3, 300);
+    let sink = MemorySink::default();
+    let options_of_first = options(2, 3);
+    let never = CancellationToken::new();
+    let keeper = Arc::new(Keeper { state: Mutex::default(), until: Epoch(u64::MAX), stop: never });
+    let graph = window_sums(&paced(&splits), &sink);
+    let statistics = Arc::new(Statistics::of(&graph));
+    let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
+    let drain = options_of_first.drain.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(13)).await;
+        drain.cancel();
+    });
+    run_from(graph, options_of_first, statistics, None, Some(listener)).await.unwrap();
+    let state = keeper.state.lock().clone();
+    let graph = window_sums(&paced(&splits), &sink);
+    let statistics = Arc::new(Statistics::of(&graph));
+    run_from(graph, options(3, 3), statistics, Some(state), None).await.unwrap();
+    assert_eq!(sink.log.lock().sorted(), expected(&splits).0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_came_to_its_end_has_nothing_left_to_send() {
+    let splits = input(2, 60);
+    let keeper = Arc::new(Keeper { state: Mutex::default(), until: Epoch(u64::MAX), stop: CancellationToken::new() });
+    let sink = MemorySink::default();
+    let graph = window_sums(&paced(&splits), &sink);
+    let statistics = Arc::new(Statistics::of(&graph));
+    let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
+    run_from(graph, options(2, 3), statistics, None, Some(listener)).await.unwrap();
+    let rows = sink.log.lock().rows.len();
+    let state = keeper.state.lock().clone();
+    assert_eq!(state.sources["t"].positions.values().sum::<i64>(), 120);
+    let graph = window_sums(&paced(&splits), &sink);
+    let statistics = Arc::new(Statistics::of(&graph));
+    run_from(graph, options(1, 3), statistics, Some(state), None).await.unwrap();
+    assert_eq!(sink.log.lock().rows.len(), rows);
+}

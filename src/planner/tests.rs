@@ -1,0 +1,220 @@
+//! What the planner makes of programs, and what it says to those that cannot run.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::connectors::{ConnectorError, Sink, SinkContext, SinkMode};
+use crate::dataflow::graph::{Distribution, NodeKind};
+use crate::sql::Variables;
+
+const TABLES: &str = "
+CREATE TABLE clicks (id BIGINT NOT NULL, ts TIMESTAMP NOT NULL, page TEXT, price DECIMAL(12, 2), tags TEXT[],
+    WATERMARK FOR ts AS ts - INTERVAL '10 seconds') WITH (connector = 'kafka', bootstrap_servers = 'x:1', topic = 'clicks');
+CREATE TABLE views (id BIGINT, ts TIMESTAMP, page TEXT, WATERMARK FOR ts AS ts)
+    WITH (connector = 'kafka', bootstrap_servers = 'x:1', topic = 'views');
+CREATE TABLE untimed (id BIGINT, page TEXT) WITH (connector = 'kafka', bootstrap_servers = 'x:1', topic = 'untimed');
+CREATE TABLE log (id BIGINT, ts TIMESTAMP, page TEXT) WITH (connector = 'file', path = 'log.jsonl');
+CREATE TABLE pages (page TEXT, hits BIGINT, PRIMARY KEY (page))
+    WITH (connector = 'redis', url = 'embedded', key = 'pages:{page}');
+CREATE TABLE strict (id BIGINT NOT NULL, page TEXT) WITH (connector = 'blackhole');
+";
+
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl SinkFactory for Nowhere {
+    fn mode(&self) -> SinkMode {
+        SinkMode::Append
+    }
+
+    fn describe(&self) -> String {
+        "nowhere".into()
+    }
+
+    async fn open(&self, _context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+        Err(ConnectorError::Refused { what: "nowhere".into(), message: "it is only planned".into() })
+    }
+}
+
+fn planned(query: &str) -> Result<Graph, SqlErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tables.sql"), TABLES).unwrap();
+    std::fs::write(folder.path().join("query.sql"), query).unwrap();
+    let program = Program::read(folder.path(), &Variables::default())?;
+    let options = PlanOptions { bounded: false, print: Arc::new(Nowhere) };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(plan(&program, &options))
+}
+
+fn graph(query: &str) -> Graph {
+    planned(query).unwrap_or_else(|errors| panic!("{:#?}", errors.errors))
+}
+
+/// Message and help of the only error.
+fn refusal(query: &str) -> (String, String) {
+    let Err(errors) = planned(query) else { panic!("planned: {query}") };
+    let [error] = errors.errors.as_slice() else { panic!("{:#?}", errors.errors) };
+    assert!(error.location.is_some());
+    (error.message.clone(), error.help.clone().unwrap_or_default())
+}
+
+fn names(graph: &Graph) -> Vec<&str> {
+    graph.nodes.iter().map(|node| node.name.as_str()).collect()
+}
+
+#[track_caller]
+fn refuses(query: &str, message: &str, help: &str) {
+    let (actual, actual_help) = refusal(query);
+    assert_eq!(actual, message);
+    assert!(actual_help.contains(help), "help: {actual_help}");
+}
+
+#[test]
+fn only_needed_columns_are_read_and_a_table_is_read_once() {
+    let graph = graph(
+        "SELECT page, count(*) FROM clicks GROUP BY tumble(INTERVAL '1 minute'), page;
+         SELECT sum(price) FROM clicks WHERE page = 'home' GROUP BY hop(INTERVAL '1 minute', INTERVAL '5 minutes');",
+    );
+    let sources: Vec<_> = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Source(_))).collect();
+    assert_eq!(sources.len(), 1);
+    let columns: Vec<&str> = sources[0].outputs[0].fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(columns, ["ts", "page", "price", "__event_time", "__row_watermark"]);
+}
+
+#[test]
+fn a_windowed_query_is_partial_exchange_final_sink() {
+    let graph = graph("SELECT page, count(*) AS hits FROM clicks GROUP BY tumble(INTERVAL '1 minute'), page;");
+    assert_eq!(names(&graph), ["clicks", "query.map", "query.partial", "query.window", "query.map_2", "query.print"]);
+    assert_eq!(graph.nodes[3].inputs[0][0].distribution, Distribution::Hash(vec![1]));
+    let detail = &graph.nodes[3].detail;
+    assert_eq!(detail, "tumble(1m) by page: count(*)");
+}
+
+#[test]
+fn filters_are_applied_before_rows_are_aggregated() {
+    let graph = graph(
+        "SELECT * FROM (SELECT page, id FROM clicks) WHERE page LIKE 'a%';
+         SELECT count(*) FROM (SELECT page AS p FROM clicks) WHERE p = 'b' GROUP BY tumble(INTERVAL '1 minute');",
+    );
+    for name in ["query.map", "query_2.map"] {
+        let node = graph.nodes.iter().find(|node| node.name == name).unwrap();
+        assert!(node.detail.contains("where"), "{}", node.detail);
+    }
+}
+
+#[test]
+fn early_results_reach_only_windows_that_lead_straight_to_the_sink() {
+    let graph = graph(
+        "CREATE TABLE top (page TEXT, hits BIGINT, PRIMARY KEY (page))
+             WITH (connector = 'redis', url = 'embedded', key = 'top:{page}', emit_early = '1 second');
+         INSERT INTO top SELECT page, count(*) FROM clicks GROUP BY tumble(INTERVAL '1 minute'), page;
+         INSERT INTO top SELECT page, hits FROM (SELECT page, hits, ROW_NUMBER() OVER (PARTITION BY window ORDER BY hits) AS n
+             FROM (SELECT tumble(INTERVAL '1 minute') AS window, page, count(*) AS hits FROM clicks GROUP BY window, page))
+             WHERE n = 1;",
+    );
+    let ticks = |name: &str| {
+        let node = graph.nodes.iter().find(|node| node.name == name).unwrap();
+        match &node.kind {
+            NodeKind::Operator(operator) => operator.tick,
+            _ => None,
+        }
+    };
+    assert!(ticks("top.partial").is_some() && ticks("top.window").is_some());
+    assert_eq!((ticks("top_2.partial"), ticks("top_2.window")), (None, None));
+}
+
+#[test]
+fn what_never_ends_is_refused_with_the_form_that_runs() {
+    refuses(
+        "SELECT page, count(*) FROM clicks GROUP BY page;",
+        "an aggregate without a window never ends on an input without end, and the sink can only add rows",
+        "GROUP BY tumble(INTERVAL '1 minute')",
+    );
+    refuses(
+        "SELECT * FROM clicks ORDER BY ts;",
+        "ORDER BY would need all rows of an input without end",
+        "ORDER BY window",
+    );
+    refuses("SELECT * FROM clicks LIMIT 5;", "LIMIT has no meaning on an input without end", "ROW_NUMBER()");
+    refuses(
+        "SELECT a.id FROM clicks a JOIN views b ON a.id = b.id;",
+        "a join of streams needs equal windows on both sides",
+        "join ON a.window = b.window",
+    );
+    refuses(
+        "SELECT id, ROW_NUMBER() OVER (PARTITION BY page ORDER BY ts) FROM clicks;",
+        "a window function (OVER) would need all rows of an input without end",
+        "OVER (PARTITION BY window ORDER BY ...)",
+    );
+    refuses(
+        "SELECT DISTINCT page FROM clicks;",
+        "an aggregate without a window never ends on an input without end, and the sink can only add rows",
+        "PRIMARY KEY",
+    );
+    refuses(
+        "SELECT DISTINCT ON (page) page, id FROM clicks;",
+        "SELECT DISTINCT ON has no streaming form",
+        "ROW_NUMBER()",
+    );
+}
+
+#[test]
+fn a_sink_with_a_key_takes_updates_and_a_bounded_input_ends() {
+    graph("INSERT INTO pages SELECT page, count(*) FROM clicks GROUP BY page;");
+    graph("SELECT page, count(*) FROM log GROUP BY page ORDER BY page LIMIT 3;");
+    graph("SELECT a.id FROM log a JOIN log b ON a.id = b.id;");
+    graph("SELECT id, ROW_NUMBER() OVER (ORDER BY id) FROM log;");
+}
+
+#[test]
+fn windows_stand_in_group_by_and_need_event_time() {
+    refuses("SELECT tumble(INTERVAL '1 minute') FROM clicks;", "tumble() stands outside GROUP BY", "GROUP BY window");
+    refuses(
+        "SELECT count(*) FROM untimed GROUP BY tumble(INTERVAL '1 minute');",
+        "a window needs an event time, and these rows have none",
+        "declare WATERMARK FOR column",
+    );
+    refuses(
+        "SELECT count(*) FROM clicks GROUP BY tumble(INTERVAL '1 minute'), hop(INTERVAL '1 minute', INTERVAL '2 minutes');",
+        "GROUP BY has two windows",
+        "keep one",
+    );
+    refuses(
+        "SELECT page, count(*) FROM clicks GROUP BY ROLLUP (page);",
+        "GROUPING SETS, ROLLUP and CUBE have no streaming form",
+        "UNION ALL",
+    );
+}
+
+#[test]
+fn clocks_chance_and_subqueries_are_refused() {
+    refuses("SELECT now() FROM clicks;", "now() would give another result at every run", "METADATA FROM 'timestamp'");
+    refuses("SELECT random() FROM clicks;", "random() would give another result at every run", "md5");
+    refuses(
+        "SELECT id FROM clicks WHERE id IN (SELECT id FROM views);",
+        "a subquery inside an expression has no streaming form",
+        "join",
+    );
+    refuses("SELECT 1;", "the query reads no table", "SELECT ... FROM table");
+}
+
+#[test]
+fn inserts_fit_their_table() {
+    refuses(
+        "INSERT INTO pages SELECT page FROM clicks;",
+        "the query gives 1 column and pages takes 2 columns",
+        "in this order: page, hits",
+    );
+    refuses(
+        "INSERT INTO strict (page) SELECT page FROM clicks;",
+        "column id of strict is NOT NULL and the query does not give it",
+        "add it to the list",
+    );
+    refuses(
+        "INSERT INTO pages SELECT page, tags FROM clicks;",
+        "column tags is List(Utf8), and pages takes Int64 there",
+        "CAST",
+    );
+    let graph = graph("INSERT INTO strict (page, id) SELECT page, id FROM clicks;");
+    assert_eq!(names(&graph), ["clicks", "strict.map", "strict"]);
+}

@@ -1,0 +1,144 @@
+//! The sinks for databases and Redis against real servers, which `scripts/` start in temporary folders on free ports
+//! and which are stopped, by their pids, when a test ends in whatever way.
+
+mod postgres;
+mod redis_server;
+mod sqlite;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use acequia::catalog::options::{OptionValue, Options};
+use acequia::catalog::{ColumnDefinition, ColumnKind, TableDefinition};
+use acequia::connectors::registry::connector;
+use acequia::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
+use acequia::sql::Location;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+/// A server that a script started; stopped when dropped.
+struct Server {
+    script: &'static str,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Server {
+    /// Has a folder and a port, but does not run yet.
+    fn new(script: &'static str) -> Server {
+        let folder = TempDir::new().unwrap();
+        // PostgreSQL runs as another user.
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Server { script, folder, port }
+    }
+
+    /// Starts it and gives its URL.
+    fn start(&self, more: &[&str]) -> String {
+        let port = self.port.to_string();
+        let mut arguments = vec!["--port", &port];
+        arguments.extend(more);
+        self.run("start", &arguments)
+    }
+
+    /// Stops it; what it holds on disk stays.
+    fn stop(&self) {
+        self.run("stop", &[]);
+    }
+
+    fn run(&self, action: &str, more: &[&str]) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
+        let mut command = Command::new(script);
+        command.arg(action).arg("--dir").arg(self.dir()).args(more);
+        // Stops like a crash; what is lost when the machine itself goes down is not tested here.
+        command.env("PG_STOP_MODE", "immediate").env("PG_OPTIONS", "-c fsync=off");
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{action}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("server")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.dir().exists() {
+            self.stop();
+        }
+    }
+}
+
+/// A sink as a table's options describe it.
+fn factory(
+    connector_name: &str,
+    name: &str,
+    schema: &SchemaRef,
+    key: &[&str],
+    options: &[(&str, &str)],
+) -> Arc<dyn SinkFactory> {
+    let definition = TableDefinition {
+        name: name.into(),
+        location: Location::default(),
+        columns: schema
+            .fields()
+            .iter()
+            .map(|field| ColumnDefinition {
+                name: field.name().clone(),
+                data_type: field.data_type().clone(),
+                nullable: field.is_nullable(),
+                kind: ColumnKind::Physical,
+                location: Location::default(),
+            })
+            .collect(),
+        primary_key: key.iter().map(|column| (*column).into()).collect(),
+        watermark: None,
+    };
+    let values = options
+        .iter()
+        .map(|(key, text)| OptionValue {
+            key: (*key).into(),
+            text: (*text).into(),
+            key_location: Location::default(),
+            location: Location::default(),
+            variables: vec![],
+        })
+        .collect();
+    let mut options = Options::new(Location::default(), values);
+    let table = connector(connector_name).unwrap().table(&definition, &mut options);
+    let errors = options.finish(connector_name);
+    assert!(errors.is_empty(), "{errors:?}");
+    table.sink().unwrap()
+}
+
+fn context(schema: &SchemaRef, stop: &CancellationToken) -> SinkContext {
+    SinkContext {
+        table: "t".into(),
+        pipeline: "test".into(),
+        schema: schema.clone(),
+        data_dir: std::env::temp_dir(),
+        stop: stop.clone(),
+    }
+}
+
+/// Opens a sink and expects it to work.
+async fn open(factory: &Arc<dyn SinkFactory>, schema: &SchemaRef) -> Result<Box<dyn Sink>, ConnectorError> {
+    factory.open(context(schema, &CancellationToken::new())).await
+}
+
+/// What a sink that cannot be opened says.
+async fn refusal(factory: &Arc<dyn SinkFactory>, schema: &SchemaRef) -> String {
+    match open(factory, schema).await {
+        Ok(_) => panic!("it should not have opened"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+}

@@ -1,0 +1,154 @@
+//! A real Kafka for tests, and what a test does to it from outside.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+/// A cluster of one broker. `scripts/kafka.sh` stops it and deletes its folder when this process ends, however it ends.
+pub struct Cluster {
+    pub servers: String,
+    dir: PathBuf,
+}
+
+impl Cluster {
+    pub fn start() -> Cluster {
+        let dir = tempfile::Builder::new().prefix("acequia-kafka-").tempdir().unwrap().keep();
+        let port = two_free_ports();
+        let owner = std::process::id().to_string();
+        script(&["start", "--dir", dir.to_str().unwrap(), "--port", &port.to_string(), "--owner", &owner]);
+        Cluster { servers: format!("127.0.0.1:{port}"), dir }
+    }
+
+    /// The cluster that tests share which leave it running.
+    pub fn shared() -> &'static Cluster {
+        static SHARED: OnceLock<Cluster> = OnceLock::new();
+        SHARED.get_or_init(Cluster::start)
+    }
+
+    pub fn stop_broker(&self) {
+        script(&["stop-broker", "1", "--dir", self.dir.to_str().unwrap()]);
+    }
+
+    pub fn start_broker(&self) {
+        script(&["start-broker", "1", "--dir", self.dir.to_str().unwrap()]);
+    }
+
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", &self.servers).create().unwrap()
+    }
+
+    pub async fn create_topic(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let made = self.admin().create_topics([&topic], &options()).await.unwrap();
+        assert_eq!(made, [Ok(name.to_owned())]);
+    }
+
+    pub async fn add_partitions(&self, topic: &str, count: usize) {
+        let more = NewPartitions::new(topic, count);
+        let made = self.admin().create_partitions([&more], &options()).await.unwrap();
+        assert_eq!(made, [Ok(topic.to_owned())]);
+    }
+
+    pub async fn delete_topic(&self, topic: &str) {
+        let deleted = self.admin().delete_topics(&[topic], &options()).await.unwrap();
+        assert_eq!(deleted, [Ok(topic.to_owned())]);
+    }
+
+    /// Deletes the records of partition 0 before `offset`, as retention would.
+    pub async fn delete_before(&self, topic: &str, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        self.admin().delete_records(&list, &options()).await.unwrap();
+    }
+
+    /// Sends values to a partition; their timestamps are 1000, 2000, 3000...
+    pub fn produce(&self, topic: &str, partition: i32, values: &[&str]) {
+        let producer = self.producer(&[]);
+        send(&producer, topic, partition, values);
+        producer.flush(Duration::from_secs(20)).unwrap();
+    }
+
+    /// Sends values to partition 0 in a transaction of their own.
+    pub fn produce_in_transaction(&self, topic: &str, values: &[&str], commit: bool) {
+        let id = format!("writer-of-{topic}");
+        let producer = self.producer(&[("transactional.id", &id)]);
+        let wait = Duration::from_secs(30);
+        producer.init_transactions(wait).unwrap();
+        producer.begin_transaction().unwrap();
+        send(&producer, topic, 0, values);
+        producer.flush(wait).unwrap();
+        match commit {
+            true => producer.commit_transaction(wait).unwrap(),
+            false => producer.abort_transaction(wait).unwrap(),
+        }
+    }
+
+    /// Waits until transactions are over up to `end`: a coordinator answers before it has written all markers.
+    pub async fn until_stable(&self, topic: &str, end: i64) {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.servers)
+            .set("isolation.level", "read_committed")
+            .create()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)).unwrap().1 < end {
+            assert!(Instant::now() < deadline, "transactions on {topic} do not end");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers).set("linger.ms", "5").set("message.max.bytes", "2000000");
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
+        config.create().unwrap()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        script(&["stop", "--kill", "--dir", self.dir.to_str().unwrap()]);
+    }
+}
+
+fn send(producer: &BaseProducer, topic: &str, partition: i32, values: &[&str]) {
+    for (number, value) in values.iter().enumerate() {
+        let timestamp = 1000 * (number as i64 + 1);
+        let record = || BaseRecord::<str, str>::to(topic).partition(partition).payload(*value).timestamp(timestamp);
+        while producer.send(record()).is_err() {
+            producer.poll(Duration::from_millis(10));
+        }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)))
+}
+
+fn script(arguments: &[&str]) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh");
+    let status = Command::new(path).args(arguments).status().unwrap();
+    assert!(status.success(), "kafka.sh {arguments:?} failed: its words are above");
+}
+
+/// The first of two ports, one after the other, that nobody listens on.
+fn two_free_ports() -> u16 {
+    loop {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}

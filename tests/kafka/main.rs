@@ -1,0 +1,9 @@
+//! The Kafka connector on a real Apache Kafka, which `scripts/kafka.sh` fetches and starts. No engine: these tests drive
+//! sources and sinks by hand.
+
+mod cluster;
+mod embedded;
+mod sink;
+mod source;
+mod table;
+mod throughput;
