@@ -6,6 +6,7 @@
 //! columns that any of them needs ([`scans`]).
 
 mod compile;
+mod durations;
 mod error;
 mod functions;
 mod per_window_node;

@@ -10,6 +10,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
+use super::durations::with_durations;
 use super::functions;
 
 /// A session with every function that SQL may call.
@@ -48,6 +49,6 @@ pub fn declared_expression(
         .with_config_options(Arc::clone(session.config_options()))
         .build();
     let simplifier = ExprSimplifier::new(context);
-    let expr = simplifier.coerce(expr, schema)?;
+    let expr = with_durations(simplifier.coerce(expr, schema)?, schema)?;
     expr.cast_to(data_type, schema)
 }
