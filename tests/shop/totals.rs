@@ -34,33 +34,40 @@ async fn a_million_transactions_add_up_though_each_server_goes_away_once() {
     let options =
         ShopOptions { transaction_share: 1.0, events_per_second: PER_SECOND, disorder: 2000, ..ShopOptions::default() };
     let mut feed = Feed::new(&servers.kafka.servers, options.clone());
-    let kafka = servers.kafka.servers.clone();
-    let (killed, wait_for_kill) = tokio::sync::oneshot::channel::<()>();
+    let (shares, mut to_send) = tokio::sync::mpsc::unbounded_channel();
     let feeding = tokio::spawn(async move {
-        feed.send(TRANSACTIONS / 2, |_, _| {}).await;
-        // The rest goes to a cluster that lacks a broker.
-        wait_for_kill.await.unwrap();
-        feed.send(TRANSACTIONS - TRANSACTIONS / 2, |_, _| {}).await;
-        let start = options.start + (TRANSACTIONS as u64 / PER_SECOND * 1000) as i64 + 60_000;
-        Feed::new(&kafka, ShopOptions { start, ..options }).send(CLOSING, |_, _| {}).await;
+        while let Some(count) = to_send.recv().await {
+            feed.send(count, |_, _| {}).await;
+        }
         feed.ledger
     });
 
+    shares.send(TRANSACTIONS / 2).unwrap();
     until_read(&mut pipeline, TRANSACTIONS / 4).await;
     servers.kafka.kill_broker(2);
-    killed.send(()).unwrap();
+    // Written and read while a broker is missing, and for a part of it the other servers as well.
+    shares.send(TRANSACTIONS / 4).unwrap();
     until_read(&mut pipeline, TRANSACTIONS * 5 / 8).await;
-    servers.kafka.start_broker(2);
     servers.postgres.stop();
     servers.redis.stop();
-    until_read(&mut pipeline, TRANSACTIONS * 3 / 4).await;
+    for server in ["PostgreSQL table window_totals", "Redis"] {
+        let waits = format!("waiting for {server} at 127.0.0.1:");
+        wait_until(&waits, &mut pipeline, PATIENCE, async |pipeline| pipeline.said().contains(&waits)).await;
+    }
     servers.postgres.start(&[]);
     servers.redis.start(&[]);
+    servers.kafka.start_broker(2);
+    shares.send(TRANSACTIONS / 4).unwrap();
+    drop(shares);
     let ledger = tokio::time::timeout(PATIENCE, feeding).await.unwrap().unwrap();
+    let start = options.start + (TRANSACTIONS as u64 / PER_SECOND * 1000) as i64 + 60_000;
+    Feed::new(&servers.kafka.servers, ShopOptions { start, ..options }).send(CLOSING, |_, _| {}).await;
     until_read(&mut pipeline, TRANSACTIONS + CLOSING).await;
     pipeline.signal("-TERM");
     assert_eq!(pipeline.exit_code(), Some(0), "{}", pipeline.said());
     println!("{}", pipeline.said());
+    let waited = format!("waiting for Kafka at {}", servers.kafka.servers);
+    assert!(pipeline.said().contains(&waited) && pipeline.said().contains(" 0 late, 0 bad,"), "{}", pipeline.said());
 
     assert_eq!(ledger.windows.len(), 34 + 1, "disorder reaches into the window before the first");
     the_database_is_right(&servers.database_url(), &ledger).await;
