@@ -201,7 +201,9 @@ fn report(error: &RunError) -> Exit {
 
 fn exit_of(error: &RunError) -> Exit {
     match error {
-        RunError::Connector { source: ConnectorError::Unavailable { .. }, .. } => Exit::Unreachable,
+        RunError::Connector { source: ConnectorError::Unavailable { .. } | ConnectorError::Stopped { .. }, .. } => {
+            Exit::Unreachable
+        }
         _ => Exit::Runtime,
     }
 }
@@ -234,6 +236,7 @@ mod tests {
         let (what, message) = (String::from("Redis at localhost:6379"), String::from("refused"));
         let away = failure(ConnectorError::Unavailable { what: what.clone(), message: message.clone() });
         assert_eq!(exit_of(&away), Exit::Unreachable);
+        assert_eq!(exit_of(&failure(ConnectorError::Stopped { what: what.clone() })), Exit::Unreachable);
         assert_eq!(exit_of(&failure(ConnectorError::Refused { what, message })), Exit::Runtime);
         assert_eq!(exit_of(&RunError::Aborted), Exit::Runtime);
     }

@@ -188,6 +188,12 @@ impl Run {
                     break;
                 }
             }
+            if matches!(failure, Some(RunError::Aborted))
+                && matches!(error, Some(RunError::Connector { source: ConnectorError::Stopped { .. }, .. }))
+            {
+                // Says more: which server the rows that are left were waiting for.
+                failure = error.take();
+            }
             if let Some(error) = error
                 && failure.is_none()
             {
@@ -311,6 +317,7 @@ impl Run {
             linger: self.options.linger,
             statistics: Arc::clone(&self.statistics.nodes()[node.0]),
             reporter,
+            drain: self.options.drain.clone(),
         })
     }
 
