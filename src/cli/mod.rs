@@ -63,10 +63,28 @@ enum Command {
     Test(test::TestArguments),
 }
 
+/// Stack of the thread that plans, in bytes; memory that is not touched costs nothing.
+const PLANNING_STACK: usize = 256 << 20;
+
 /// Reads the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logs::start(arguments.log);
+    // Planning walks deep syntax trees by recursion, deeper than the stack of the main thread allows.
+    let work = std::thread::Builder::new().name("acequia".into()).stack_size(PLANNING_STACK);
+    let outcome = work.spawn(move || run_command(arguments.command)).map(std::thread::JoinHandle::join);
+    match outcome {
+        Ok(Ok(exit)) => exit.into(),
+        // A panic has been shown already.
+        Ok(Err(_)) => Exit::Runtime.into(),
+        Err(error) => {
+            eprintln!("error: cannot start threads: {error}");
+            Exit::Runtime.into()
+        }
+    }
+}
+
+fn run_command(command: Command) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // DataFusion's planner recurses deeply on long expressions.
@@ -76,13 +94,13 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start threads: {error}");
-            return Exit::Runtime.into();
+            return Exit::Runtime;
         }
     };
-    let exit = runtime.block_on(dispatch(arguments.command));
+    let exit = runtime.block_on(dispatch(command));
     // A connector may still wait in a blocking call; state is safe by now, so the process does not wait for it.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    exit.into()
+    exit
 }
 
 async fn dispatch(command: Command) -> Exit {

@@ -4,7 +4,7 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// The most operators in a row. A debug build's 8 MB of stack hold more.
+/// The most operators in a row. The stacks of the threads that plan and work hold more.
 const MOST: usize = 1000;
 
 /// What has come since a bracket was opened.
