@@ -90,7 +90,8 @@ impl Query {
                  date_bin(INTERVAL '{width} seconds', ts) AS w_start FROM events {filter}) GROUP BY w_start{groups}"
             ),
             Window::Hop(slide, width) => {
-                let copies: Vec<String> = (0..width / slide).map(|copy| format!("(INTERVAL '{} seconds')", copy * slide)).collect();
+                let copies: Vec<String> =
+                    (0..width / slide).map(|copy| format!("(INTERVAL '{} seconds')", copy * slide)).collect();
                 format!(
                     "SELECT w_start, w_start + INTERVAL '{width} seconds' AS w_end{groups}{aggregates} FROM (\n  \
                      SELECT *, date_bin(INTERVAL '{slide} seconds', ts) - back AS w_start FROM \
