@@ -15,12 +15,12 @@ use super::error::CaseError;
 use super::sink::{Collected, collector};
 use super::source::Partition;
 use crate::catalog::options::closest;
-use crate::catalog::{Program, Table};
 use crate::connectors::SinkMode;
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunOptions};
 use crate::planner::{self, PlanOptions};
+use crate::program::{Program, Table};
 use crate::sql::{SqlErrors, Variables};
 
 /// A case takes well under a second; one that takes this long hangs.

@@ -1,6 +1,6 @@
 //! The binary as a person meets it: help, exit codes, messages.
 
-mod readme;
+mod pages;
 mod running;
 
 use std::net::TcpListener;

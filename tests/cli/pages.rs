@@ -1,9 +1,10 @@
-//! The README's promises, held against the code: its SQL is planned, the options that it names exist.
+//! What the pages promise, held against the code: the README's SQL is planned, the options that it names exist, and
+//! imports go down the table of modules in ARCHITECTURE.md.
 
 use std::path::Path;
 
-use acequia::catalog::Program;
 use acequia::connectors::registry;
+use acequia::program::Program;
 use acequia::sql::{SourceFiles, Variables};
 
 use crate::{folder, run, stderr, text};
@@ -109,4 +110,46 @@ fn the_commands_of_the_readme_are_there_and_their_help_says_how() {
         let is_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).is_dir();
         assert!(folder.starts_with('[') || is_folder, "the README runs {folder}");
     }
+}
+
+/// The texts of a module: `src/NAME.rs` and all below `src/NAME/`.
+fn sources(module: &str) -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut pending = vec![src.join(format!("{module}.rs")), src.join(module)];
+    let mut texts = vec![];
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            texts.push((path.display().to_string(), text));
+        }
+    }
+    texts
+}
+
+#[test]
+fn imports_go_down_the_table_of_modules() {
+    let page = read("ARCHITECTURE.md");
+    let order: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name)).collect();
+    let library = read("src/lib.rs");
+    let mut modules: Vec<&str> =
+        library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    modules.sort_unstable();
+    assert_eq!(sorted, modules, "ARCHITECTURE.md lists the modules of src/lib.rs");
+    let mut imports = 0;
+    for (at, module) in order.iter().enumerate() {
+        for (path, text) in sources(module) {
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                for rest in line.split("crate::").skip(1) {
+                    let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    imports += 1;
+                    assert!(order[at..].contains(&&*name), "{path}: `{module}` stands below `{name}`: {line}");
+                }
+            }
+        }
+    }
+    assert!(imports > 100);
 }
