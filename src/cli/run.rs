@@ -13,6 +13,7 @@ use super::{parse, progress, sample, signals, summary};
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
@@ -110,7 +111,7 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     for part in summary::embedded_parts(&program) {
         tracing::info!("{part}");
     }
-    let statistics = Arc::new(graph.statistics());
+    let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
     let mut tasks = Tasks::default();
     if !arguments.no_http

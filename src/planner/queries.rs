@@ -17,9 +17,9 @@ use super::streaming::{Rewriter, SinkAbility, Streaming, hidden_column, visible_
 use super::tables::DeclaredTable;
 use super::window_node::WindowAggregateNode;
 use super::{PlanOptions, placed};
-use crate::catalog::{Insert, InsertTarget, Program, Table};
 use crate::connectors::{SinkFactory, SinkMode};
 use crate::operators::window::{EVENT_TIME, WindowKind};
+use crate::program::{Insert, InsertTarget, Program, Table};
 use crate::sql::{Location, SqlError};
 
 /// A planned query.

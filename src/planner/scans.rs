@@ -10,10 +10,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 
 use super::session::declared_expression;
-use crate::catalog::{ColumnKind, Table};
+use crate::catalog::ColumnKind;
 use crate::connectors::Boundedness;
 use crate::dataflow::graph::{EventTimeSpec, Node, NodeKind, SourceNode};
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE};
+use crate::program::Table;
 
 /// A table with the expressions of its declaration in DataFusion's terms, over physical and metadata columns.
 pub struct TableExpressions {

@@ -1,15 +1,22 @@
 //! The binary as a person meets it: help, exit codes, messages.
 
-#[path = "../servers/pipeline.rs"]
-mod pipeline;
+mod pages;
+mod running;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Output;
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
-use pipeline::{Pipeline, acequia};
 use tempfile::TempDir;
+
+fn acequia() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
+    for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
 
 fn run(arguments: &[&str]) -> Output {
     acequia().args(arguments).output().unwrap()
@@ -208,26 +215,4 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
     let open = run(&["run", "examples/tumble", "--http", "0.0.0.0:0"]);
     assert_eq!(open.status.code(), Some(2));
     assert!(stderr(&open).contains("--insecure-bind"), "{}", stderr(&open));
-}
-
-#[test]
-fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
-    let place = tempfile::tempdir().unwrap();
-    let mut command = acequia();
-    let queries = format!("{}/queries", env!("CARGO_MANIFEST_DIR"));
-    command.current_dir(place.path()).args(["run", &queries, "--http", "127.0.0.1:0"]);
-    let mut pipeline = Pipeline::start(command);
-    pipeline.until("http://");
-    for word in ["Kafka is embedded", "KAFKA_BROKERS", "REDIS_URL", "DWH_URL"] {
-        assert!(pipeline.said().contains(word), "no {word} in\n{}", pipeline.said());
-    }
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !pipeline.get("/readyz").contains("200") {
-        assert!(Instant::now() < deadline, "never ready");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(pipeline.get("/metrics").contains("acequia_rows_read_total"));
-    pipeline.signal("-TERM");
-    pipeline.until("stopping");
-    assert_eq!(pipeline.exit_code(), Some(0));
 }

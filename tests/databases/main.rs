@@ -45,16 +45,7 @@ fn factory(
         primary_key: key.iter().map(|column| (*column).into()).collect(),
         watermark: None,
     };
-    let values = options
-        .iter()
-        .map(|(key, text)| OptionValue {
-            key: (*key).into(),
-            text: (*text).into(),
-            key_location: Location::default(),
-            location: Location::default(),
-            variables: vec![],
-        })
-        .collect();
+    let values = options.iter().map(|(key, text)| OptionValue::new(*key, *text)).collect();
     let mut options = Options::new(Location::default(), values);
     let table = connector(connector_name).unwrap().table(&definition, &mut options);
     let errors = options.finish(connector_name);

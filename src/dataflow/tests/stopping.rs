@@ -66,7 +66,6 @@ async fn an_abort_ends_a_run_whose_sink_waits_for_its_server_and_memory_is_bound
     builder.sink("out", step, MAIN, &sink);
     let began = Instant::now();
     let outcome = stop_after(builder.graph, options(2, 1), |options| options.abort.cancel()).await;
-    // Not only that it was stopped: also what it was waiting for.
     assert_eq!(outcome.unwrap_err().to_string(), "out: stopped while waiting for a server");
     assert!(began.elapsed() < Duration::from_secs(1));
     assert!(!sink.log.lock().closed);
