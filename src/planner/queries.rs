@@ -1,6 +1,8 @@
 //! One query on its way from syntax to an optimised streaming plan in the columns of its sink.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -10,7 +12,7 @@ use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 
 use super::error::{PlanError, Result};
 use super::scans::TableExpressions;
@@ -84,8 +86,45 @@ pub fn reads(query: &ast::Query, place: Location, program: &Program, names: &BTr
 }
 
 async fn logical_plan(query: &ast::Query, session: &SessionState) -> Result<LogicalPlan> {
-    let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let mut query = query.clone();
+    let _ = query.visit(&mut NameUnnested);
+    let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
     Ok(session.statement_to_plan(statement).await?)
+}
+
+/// Forms of UNNEST in FROM that PostgreSQL has and DataFusion's planner has not: `UNNEST(tags) AS tag` names the column
+/// too, and LATERAL goes without saying.
+struct NameUnnested;
+
+impl VisitorMut for NameUnnested {
+    type Break = Infallible;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Infallible> {
+        if let ast::TableFactor::Function { lateral: true, name, args, with_ordinality, alias } = factor
+            && name.to_string().eq_ignore_ascii_case("unnest")
+        {
+            let arrays = args.iter().map(|arg| match arg {
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array)) => Some(array.clone()),
+                _ => None,
+            });
+            if let Some(array_exprs) = arrays.collect() {
+                *factor = ast::TableFactor::UNNEST {
+                    alias: alias.take(),
+                    array_exprs,
+                    with_offset: false,
+                    with_offset_alias: None,
+                    with_ordinality: *with_ordinality,
+                };
+            }
+        }
+        if let ast::TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } = factor
+            && alias.columns.is_empty()
+            && array_exprs.len() == 1
+        {
+            alias.columns.push(ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Plans one query.

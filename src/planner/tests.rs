@@ -304,8 +304,18 @@ fn a_mistake_in_a_view_does_not_hide_those_of_other_queries() {
 }
 
 #[test]
+fn a_length_of_time_is_printed_as_text() {
+    let graph = graph(&format!("{VIEWS}SELECT window['end'] - window['start'] AS length FROM s;"));
+    let sink = graph.nodes.iter().find(|node| node.name == "query.print").unwrap();
+    let NodeKind::Sink(sink) = &sink.kind else { panic!("no sink") };
+    assert_eq!(sink.schema.field(0).data_type(), &arrow::datatypes::DataType::Utf8);
+}
+
+#[test]
 fn only_unnest_is_joined_with_each_row() {
     graph("SELECT id, tag FROM clicks CROSS JOIN UNNEST(tags) AS u(tag) WHERE tag <> page;");
+    graph("SELECT id, tag FROM clicks CROSS JOIN UNNEST(tags) AS tag;");
+    graph("SELECT c.id, u.tag FROM clicks AS c, LATERAL UNNEST(c.tags) AS u(tag);");
     refuses(
         "SELECT id, tag FROM clicks LEFT JOIN UNNEST(tags) AS u(tag) ON true;",
         "a join with a query over each row has no streaming form",
