@@ -1,13 +1,9 @@
-//! What the names in a folder mean: tables with their columns, options, watermarks and connectors.
+//! What a table is: its columns and their types, its key, its watermark, its options.
 //!
 //! [`TableDefinition`] is what `CREATE TABLE` said, with types resolved; it is what connectors and formats are given.
-//! A [`Program`] is a whole folder: its tables with their connectors, its views and its queries, all names checked.
+//! How a folder's statements become tables is the business of [`crate::program`].
 
-mod columns;
 pub mod options;
-mod program;
-mod resolution;
-mod tables;
 pub mod types;
 
 use std::sync::Arc;
@@ -17,8 +13,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
 
 use crate::sql::Location;
-
-pub use program::{Insert, InsertTarget, Program, Table, View};
 
 /// A table as `CREATE TABLE` declared it.
 #[derive(Clone, Debug)]

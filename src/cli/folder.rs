@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::logs;
-use crate::catalog::Program;
 use crate::connectors::stdout;
 use crate::dataflow::graph::Graph;
 use crate::planner::{self, PlanOptions};
+use crate::program::Program;
 use crate::sql::{SqlErrors, Variables};
 
 /// A folder that has no mistakes.

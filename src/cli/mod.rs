@@ -28,7 +28,7 @@ Exit codes:
   1  a check or a test failed, or the SQL has errors
   2  wrong usage
   3  failure while running
-  4  a server could not be reached
+  4  a server could not be reached: stopped while rows waited for it
   5  stored state does not fit the queries (kept for checkpoints)
   6  another instance is running (kept for checkpoints)
 

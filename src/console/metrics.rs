@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{Console, figures};
+use super::{Console, Label, figures};
 use crate::dataflow::statistics::{NodeStatistics, Role};
 
 /// All metrics at `now`.
@@ -20,9 +20,9 @@ pub fn render(console: &Console, now: SystemTime) -> String {
         gauge!("acequia_epoch").set(console.statistics.epoch.load(Relaxed) as f64);
         for (node, label) in console.statistics.nodes().iter().zip(&console.labels) {
             match node.role {
-                Role::Source => source(&console.pipeline, node, label, now),
+                Role::Source => source(&console.pipeline, node, &label.name, now),
                 Role::Operator => operator(node, label),
-                Role::Sink => sink(node, label),
+                Role::Sink => sink(node, &label.name),
             }
         }
     });
@@ -51,9 +51,12 @@ fn source(pipeline: &str, node: &NodeStatistics, table: &str, now: SystemTime) {
     }
 }
 
-fn operator(node: &NodeStatistics, name: &str) {
-    counter!("acequia_late_rows_total", "operator" => name.to_owned()).absolute(node.late_rows.load(Relaxed));
-    gauge!("acequia_state_bytes", "operator" => name.to_owned()).set(node.state_bytes.load(Relaxed) as f64);
+fn operator(node: &NodeStatistics, label: &Label) {
+    let name = &label.name;
+    if label.tells_late {
+        counter!("acequia_late_rows_total", "operator" => name.clone()).absolute(node.late_rows.load(Relaxed));
+    }
+    gauge!("acequia_state_bytes", "operator" => name.clone()).set(node.state_bytes.load(Relaxed) as f64);
 }
 
 fn sink(node: &NodeStatistics, table: &str) {
@@ -104,6 +107,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
         }
+        assert!(
+            !text.contains(r#"acequia_late_rows_total{operator="metrics.map"}"#),
+            "a map has no late rows:\n{text}"
+        );
         assert!(text.contains(concat!(r#"acequia_build_info{version=""#, env!("CARGO_PKG_VERSION"))), "{text}");
     }
 

@@ -29,9 +29,9 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
 
-use crate::catalog::Program;
 use crate::connectors::SinkFactory;
 use crate::dataflow::graph::Graph;
+use crate::program::Program;
 use crate::sql::error::from_datafusion;
 use crate::sql::{Location, SourceFiles, SqlError, SqlErrors};
 use compile::Compiler;

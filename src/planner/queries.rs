@@ -19,9 +19,9 @@ use super::scans::TableExpressions;
 use super::streaming::{Rewriter, SinkAbility, Streaming, hidden_column, visible_columns};
 use super::tables::DeclaredTable;
 use super::{PlanOptions, placed};
-use crate::catalog::{Insert, InsertTarget, Program, Table};
 use crate::connectors::{SinkFactory, SinkMode};
 use crate::operators::window::EVENT_TIME;
+use crate::program::{Insert, InsertTarget, Program, Table};
 use crate::sql::names::relations;
 use crate::sql::{Location, SqlError};
 

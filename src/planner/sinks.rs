@@ -19,11 +19,12 @@ use super::error::{PlanError, Result};
 use super::queries::QueryPlan;
 use super::scans::TableExpressions;
 use super::streaming::ORIGIN;
-use crate::catalog::{BadRows, Program};
+use crate::catalog::BadRows;
 use crate::connectors::{SinkFactory, SinkMode};
 use crate::dataflow::graph::{DEAD_LETTERS, Distribution, Edge, Node, NodeId, NodeKind, SinkNode};
 use crate::operators::latest::Latest;
 use crate::operators::{MAIN, Operator};
+use crate::program::Program;
 
 /// How often windows are published early where a query must publish and its table does not say how often.
 const DEFAULT_EARLY: Duration = Duration::from_secs(1);
@@ -35,7 +36,15 @@ pub struct Sinks<'a> {
     /// By table index.
     of_tables: BTreeMap<usize, Vec<Edge>>,
     /// Bare `SELECT`s: each has its own.
-    printed: Vec<(String, Arc<dyn SinkFactory>, SchemaRef, Vec<Edge>)>,
+    printed: Vec<Printed>,
+}
+
+/// The sink of a bare `SELECT`.
+struct Printed {
+    query: String,
+    factory: Arc<dyn SinkFactory>,
+    schema: SchemaRef,
+    edges: Vec<Edge>,
 }
 
 impl<'a> Sinks<'a> {
@@ -67,8 +76,8 @@ impl<'a> Sinks<'a> {
         match query.target {
             Some(table) => self.of_tables.entry(table).or_default().extend(edges),
             None => {
-                let sink = (query.name.clone(), Arc::clone(&query.sink), Arc::clone(&query.schema), edges);
-                self.printed.push(sink);
+                let (factory, schema) = (Arc::clone(&query.sink), Arc::clone(&query.schema));
+                self.printed.push(Printed { query: query.name.clone(), factory, schema, edges });
             }
         }
         for late in std::mem::take(&mut compiler.late) {
@@ -142,8 +151,8 @@ impl<'a> Sinks<'a> {
             let schema = table.definition.writable_schema();
             add_sink(name, table.definition.name.clone(), factory, schema, edges, compiler);
         }
-        for (name, factory, schema, edges) in self.printed {
-            add_sink(format!("{name}.print"), name, factory, schema, edges, compiler);
+        for Printed { query, factory, schema, edges } in self.printed {
+            add_sink(format!("{query}.print"), query, factory, schema, edges, compiler);
         }
     }
 }

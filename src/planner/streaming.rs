@@ -21,7 +21,7 @@ use datafusion::prelude::named_struct;
 use datafusion::scalar::ScalarValue;
 
 use super::early::EarlyResults;
-use super::error::{PlanError, Result};
+use super::error::{PlanError, Result, aggregate_of_endless, aggregate_without_end, no_event_time};
 use super::functions::{window_function, window_kind};
 use super::lateral;
 use super::per_window_node::PerWindowNode;
@@ -605,28 +605,6 @@ fn window_outside_group_by(expr: &Expr, input: &Streaming) -> Option<PlanError> 
             format!("write {name}(...) AS window in SELECT and GROUP BY window"),
         )
     })
-}
-
-fn no_event_time() -> PlanError {
-    PlanError::refused(
-        "a window needs an event time, and these rows have none",
-        "declare WATERMARK FOR column AS column - INTERVAL '10 seconds' in every table that the query reads",
-    )
-}
-
-fn aggregate_without_end() -> PlanError {
-    PlanError::refused(
-        "an aggregate without a window never ends on an input without end, and the sink can only add rows",
-        "add a window, GROUP BY tumble(INTERVAL '1 minute'), or write to a table with a PRIMARY KEY, whose rows can be \
-         updated",
-    )
-}
-
-fn aggregate_of_endless() -> PlanError {
-    PlanError::refused(
-        "an aggregate over an aggregate without a window never gets its input on an input without end",
-        "add a window to the inner one, GROUP BY tumble(INTERVAL '1 minute') AS window, ...",
-    )
 }
 
 fn kind_of(plan: &LogicalPlan) -> String {

@@ -41,17 +41,8 @@ pub fn definition(primary_key: &[&str]) -> TableDefinition {
 
 pub fn table(definition: &TableDefinition, servers: &str, pairs: &[(&str, &str)]) -> Arc<dyn ConnectorTable> {
     log();
-    let values = [("bootstrap_servers", servers)]
-        .iter()
-        .chain(pairs)
-        .map(|(key, text)| OptionValue {
-            key: (*key).into(),
-            text: (*text).into(),
-            key_location: Location::default(),
-            location: Location::default(),
-            variables: vec![],
-        })
-        .collect();
+    let values =
+        [("bootstrap_servers", servers)].iter().chain(pairs).map(|(key, text)| OptionValue::new(*key, *text)).collect();
     let mut options = Options::new(Location::default(), values);
     let table = registry::connector("kafka").unwrap().table(definition, &mut options);
     assert_eq!(options.finish("kafka"), []);

@@ -184,13 +184,7 @@ mod tests {
     ];
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let value = |(key, text): &(&str, &str)| OptionValue {
-            key: (*key).into(),
-            text: (*text).into(),
-            key_location: Location::default(),
-            location: Location::default(),
-            variables: vec![],
-        };
+        let value = |(key, text): &(&str, &str)| OptionValue::new(*key, *text);
         Options::new(Location::default(), pairs.iter().map(value).collect())
     }
 

@@ -30,13 +30,7 @@ fn table(columns: &[(&str, DataType)]) -> TableDefinition {
 }
 
 fn options(pairs: &[(&str, &str)]) -> Options {
-    let value = |(key, text): &(&str, &str)| OptionValue {
-        key: (*key).into(),
-        text: (*text).into(),
-        key_location: Location::default(),
-        location: Location::default(),
-        variables: vec![],
-    };
+    let value = |(key, text): &(&str, &str)| OptionValue::new(*key, *text);
     Options::new(Location::default(), pairs.iter().map(value).collect())
 }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::columns::unknown_column;
-use super::{BadRows, ColumnKind, Table, TableName, View};
+use super::{Table, View};
+use crate::catalog::{BadRows, ColumnKind, TableName};
 use crate::sql::names::{Name, meant, relations};
 use crate::sql::statement::{CreateView, InsertInto};
 use crate::sql::{Location, SourceFiles, SqlError};

@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Visit, Visitor};
 
-use super::options::closest;
-use super::types::arrow_type;
-use super::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, TableName, WatermarkDefinition};
-use crate::sql::names::{Name, fold, meant};
+use crate::catalog::types::arrow_type;
+use crate::catalog::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, TableName, WatermarkDefinition};
+use crate::sql::names::{Name, closest, fold, meant};
 use crate::sql::table::{Column, CreateTable, Origin, Watermark};
 use crate::sql::{Location, SourceFiles, SqlError};
 

@@ -1,4 +1,15 @@
-//! A folder of SQL, read: tables, views and queries with every name known.
+//! A folder of SQL, read: tables with their connectors, views and queries, with every name known.
+//!
+//! [`columns`] makes a table's definition of a `CREATE TABLE`, [`tables`] reads its options and finds its connector,
+//! and [`resolution`] checks who names whom. All mistakes of a folder are found at once, each with its place.
+
+mod columns;
+mod resolution;
+#[cfg(test)]
+mod robustness;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,14 +17,14 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
-use super::resolution::{DeclaredView, Names, sorted};
-use super::tables::TableReader;
-use super::{TableDefinition, TableSettings};
+use crate::catalog::{TableDefinition, TableSettings};
 use crate::connectors::{Connector, ConnectorTable, registry};
 use crate::sql::names::Name;
 use crate::sql::statement::{self, InsertInto, Statement, StatementKind};
 use crate::sql::table::CreateTable;
 use crate::sql::{Location, SourceFiles, SqlError, SqlErrors, Variables};
+use resolution::{DeclaredView, Names, sorted};
+use tables::TableReader;
 
 /// A folder of SQL files as one program.
 pub struct Program {
@@ -222,8 +233,3 @@ fn named(inserts: Vec<(InsertInto, Location)>) -> Vec<Insert> {
     }
     named
 }
-
-#[cfg(test)]
-mod robustness;
-#[cfg(test)]
-mod tests;
