@@ -61,8 +61,9 @@ impl Shown {
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        LIVE.lock().take();
+        let mut live = LIVE.lock();
         self.0.finish_and_clear();
+        *live = None;
     }
 }
 

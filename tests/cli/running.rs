@@ -181,3 +181,29 @@ fn the_end_of_a_source_is_told_once_however_many_instances_it_has() {
     assert_eq!(said.matches("source t has come to its end").count(), 1, "{said}");
     assert!(!said.contains("of 3"), "{said}");
 }
+
+#[test]
+fn on_a_terminal_the_live_line_leaves_the_closing_line_alone() {
+    let place = folder(&[(
+        "p.sql",
+        "CREATE TABLE t (a BIGINT) WITH (connector = 'datagen', rows = '15', rows_per_second = '10');\n\
+         CREATE TABLE b (a BIGINT) WITH (connector = 'blackhole');\n\
+         INSERT INTO b SELECT a FROM t;",
+    )]);
+    let command = format!("{} run {} --no-http", env!("CARGO_BIN_EXE_acequia"), text(place.path()));
+    let record = place.path().join("terminal");
+    let status = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, text(&record)])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let shown = String::from_utf8_lossy(&std::fs::read(record).unwrap()).into_owned();
+    assert!(shown.contains("events/s · "), "there was a live line:\n{shown}");
+    let line = shown.lines().find(|line| line.contains("15 rows in")).unwrap_or_else(|| panic!("no end:\n{shown}"));
+    let before = &line[..line.find("15 rows in").unwrap()];
+    let since_cleared = before.rsplit("\u{1b}[2K").next().unwrap();
+    assert!(!since_cleared.contains("events/s · "), "the live line was still there: {line:?}");
+}
