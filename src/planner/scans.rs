@@ -114,7 +114,8 @@ impl TableExpressions {
         })
     }
 
-    /// The node that reads the columns of these names, `__event_time` among them if wanted.
+    /// The node that reads the columns of these names, `__event_time` among them if wanted. It reads columns that are
+    /// declared NOT NULL as well, whoever wants them: which records are bad may not depend on the queries.
     ///
     /// # Errors
     /// When an expression has no physical form, or the table cannot be read.
@@ -128,7 +129,7 @@ impl TableExpressions {
         }
         let mut physical: Vec<FieldRef> = vec![];
         let mut metadata = vec![];
-        for column in definition.columns.iter().filter(|column| names.contains(&column.name)) {
+        for column in definition.columns.iter().filter(|column| !column.nullable || names.contains(&column.name)) {
             let field = Arc::new(Field::new(&column.name, column.data_type.clone(), column.nullable));
             match column.kind {
                 ColumnKind::Physical => physical.push(field),

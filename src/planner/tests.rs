@@ -78,7 +78,8 @@ fn only_needed_columns_are_read_and_a_table_is_read_once() {
     let sources: Vec<_> = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Source(_))).collect();
     assert_eq!(sources.len(), 1);
     let columns: Vec<&str> = sources[0].outputs[0].fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(columns, ["ts", "page", "price", "__event_time", "__row_watermark"]);
+    // No query reads id, but it is NOT NULL.
+    assert_eq!(columns, ["id", "ts", "page", "price", "__event_time", "__row_watermark"]);
 }
 
 #[test]

@@ -124,7 +124,7 @@ async fn rows_wait_for_a_broker_that_is_away() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(log().contains("(10 records not acknowledged)"), "{}", log());
-    kafka.start_broker();
+    kafka.start_broker(1);
     flushed.await.unwrap().unwrap();
     assert!(log().contains(&format!("Kafka at {} is back after", kafka.servers)), "{}", log());
     assert_eq!(Reading::all(&kafka.servers, "patient", &[]).await.records.len(), 20);
