@@ -8,12 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acequia::catalog::Program;
 use acequia::connectors::{SinkMode, stdout};
 use acequia::dataflow::epoch::{EpochListener, EpochState};
 use acequia::dataflow::graph::{Graph, NodeKind};
+use acequia::dataflow::statistics::Statistics;
 use acequia::dataflow::{RunError, RunOptions, run_from};
 use acequia::planner::{PlanOptions, plan};
+use acequia::program::Program;
 use acequia::sql::Variables;
 use acequia::time::Epoch;
 use parking_lot::Mutex;
@@ -121,7 +122,7 @@ async fn run(
     let until = until.unwrap_or(Epoch(u64::MAX));
     let keeper = Arc::new(Keeper { state: Mutex::new(begun), until, stop: options.abort.clone() });
     let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
-    let statistics = Arc::new(graph.statistics());
+    let statistics = Arc::new(Statistics::of(&graph));
     match run_from(graph, options, statistics, start, Some(listener)).await {
         Ok(()) => assert!(epochs.is_none(), "the input ended before the epoch"),
         Err(RunError::Aborted) => assert!(epochs.is_some()),
