@@ -40,6 +40,12 @@ impl Running {
         }
     }
 
+    /// Where its console is, and what it says up to there.
+    fn address(&self) -> (String, String) {
+        let before = self.until("http://").join("\n");
+        (before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned(), before)
+    }
+
     /// What it says until it ends.
     fn rest(&self) -> String {
         self.said.iter().collect::<Vec<_>>().join("\n")
@@ -95,11 +101,10 @@ fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
     let place = tempfile::tempdir().unwrap();
     let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
     let mut running = Running::start(&queries, &["--http", "127.0.0.1:0"], place.path());
-    let before = running.until("http://").join("\n");
+    let (address, before) = running.address();
     for word in ["Kafka is embedded", "KAFKA_BROKERS", "REDIS_URL", "DWH_URL"] {
         assert!(before.contains(word), "no {word} in\n{before}");
     }
-    let address = before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned();
     get_until(&address, "/readyz", "200");
     assert!(get(&address, "/metrics").contains("acequia_rows_read_total"));
     get_until(&address, "/api/v1/redis/get?key=metrics:transactions", "total_revenue");
@@ -109,6 +114,20 @@ fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
     let after = running.rest();
     assert!(!after.contains("stopping"), "said once is enough:\n{after}");
     assert!(after.contains("rows in"), "{after}");
+}
+
+#[test]
+fn lag_is_shown_for_the_group_that_the_table_names() {
+    let place = folder(&[(
+        "p.sql",
+        "CREATE TABLE t (customer_id BIGINT) WITH (connector = 'kafka', bootstrap_servers = 'embedded',\n\
+         topic = 'transactions', group_id = 'watchers');\n\
+         CREATE TABLE b (customer_id BIGINT) WITH (connector = 'blackhole');\n\
+         INSERT INTO b SELECT customer_id FROM t;",
+    )]);
+    let running = Running::start(place.path(), &["--http", "127.0.0.1:0"], place.path());
+    let (address, _) = running.address();
+    get_until(&address, "/metrics", r#"kafka_consumergroup_lag{consumergroup="watchers",topic="transactions""#);
 }
 
 /// Rows for a Redis that is not there.
