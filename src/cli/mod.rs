@@ -18,6 +18,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
 pub use exit::Exit;
 use logs::LogFormat;
@@ -63,10 +64,20 @@ enum Command {
     Test(test::TestArguments),
 }
 
+impl Command {
+    /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
+    fn log_level(&self) -> LevelFilter {
+        match self {
+            Command::Run(_) => LevelFilter::INFO,
+            Command::Check(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
+        }
+    }
+}
+
 /// Reads the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logs::start(arguments.log);
+    logs::start(arguments.log, arguments.command.log_level());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // DataFusion's planner recurses deeply on long expressions.
