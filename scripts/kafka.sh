@@ -40,7 +40,7 @@ install_packages() {
     [ "${#missing[@]}" -gt 0 ] || return 0
     echo "kafka.sh: installing ${missing[*]}" >&2
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends "${missing[@]}" >&2
 }
 
 # Fetches Kafka's jars. The lock makes a second caller wait for the first; the last step is a rename, so that a fetch

@@ -33,7 +33,7 @@ install_package() {
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends postgresql >&2
 }
 
 find_bin || { install_package; find_bin; } || { echo "postgres.sh: no initdb found; install PostgreSQL or set PG_BIN" >&2; exit 1; }

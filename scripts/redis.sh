@@ -28,7 +28,7 @@ install_packages() {
     # Keeps the package from starting its service, and leaves the machine's own policy as it was.
     local policy=/usr/sbin/policy-rc.d ours=''
     if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; ours=1; fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server openssl >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends redis-server openssl >&2
     [ -z "$ours" ] || rm -f $policy
 }
 

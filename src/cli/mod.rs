@@ -18,6 +18,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
 pub use exit::Exit;
 use logs::LogFormat;
@@ -66,10 +67,20 @@ enum Command {
 /// Stack of the thread that plans, in bytes; memory that is not touched costs nothing.
 const PLANNING_STACK: usize = 256 << 20;
 
+impl Command {
+    /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
+    fn log_level(&self) -> LevelFilter {
+        match self {
+            Command::Run(_) => LevelFilter::INFO,
+            Command::Check(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
+        }
+    }
+}
+
 /// Reads the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logs::start(arguments.log);
+    logs::start(arguments.log, arguments.command.log_level());
     // Planning walks deep syntax trees by recursion, deeper than the stack of the main thread allows.
     let work = std::thread::Builder::new().name("acequia".into()).stack_size(PLANNING_STACK);
     let outcome = work.spawn(move || run_command(arguments.command)).map(std::thread::JoinHandle::join);

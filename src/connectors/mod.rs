@@ -93,6 +93,12 @@ pub trait SourceFactory: Send + Sync {
     /// One line for `explain` and logs, such as `kafka topic transactions at localhost:9092`. Holds no secret.
     fn describe(&self) -> String;
 
+    /// The consumer group in which `table` of `pipeline` reads, for those who watch its lag; `None` where there are no
+    /// such groups.
+    fn consumer_group(&self, _pipeline: &str, _table: &str) -> Option<String> {
+        None
+    }
+
     /// How many instances are worth opening when `parallelism` tasks are to be had: at most the number of splits.
     /// May ask the server; waits for it as [`Source::next`] does.
     ///

@@ -20,7 +20,7 @@ pub fn render(console: &Console, now: SystemTime) -> String {
         gauge!("acequia_epoch").set(console.statistics.epoch.load(Relaxed) as f64);
         for (node, label) in console.statistics.nodes().iter().zip(&console.labels) {
             match node.role {
-                Role::Source => source(&console.pipeline, node, &label.name, now),
+                Role::Source => source(node, label, now),
                 Role::Operator => operator(node, label),
                 Role::Sink => sink(node, &label.name),
             }
@@ -29,8 +29,8 @@ pub fn render(console: &Console, now: SystemTime) -> String {
     recorder.handle().render()
 }
 
-fn source(pipeline: &str, node: &NodeStatistics, table: &str, now: SystemTime) {
-    let table = table.to_owned();
+fn source(node: &NodeStatistics, label: &Label, now: SystemTime) {
+    let table = label.name.clone();
     counter!("acequia_rows_read_total", "table" => table.clone()).absolute(node.rows_in.load(Relaxed));
     counter!("acequia_read_bytes_total", "table" => table.clone()).absolute(node.bytes_in.load(Relaxed));
     for (reason, rows) in node.bad_rows() {
@@ -40,11 +40,12 @@ fn source(pipeline: &str, node: &NodeStatistics, table: &str, now: SystemTime) {
         let lag = figures::age(watermark, now).as_secs_f64();
         gauge!("acequia_watermark_lag_seconds", "table" => table.clone()).set(lag);
     }
+    let Some(group) = &label.group else { return };
     for (split, lag) in node.lag() {
         if let Some((topic, partition)) = topic_and_partition(&split) {
             gauge!(
                 "kafka_consumergroup_lag",
-                "consumergroup" => format!("{pipeline}-{table}"), "topic" => topic.to_owned(), "partition" => partition.to_owned()
+                "consumergroup" => group.clone(), "topic" => topic.to_owned(), "partition" => partition.to_owned()
             )
             .set(lag as f64);
         }

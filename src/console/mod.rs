@@ -59,6 +59,14 @@ struct Label {
     name: String,
     /// Whether it tells late rows from others: those that do have an output for them.
     tells_late: bool,
+    /// The consumer group in which a source reads.
+    group: Option<String>,
+}
+
+impl Label {
+    fn named(name: &str) -> Label {
+        Label { name: name.to_owned(), tells_late: false, group: None }
+    }
 }
 
 /// A pipeline as the console sees it.
@@ -76,9 +84,11 @@ impl Console {
     /// The console of a pipeline that runs `graph` and counts in `statistics`, which are the graph's own.
     pub fn new(pipeline: &str, graph: &Graph, statistics: Arc<Statistics>) -> Console {
         let label = |node: &Node| match &node.kind {
-            NodeKind::Source(source) => Label { name: source.table.clone(), tells_late: false },
-            NodeKind::Sink(sink) => Label { name: sink.table.clone(), tells_late: false },
-            NodeKind::Operator(_) => Label { name: node.name.clone(), tells_late: node.outputs.len() > LATE },
+            NodeKind::Source(source) => {
+                Label { group: source.factory.consumer_group(pipeline, &source.table), ..Label::named(&source.table) }
+            }
+            NodeKind::Sink(sink) => Label::named(&sink.table),
+            NodeKind::Operator(_) => Label { tells_late: node.outputs.len() > LATE, ..Label::named(&node.name) },
         };
         Console::with_labels(pipeline, graph.nodes.iter().map(label).collect(), statistics)
     }
@@ -182,7 +192,9 @@ mod tests {
         sink.rows_out.store(9, Relaxed);
         statistics.epoch.store(12, Relaxed);
         let labels = ["transactions", "metrics.window", "metrics.map", "metrics"];
-        let labels = labels.map(|name| Label { name: name.into(), tells_late: name == "metrics.window" });
+        let mut labels = labels.map(Label::named);
+        labels[0].group = Some("shop-transactions".into());
+        labels[1].tells_late = true;
         Arc::new(Console::with_labels("shop", labels.into(), Arc::new(statistics)))
     }
 

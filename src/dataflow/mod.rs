@@ -13,6 +13,7 @@ mod channel;
 mod coordinator;
 pub mod epoch;
 mod exchange;
+mod failing;
 mod gate;
 pub mod graph;
 mod layout;
@@ -77,7 +78,7 @@ pub enum RunError {
         source: ConnectorError,
     },
     /// An operator failed on some rows.
-    #[error("{node}: {source}")]
+    #[error("{node}: {}", failing::explained(source))]
     Operator {
         /// The node's name.
         node: String,

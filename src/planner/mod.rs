@@ -6,8 +6,10 @@
 //! columns that any of them needs ([`scans`]).
 
 mod compile;
+mod early;
 mod error;
 mod functions;
+mod lateral;
 mod per_window_node;
 mod queries;
 mod scans;
@@ -16,6 +18,7 @@ mod sinks;
 mod streaming;
 mod tables;
 mod window_node;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -73,6 +76,8 @@ struct Planner<'a> {
     options: &'a PlanOptions,
     session: datafusion::execution::SessionState,
     tables: Vec<TableExpressions>,
+    /// The views with mistakes, and those that read them.
+    broken: BTreeSet<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -98,16 +103,17 @@ impl<'a> Planner<'a> {
         if !errors.is_empty() {
             return None;
         }
-        if let Err(placed_errors) = queries::declare(program, &session).await {
-            errors.extend(placed_errors);
-            return None;
-        }
-        Some(Planner { program, options, session, tables })
+        let (broken, view_errors) = queries::declare(program, &session).await;
+        errors.extend(view_errors);
+        Some(Planner { program, options, session, tables, broken })
     }
 
     async fn graph(&self, errors: &mut Vec<SqlError>) -> Graph {
         let mut plans = vec![];
         for insert in &self.program.inserts {
+            if queries::reads(&insert.query, insert.location, self.program, &self.broken) {
+                continue;
+            }
             match queries::query_plan(insert, self.program, &self.session, &self.tables, self.options).await {
                 Ok(plan) => plans.push(plan),
                 Err(error) => errors.extend(placed(error, insert.location, &self.program.files)),

@@ -62,8 +62,9 @@ impl<'a> Sinks<'a> {
         compiler.late.clear();
         let upsert = matches!(query.sink.mode(), SinkMode::Upsert(_));
         let wanted = query.target.and_then(|table| self.program.tables[table].settings.emit_early);
+        let wanted = wanted.filter(|_| query.early);
         // A result without a window is complete only at the end of all time: early is the only time to publish it.
-        let early = upsert.then(|| wanted.or(query.updates_without_end.then_some(DEFAULT_EARLY))).flatten();
+        let early = upsert.then(|| wanted.or(query.endless.then_some(DEFAULT_EARLY))).flatten();
         let streams = compiler.compile(&query.plan, early)?;
         let edges = match &query.keep_newest {
             Some(keys) => vec![keep_newest(query, keys, streams, compiler)?],

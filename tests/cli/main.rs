@@ -176,6 +176,7 @@ fn the_cases_of_an_example_pass_by_the_command() {
     let output = run(&["test", "examples/tumble"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).ends_with("1 passed, 0 failed\n"), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "", "how each of the many runs went is nobody's news");
     let none = run(&["test", "examples/tumble", "--case", "nothing"]);
     assert_eq!(none.status.code(), Some(1));
 }

@@ -40,6 +40,12 @@ impl Running {
         }
     }
 
+    /// Where its console is, and what it says up to there.
+    fn address(&self) -> (String, String) {
+        let before = self.until("http://").join("\n");
+        (before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned(), before)
+    }
+
     /// What it says until it ends.
     fn rest(&self) -> String {
         self.said.iter().collect::<Vec<_>>().join("\n")
@@ -95,11 +101,10 @@ fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
     let place = tempfile::tempdir().unwrap();
     let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
     let mut running = Running::start(&queries, &["--http", "127.0.0.1:0"], place.path());
-    let before = running.until("http://").join("\n");
+    let (address, before) = running.address();
     for word in ["Kafka is embedded", "KAFKA_BROKERS", "REDIS_URL", "DWH_URL"] {
         assert!(before.contains(word), "no {word} in\n{before}");
     }
-    let address = before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned();
     get_until(&address, "/readyz", "200");
     assert!(get(&address, "/metrics").contains("acequia_rows_read_total"));
     get_until(&address, "/api/v1/redis/get?key=metrics:transactions", "total_revenue");
@@ -109,6 +114,20 @@ fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
     let after = running.rest();
     assert!(!after.contains("stopping"), "said once is enough:\n{after}");
     assert!(after.contains("rows in"), "{after}");
+}
+
+#[test]
+fn lag_is_shown_for_the_group_that_the_table_names() {
+    let place = folder(&[(
+        "p.sql",
+        "CREATE TABLE t (customer_id BIGINT) WITH (connector = 'kafka', bootstrap_servers = 'embedded',\n\
+         topic = 'transactions', group_id = 'watchers');\n\
+         CREATE TABLE b (customer_id BIGINT) WITH (connector = 'blackhole');\n\
+         INSERT INTO b SELECT customer_id FROM t;",
+    )]);
+    let running = Running::start(place.path(), &["--http", "127.0.0.1:0"], place.path());
+    let (address, _) = running.address();
+    get_until(&address, "/metrics", r#"kafka_consumergroup_lag{consumergroup="watchers",topic="transactions""#);
 }
 
 /// Rows for a Redis that is not there.
@@ -180,4 +199,30 @@ fn the_end_of_a_source_is_told_once_however_many_instances_it_has() {
     let said = running.rest();
     assert_eq!(said.matches("source t has come to its end").count(), 1, "{said}");
     assert!(!said.contains("of 3"), "{said}");
+}
+
+#[test]
+fn on_a_terminal_the_live_line_leaves_the_closing_line_alone() {
+    let place = folder(&[(
+        "p.sql",
+        "CREATE TABLE t (a BIGINT) WITH (connector = 'datagen', rows = '15', rows_per_second = '10');\n\
+         CREATE TABLE b (a BIGINT) WITH (connector = 'blackhole');\n\
+         INSERT INTO b SELECT a FROM t;",
+    )]);
+    let command = format!("{} run {} --no-http", env!("CARGO_BIN_EXE_acequia"), text(place.path()));
+    let record = place.path().join("terminal");
+    let status = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, text(&record)])
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let shown = String::from_utf8_lossy(&std::fs::read(record).unwrap()).into_owned();
+    assert!(shown.contains("events/s · "), "there was a live line:\n{shown}");
+    let line = shown.lines().find(|line| line.contains("15 rows in")).unwrap_or_else(|| panic!("no end:\n{shown}"));
+    let before = &line[..line.find("15 rows in").unwrap()];
+    let since_cleared = before.rsplit("\u{1b}[2K").next().unwrap();
+    assert!(!since_cleared.contains("events/s · "), "the live line was still there: {line:?}");
 }

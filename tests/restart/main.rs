@@ -131,8 +131,7 @@ async fn run(
     for (table, (_, log)) in logs {
         rows.entry(table).or_default().extend_from_slice(log.lock().rows(epochs));
     }
-    let state = keeper.state.lock().clone();
-    state
+    keeper.state.lock().clone()
 }
 
 /// The state as it comes back from a disk: through Arrow's own format.

@@ -101,8 +101,8 @@ impl Source for OpenLines {
             if split.next < lines.len() {
                 let end = lines.len().min(split.next + self.batch_size);
                 let mut records = RawRecords::default();
-                for at in split.next..end {
-                    records.push(index, at as i64, lines[at].as_bytes());
+                for (offset, line) in (split.next as i64..).zip(&lines[split.next..end]) {
+                    records.push(index, offset, line.as_bytes());
                 }
                 split.next = end;
                 return Ok(SourceEvent::Records(records));
