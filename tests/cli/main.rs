@@ -88,6 +88,28 @@ fn a_sound_folder_passes_the_check() {
 }
 
 #[test]
+fn mistakes_in_declarations_do_not_hide_those_in_queries_that_they_leave_alone() {
+    let place = folder(&[
+        ("a.sql", "CREATE TABLE broken (a BIGINT) WITH (connector = 'file', path = 'x.jsonl', folow = 'true');\n"),
+        ("b.sql", "CREATE TABLE sound (a BIGINT) WITH (connector = 'file', path = 'x.jsonl');\n"),
+        ("c.sql", "CREATE VIEW one AS SELECT a FROM two;\nCREATE VIEW two AS SELECT a FROM one;\n"),
+        ("d.sql", "CREATE VIEW over_broken AS SELECT a FROM broken;\nCREATE VIEW over_sound AS SELECT a FROM sound;\n"),
+        (
+            "e.sql",
+            "SELECT missing FROM sound;\nSELECT absent FROM over_sound;\nSELECT unjudged FROM broken;\n\
+             SELECT unjudged FROM over_broken;\nSELECT unjudged FROM two;\n",
+        ),
+    ]);
+    let output = run(&["check", text(place.path())]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    for word in ["folow", "circle: one → two → one", "'missing'", "'absent'", "4 errors"] {
+        assert!(said.contains(word), "no {word} in\n{said}");
+    }
+    assert!(!said.contains("'unjudged'"), "{said}");
+}
+
+#[test]
 fn every_mistake_of_a_folder_is_shown_with_its_place() {
     let place = folder(&[
         (
