@@ -9,7 +9,7 @@ pub mod types;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
 
 use crate::sql::Location;
@@ -70,18 +70,38 @@ pub enum MetadataKey {
     Key,
     /// The record as it came, undecoded: text or bytes.
     Value,
+    /// The headers in their order, `STRUCT<name TEXT, value TEXT>[]` or with the value as bytes. Can also be written.
+    Headers,
 }
 
 impl MetadataKey {
     /// Every key with its name in SQL.
-    pub const ALL: [(&'static str, MetadataKey); 6] = [
+    pub const ALL: [(&'static str, MetadataKey); 7] = [
         ("topic", MetadataKey::Topic),
         ("partition", MetadataKey::Partition),
         ("offset", MetadataKey::Offset),
         ("timestamp", MetadataKey::Timestamp),
         ("key", MetadataKey::Key),
         ("value", MetadataKey::Value),
+        ("headers", MetadataKey::Headers),
     ];
+
+    /// The fields of a header, if `data_type` can hold headers.
+    pub fn header_fields(data_type: &DataType) -> Option<&Fields> {
+        let DataType::List(item) = data_type else { return None };
+        let DataType::Struct(fields) = item.data_type() else { return None };
+        match fields.as_ref() {
+            [name, value]
+                if name.name() == "name"
+                    && value.name() == "value"
+                    && *name.data_type() == DataType::Utf8
+                    && matches!(value.data_type(), DataType::Utf8 | DataType::Binary) =>
+            {
+                Some(fields)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// `WATERMARK FOR column AS expression`, or the options that stand for it.

@@ -133,6 +133,8 @@ pub struct SourceContext {
     pub wants_keys: bool,
     /// Whether [`RawRecords::timestamps`] are wanted.
     pub wants_timestamps: bool,
+    /// Whether [`RawRecords::headers`] are wanted.
+    pub wants_headers: bool,
     /// At most this many records an event.
     pub batch_size: usize,
     /// Where to go on, by split name: the offset of the next record. A split that is not in it starts where the

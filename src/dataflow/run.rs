@@ -107,6 +107,7 @@ fn source_context(
         schema: Arc::clone(&node.physical),
         wants_keys: wants(MetadataKey::Key, "key"),
         wants_timestamps: wants(MetadataKey::Timestamp, "timestamp"),
+        wants_headers: wants(MetadataKey::Headers, "headers"),
         batch_size: options.batch_size.max(1),
         positions: start
             .and_then(|start| start.sources.get(name))

@@ -60,6 +60,7 @@ pub fn unbounded() -> SourceContext {
         schema: definition(&[]).physical_schema(),
         wants_keys: true,
         wants_timestamps: true,
+        wants_headers: true,
         batch_size: 8192,
         positions: BTreeMap::new(),
         data_dir: std::env::temp_dir(),
@@ -99,6 +100,7 @@ pub struct Record {
     pub value: String,
     pub key: Option<String>,
     pub timestamp: Option<i64>,
+    pub headers: Vec<(String, Option<String>)>,
 }
 
 impl Reading {
@@ -147,6 +149,13 @@ impl Reading {
                             value: text(records.value(row)),
                             key: records.key(row).map(text),
                             timestamp: records.timestamps.as_ref().unwrap()[row],
+                            headers: records
+                                .headers
+                                .as_ref()
+                                .unwrap()
+                                .of(row)
+                                .map(|(name, value)| (text(name), value.map(text)))
+                                .collect(),
                         });
                     }
                 }

@@ -205,6 +205,7 @@ mod tests {
             schema: table().physical_schema(),
             wants_keys: false,
             wants_timestamps: false,
+            wants_headers: false,
             batch_size,
             positions: BTreeMap::new(),
             data_dir: PathBuf::new(),

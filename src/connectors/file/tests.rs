@@ -66,6 +66,7 @@ fn source_context(schema: SchemaRef) -> SourceContext {
         schema,
         wants_keys: false,
         wants_timestamps: false,
+        wants_headers: false,
         batch_size: 2,
         positions: BTreeMap::new(),
         data_dir: PathBuf::new(),
