@@ -4,6 +4,8 @@
 //! Every contender starts from the same bytes of 8192 events of 174 bytes each and ends with one record batch of the
 //! same columns.
 
+#![allow(missing_docs, reason = "Criterion's macros make public functions without documentation")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

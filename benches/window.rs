@@ -2,8 +2,7 @@
 //!
 //! `cargo bench --bench window`. The throughput is in rows: its inverse is the time a row takes in both phases.
 
-// Criterion's macros make public functions without documentation.
-#![allow(missing_docs)]
+#![allow(missing_docs, reason = "Criterion's macros make public functions without documentation")]
 
 use std::hint::black_box;
 use std::sync::Arc;

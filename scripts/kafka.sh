@@ -7,6 +7,7 @@
 #   scripts/kafka.sh stop         --dir D [--kill]                 stop all of them
 #   scripts/kafka.sh stop-broker  I --dir D [--kill]               stop node I (from 1); --kill does not let it say goodbye
 #   scripts/kafka.sh start-broker I --dir D                        start it again on its old data
+#   scripts/kafka.sh install                                       Java and Maven from Debian if missing, then Kafka's jars
 #
 # Node I listens for clients on port P+I-1 and for its peers on P+N+I-1, so P to P+2N-1 must be free. Data, settings,
 # logs and pids lie below D. Kafka itself comes from Maven Central, once, into $ACEQUIA_KAFKA_CACHE (default
@@ -29,7 +30,17 @@ usage() {
 }
 
 need() {
-    command -v "$1" >/dev/null || fail "'$1' is not installed; Debian has it as package $2"
+    command -v "$1" >/dev/null || fail "'$1' is not installed; scripts/kafka.sh install gets it as Debian's package $2"
+}
+
+install_packages() {
+    local missing=()
+    command -v java >/dev/null || missing+=(default-jre-headless)
+    [ -d "$cache/jars" ] || command -v mvn >/dev/null || missing+=(maven)
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    echo "kafka.sh: installing ${missing[*]}" >&2
+    apt-get update -qq >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends "${missing[@]}" >&2
 }
 
 # Fetches Kafka's jars. The lock makes a second caller wait for the first; the last step is a rename, so that a fetch
@@ -197,6 +208,11 @@ while [ $# -gt 0 ]; do
     *) usage ;;
     esac
 done
+if [ "$command" = install ]; then
+    install_packages
+    fetch
+    exit
+fi
 [ -n "$dir" ] || usage
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
@@ -207,12 +223,12 @@ fi
 case $command in
 start)
     [[ $port =~ ^[0-9]+$ && $brokers =~ ^[1-9][0-9]*$ ]] || usage
-    need java openjdk-17-jre-headless
+    need java default-jre-headless
     fetch
     start "$dir" "$port" "$brokers"
     ;;
 start-broker)
-    need java openjdk-17-jre-headless
+    need java default-jre-headless
     fetch
     run_node "$node" "$dir"
     wait_for_node "$node" "$dir"

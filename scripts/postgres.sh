@@ -2,10 +2,11 @@
 # A PostgreSQL server of one's own, for tests and trials: its data folder, its port, loopback only.
 #   scripts/postgres.sh start --dir D --port P    starts it, waits until it answers, prints its URL
 #   scripts/postgres.sh stop  --dir D             stops it, by its pid; the data stays in D
-# Needs initdb and pg_ctl; installs Debian's `postgresql` when they are missing, without starting its default cluster.
+#   scripts/postgres.sh install                   installs Debian's `postgresql` if initdb or pg_ctl are missing
+# Start installs as well. The package's own cluster is not started.
 set -euo pipefail
 
-usage() { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 action=${1:-}; shift || usage
 dir='' port=''
@@ -16,10 +17,6 @@ while [ $# -gt 0 ]; do
         *) usage ;;
     esac
 done
-[ -n "$dir" ] || usage
-mkdir -p "$dir"
-dir=$(cd "$dir" && pwd)
-data=$dir/data log=$dir/postgres.log
 
 find_bin() {
     for candidate in "${PG_BIN:-}" /usr/lib/postgresql/*/bin /usr/local/bin; do
@@ -29,17 +26,23 @@ find_bin() {
     found=$(command -v initdb 2>/dev/null) && [ -x "$(dirname "$found")/pg_ctl" ] && bin=$(dirname "$found")
 }
 
-install() {
+install_package() {
     echo "postgres.sh: installing PostgreSQL" >&2
     # The package would start a cluster on 5432.
     mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] ||
         echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends postgresql >&2
 }
 
-find_bin || { install; find_bin; } || { echo "postgres.sh: no initdb found; install PostgreSQL or set PG_BIN" >&2; exit 1; }
+find_bin || { install_package; find_bin; } || { echo "postgres.sh: no initdb found; install PostgreSQL or set PG_BIN" >&2; exit 1; }
+[ "$action" != install ] || exit 0
+
+[ -n "$dir" ] || usage
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+data=$dir/data log=$dir/postgres.log
 
 # PostgreSQL refuses to run as root.
 run=()

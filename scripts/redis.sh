@@ -2,11 +2,13 @@
 # A Redis server of one's own, for tests and trials: its folder, its port, loopback only.
 #   scripts/redis.sh start --dir D --port P [--password W] [--tls-port P]   starts it, waits until it answers, prints its URL
 #   scripts/redis.sh stop  --dir D                                          stops it, by its pid; what it saved stays in D
-# With --tls-port the server also speaks TLS there; its authority's certificate is D/ca.crt.
-# Needs redis-server; installs Debian's package when it is missing, without starting its service.
+#   scripts/redis.sh install                                                installs Debian's `redis-server` and
+#                                                                           `openssl` if they are missing
+# With --tls-port the server also speaks TLS there; its authority's certificate is D/ca.crt. Start installs as well. The
+# package's own service is not started.
 set -euo pipefail
 
-usage() { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 action=${1:-}; shift || usage
 dir='' port='' password='' tls_port=''
@@ -19,20 +21,24 @@ while [ $# -gt 0 ]; do
         *) usage ;;
     esac
 done
-[ -n "$dir" ] || usage
-mkdir -p "$dir"
-dir=$(cd "$dir" && pwd)
-pidfile=$dir/redis.pid log=$dir/redis.log
 
-install() {
+install_packages() {
     echo "redis.sh: installing Redis" >&2
     apt-get update -qq >&2
     # Keeps the package from starting its service, and leaves the machine's own policy as it was.
     local policy=/usr/sbin/policy-rc.d ours=''
     if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; ours=1; fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-upgrade --no-install-recommends redis-server openssl >&2
     [ -z "$ours" ] || rm -f $policy
 }
+
+command -v redis-server >/dev/null && command -v openssl >/dev/null || install_packages
+[ "$action" != install ] || exit 0
+
+[ -n "$dir" ] || usage
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+pidfile=$dir/redis.pid log=$dir/redis.log
 
 # A certificate for 127.0.0.1, signed by an authority of its own: ca.crt.
 make_certificate() (
@@ -51,7 +57,6 @@ running() { [ -f "$pidfile" ] && kill -0 "$(cat "$pidfile")" 2>/dev/null; }
 case $action in
     start)
         [ -n "$port" ] || usage
-        command -v redis-server >/dev/null || install
         running && { echo "redis.sh: a server is already running in $dir" >&2; exit 1; }
         options=(--port "$port" --bind 127.0.0.1 --dir "$dir" --pidfile "$pidfile" --logfile "$log" --daemonize yes
             --appendonly yes --save '')

@@ -9,6 +9,7 @@ pub mod dataflow;
 pub mod formats;
 pub mod operators;
 pub mod planner;
+pub mod program;
 pub mod shop;
 pub mod sql;
 pub mod time;

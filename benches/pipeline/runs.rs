@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use acequia::catalog::Program;
 use acequia::connectors::{Decoding, SourceContext, SourceEvent, stdout};
 use acequia::dataflow::graph::{Graph, NodeKind, SourceNode};
 use acequia::dataflow::statistics::{Role, Statistics};
 use acequia::dataflow::{self, RunOptions};
 use acequia::planner::{self, PlanOptions};
+use acequia::program::Program;
 use acequia::sql::Variables;
 use anyhow::{Context, anyhow, bail, ensure};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
@@ -107,7 +107,7 @@ INSERT INTO newest SELECT window_start, category, orders, total, mean, lowest, h
         Run::Pipeline { sql, input: input.clone(), parallelism }
     }
 
-    /// The run that [`Run::to_string`] has written.
+    /// The run that [`Run::text`] has written.
     pub fn parse(text: &str) -> Result<Run> {
         Ok(serde_json::from_str(text)?)
     }
@@ -202,7 +202,7 @@ fn since_first_rows(first: JoinHandle<Instant>) -> Result<Duration> {
 async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample> {
     let _generator = if let Input::Endless(events) = input { Some(Generator::start(events)?) } else { None };
     let graph = plan(sql).await?;
-    let statistics = Arc::new(graph.statistics());
+    let statistics = Arc::new(Statistics::of(&graph));
     let data = tempfile::tempdir()?;
     let options = RunOptions {
         pipeline: format!("bench-{}", std::process::id()),
@@ -247,7 +247,7 @@ async fn bare(input: &Input, instances: usize) -> Result<Sample> {
     let sql = format!("{}{}", source(input), into_file(Window::Tumble30, &std::env::temp_dir()));
     let graph = plan(&sql).await?;
     let node = source_node(&graph)?;
-    let statistics = Arc::new(graph.statistics());
+    let statistics = Arc::new(Statistics::of(&graph));
     let first = first_rows(&statistics);
     let resident = Resources::watch_memory();
     let before = Resources::now()?;
@@ -262,6 +262,7 @@ async fn bare(input: &Input, instances: usize) -> Result<Sample> {
             schema: Arc::clone(&node.physical),
             wants_keys: false,
             wants_timestamps: false,
+            wants_headers: false,
             batch_size: batch_size(),
             positions: Default::default(),
             data_dir: std::env::temp_dir(),
@@ -367,7 +368,7 @@ rows = duckdb.execute('''SELECT time_bucket(INTERVAL '30 seconds', timestamp) AS
     FROM read_json('{}', format = 'newline_delimited', columns = {{timestamp: 'TIMESTAMP', customer_id: 'BIGINT',
     category: 'VARCHAR', amount: 'DOUBLE'}}) GROUP BY ALL''').fetchall()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps(dict(events={}, results=len(rows), wall=time.time() - wall, cpu=used() - cpu, peak=peak, halves=[0, 0])))",
+print(json.dumps(dict(events={}, results=len(rows), wall=time.time() - wall, cpu=used() - cpu, peak=peak, quarters=[0, 0])))",
         path(input)?,
         lines(input)?
     );

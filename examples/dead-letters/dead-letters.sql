@@ -6,4 +6,4 @@ CREATE TABLE orders (
 
 CREATE TABLE dead_letters (reason TEXT, "offset" BIGINT, value TEXT) WITH (connector = 'stdout');
 
-SELECT count(DISTINCT id) AS orders, sum(amount) AS total FROM orders GROUP BY tumble(INTERVAL '1 minute');
+SELECT count(*) AS orders, sum(amount) AS total FROM orders GROUP BY tumble(INTERVAL '1 minute');

@@ -15,11 +15,12 @@ use super::error::CaseError;
 use super::sink::{Collected, collector};
 use super::source::Partition;
 use crate::catalog::options::closest;
-use crate::catalog::{Program, Table};
 use crate::connectors::SinkMode;
 use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunOptions};
 use crate::planner::{self, PlanOptions};
+use crate::program::{Program, Table};
 use crate::sql::{SqlErrors, Variables};
 
 /// A case takes well under a second; one that takes this long hangs.
@@ -300,7 +301,7 @@ async fn execute(graph: Graph, settings: Settings) -> Result<(), CaseError> {
         drain: CancellationToken::new(),
         abort: abort.clone(),
     };
-    let statistics = Arc::new(graph.statistics());
+    let statistics = Arc::new(Statistics::of(&graph));
     let failed = |message: String| CaseError::Run { message, settings: settings.to_string() };
     match tokio::time::timeout(PATIENCE, dataflow::run(graph, options, statistics)).await {
         Ok(outcome) => outcome.map_err(|error| failed(error.to_string())),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::sink::{Collected, collector};
 use super::source::{LinesFactory, Partition};
-use crate::catalog::Table;
 use crate::connectors::{ConnectorTable, SinkFactory, SourceFactory};
+use crate::program::Table;
 
 /// Reads a case's input, keeps its output. The planner sees what it would see of the real connector: whether the
 /// table can be read and written, whether it ends, and whether rows replace each other.

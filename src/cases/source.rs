@@ -172,6 +172,7 @@ mod tests {
             schema: Arc::new(Schema::empty()),
             wants_keys: true,
             wants_timestamps: false,
+            wants_headers: false,
             batch_size,
             positions: BTreeMap::new(),
             data_dir: "unused".into(),

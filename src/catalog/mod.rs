@@ -1,24 +1,18 @@
-//! What the names in a folder mean: tables with their columns, options, watermarks and connectors.
+//! What a table is: its columns and their types, its key, its watermark, its options.
 //!
 //! [`TableDefinition`] is what `CREATE TABLE` said, with types resolved; it is what connectors and formats are given.
-//! A [`Program`] is a whole folder: its tables with their connectors, its views and its queries, all names checked.
+//! How a folder's statements become tables is the business of [`crate::program`].
 
-mod columns;
 pub mod options;
-mod program;
-mod resolution;
-mod tables;
 pub mod types;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast;
 
 use crate::sql::Location;
-
-pub use program::{Insert, InsertTarget, Program, Table, View};
 
 /// A table as `CREATE TABLE` declared it.
 #[derive(Clone, Debug)]
@@ -76,18 +70,38 @@ pub enum MetadataKey {
     Key,
     /// The record as it came, undecoded: text or bytes.
     Value,
+    /// The headers in their order, `STRUCT<name TEXT, value TEXT>[]` or with the value as bytes. Can also be written.
+    Headers,
 }
 
 impl MetadataKey {
     /// Every key with its name in SQL.
-    pub const ALL: [(&'static str, MetadataKey); 6] = [
+    pub const ALL: [(&'static str, MetadataKey); 7] = [
         ("topic", MetadataKey::Topic),
         ("partition", MetadataKey::Partition),
         ("offset", MetadataKey::Offset),
         ("timestamp", MetadataKey::Timestamp),
         ("key", MetadataKey::Key),
         ("value", MetadataKey::Value),
+        ("headers", MetadataKey::Headers),
     ];
+
+    /// The fields of a header, if `data_type` can hold headers.
+    pub fn header_fields(data_type: &DataType) -> Option<&Fields> {
+        let DataType::List(item) = data_type else { return None };
+        let DataType::Struct(fields) = item.data_type() else { return None };
+        match fields.as_ref() {
+            [name, value]
+                if name.name() == "name"
+                    && value.name() == "value"
+                    && *name.data_type() == DataType::Utf8
+                    && matches!(value.data_type(), DataType::Utf8 | DataType::Binary) =>
+            {
+                Some(fields)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// `WATERMARK FOR column AS expression`, or the options that stand for it.

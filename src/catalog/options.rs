@@ -34,6 +34,12 @@ impl std::fmt::Debug for OptionValue {
 }
 
 impl OptionValue {
+    /// An option that stands in no file: one that a connector gives itself, or a test.
+    pub fn new(key: impl Into<String>, text: impl Into<String>) -> OptionValue {
+        let (key, text) = (key.into(), text.into());
+        OptionValue { key, text, key_location: Location::default(), location: Location::default(), variables: vec![] }
+    }
+
     /// The value as a message may show it: in quotes, or where it came from if that is outside the SQL, or nothing
     /// of it if the option holds a secret.
     pub fn shown(&self) -> String {
@@ -250,16 +256,7 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let values = pairs
-            .iter()
-            .map(|(key, text)| OptionValue {
-                key: (*key).into(),
-                text: (*text).into(),
-                key_location: Location::default(),
-                location: Location::default(),
-                variables: vec![],
-            })
-            .collect();
+        let values = pairs.iter().map(|(key, text)| OptionValue::new(*key, *text)).collect();
         Options::new(Location::default(), values)
     }
 

@@ -13,7 +13,7 @@ pub enum Exit {
     Usage = 2,
     /// Failure while running.
     Runtime = 3,
-    /// A server could not be reached.
+    /// A server could not be reached: the run was told to stop while rows waited for it.
     Unreachable = 4,
 }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::logs;
-use crate::catalog::Program;
-use crate::connectors::stdout;
+use crate::connectors::{registry, stdout};
 use crate::dataflow::graph::Graph;
 use crate::planner::{self, PlanOptions};
+use crate::program::Program;
 use crate::sql::{SqlErrors, Variables};
 
 /// A folder that has no mistakes.
@@ -20,10 +20,15 @@ pub struct Planned {
 
 /// Reads and plans the folder; `bounded` if it will run to the end of what is there. Its mistakes are printed on stderr.
 pub async fn plan(folder: &Path, bounded: bool) -> Result<Planned, Exit> {
-    let program = Program::read(folder, &Variables::from_environment()).map_err(|errors| report(&errors))?;
+    let (program, mut mistakes) = Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
     let options = PlanOptions { bounded, print: stdout::factory() };
-    let graph = planner::plan(&program, &options).await.map_err(|errors| report(&errors))?;
-    Ok(Planned { program, graph })
+    // What reading has left whole is planned in any case: all mistakes are told at once.
+    match planner::plan(&program, &options).await {
+        Ok(graph) if mistakes.is_empty() => return Ok(Planned { program, graph }),
+        Ok(_) => {}
+        Err(planning) => mistakes.extend(planning.errors),
+    }
+    Err(report(&SqlErrors::new(program.files, mistakes)))
 }
 
 /// Prints mistakes with their places on stderr.

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::progress::LIVE;
@@ -22,12 +23,9 @@ pub fn color() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Sends the log of this process to stderr. `RUST_LOG` says what is logged; without it, information and worse.
-pub fn start(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing_subscriber::filter::LevelFilter::INFO.into())
-        .with_env_var("RUST_LOG")
-        .from_env_lossy();
+/// Sends the log of this process to stderr. `RUST_LOG` says what is logged; without it, `level` and worse.
+pub fn start(format: LogFormat, level: LevelFilter) {
+    let filter = EnvFilter::builder().with_default_directive(level.into()).with_env_var("RUST_LOG").from_env_lossy();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundProgress).with_target(false);
     // A second start, as in tests within one process, keeps the first.
     let _ = match format {
@@ -50,7 +48,8 @@ impl<'a> MakeWriter<'a> for AroundProgress {
 impl Write for AroundProgress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let write = || io::stderr().lock().write_all(bytes);
-        match LIVE.lock().clone() {
+        // Locked until all is written: a live line that is taken away meanwhile would take this line with it.
+        match &*LIVE.lock() {
             Some(live) => live.suspend(write),
             None => write(),
         }?;

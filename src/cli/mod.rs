@@ -18,6 +18,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
 
 pub use exit::Exit;
 use logs::LogFormat;
@@ -28,7 +29,7 @@ Exit codes:
   1  a check or a test failed, or the SQL has errors
   2  wrong usage
   3  failure while running
-  4  a server could not be reached
+  4  a server could not be reached: stopped while rows waited for it
   5  stored state does not fit the queries (kept for checkpoints)
   6  another instance is running (kept for checkpoints)
 
@@ -63,10 +64,38 @@ enum Command {
     Test(test::TestArguments),
 }
 
+/// Stack of the thread that plans, in bytes; memory that is not touched costs nothing.
+const PLANNING_STACK: usize = 256 << 20;
+
+impl Command {
+    /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
+    fn log_level(&self) -> LevelFilter {
+        match self {
+            Command::Run(_) => LevelFilter::INFO,
+            Command::Check(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
+        }
+    }
+}
+
 /// Reads the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logs::start(arguments.log);
+    logs::start(arguments.log, arguments.command.log_level());
+    // Planning walks deep syntax trees by recursion, deeper than the stack of the main thread allows.
+    let work = std::thread::Builder::new().name("acequia".into()).stack_size(PLANNING_STACK);
+    let outcome = work.spawn(move || run_command(arguments.command)).map(std::thread::JoinHandle::join);
+    match outcome {
+        Ok(Ok(exit)) => exit.into(),
+        // A panic has been shown already.
+        Ok(Err(_)) => Exit::Runtime.into(),
+        Err(error) => {
+            eprintln!("error: cannot start threads: {error}");
+            Exit::Runtime.into()
+        }
+    }
+}
+
+fn run_command(command: Command) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // DataFusion's planner recurses deeply on long expressions.
@@ -76,13 +105,13 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start threads: {error}");
-            return Exit::Runtime.into();
+            return Exit::Runtime;
         }
     };
-    let exit = runtime.block_on(dispatch(arguments.command));
+    let exit = runtime.block_on(dispatch(command));
     // A connector may still wait in a blocking call; state is safe by now, so the process does not wait for it.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    exit.into()
+    exit
 }
 
 async fn dispatch(command: Command) -> Exit {

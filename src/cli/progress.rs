@@ -61,8 +61,9 @@ impl Shown {
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        LIVE.lock().take();
+        let mut live = LIVE.lock();
         self.0.finish_and_clear();
+        *live = None;
     }
 }
 
@@ -158,5 +159,60 @@ mod tests {
         assert_eq!(short(Duration::from_secs(7199)), "119 min");
         assert_eq!(short(Duration::from_secs(7200)), "2 h");
         assert_eq!(short(Duration::from_secs(864_000)), "10 d");
+    }
+
+    /// A terminal that notes, each time something is written, whether a log line could come in between.
+    #[derive(Clone, Debug, Default)]
+    struct Terminal(Arc<Mutex<Vec<bool>>>);
+
+    impl Terminal {
+        fn note(&self) -> std::io::Result<()> {
+            self.0.lock().push(LIVE.try_lock().is_some());
+            Ok(())
+        }
+    }
+
+    impl indicatif::TermLike for Terminal {
+        fn width(&self) -> u16 {
+            80
+        }
+        fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, _: &str) -> std::io::Result<()> {
+            self.note()
+        }
+        fn write_str(&self, _: &str) -> std::io::Result<()> {
+            self.note()
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            self.note()
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_log_line_comes_between_while_the_live_line_is_taken_away() {
+        let terminal = Terminal::default();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::term_like(Box::new(terminal.clone())));
+        let shown = Shown::new(bar.clone());
+        bar.set_message("10 events/s");
+        bar.tick();
+        terminal.0.lock().clear();
+        drop(shown);
+        let free = terminal.0.lock().clone();
+        assert!(!free.is_empty() && free.iter().all(|free| !free), "{free:?}");
+        assert!(LIVE.lock().is_none());
     }
 }

@@ -13,6 +13,7 @@ use super::{parse, progress, sample, signals, summary};
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
@@ -110,7 +111,7 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     for part in summary::embedded_parts(&program) {
         tracing::info!("{part}");
     }
-    let statistics = Arc::new(graph.statistics());
+    let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
     let mut tasks = Tasks::default();
     if !arguments.no_http
@@ -201,7 +202,9 @@ fn report(error: &RunError) -> Exit {
 
 fn exit_of(error: &RunError) -> Exit {
     match error {
-        RunError::Connector { source: ConnectorError::Unavailable { .. }, .. } => Exit::Unreachable,
+        RunError::Connector { source: ConnectorError::Unavailable { .. } | ConnectorError::Stopped { .. }, .. } => {
+            Exit::Unreachable
+        }
         _ => Exit::Runtime,
     }
 }
@@ -234,6 +237,7 @@ mod tests {
         let (what, message) = (String::from("Redis at localhost:6379"), String::from("refused"));
         let away = failure(ConnectorError::Unavailable { what: what.clone(), message: message.clone() });
         assert_eq!(exit_of(&away), Exit::Unreachable);
+        assert_eq!(exit_of(&failure(ConnectorError::Stopped { what: what.clone() })), Exit::Unreachable);
         assert_eq!(exit_of(&failure(ConnectorError::Refused { what, message })), Exit::Runtime);
         assert_eq!(exit_of(&RunError::Aborted), Exit::Runtime);
     }

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Program;
 use crate::connectors::ConnectorError;
 use crate::connectors::kafka::producer::Feeder;
+use crate::program::Program;
 use crate::shop::{ShopEvents, ShopOptions};
 
 /// The topics that the shop's generator fills.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::catalog::Program;
 use crate::console::Figures;
+use crate::program::Program;
 
 /// `3 tables, 1 query`.
 pub fn counted(tables: usize, queries: usize) -> String {

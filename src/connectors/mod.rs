@@ -93,6 +93,12 @@ pub trait SourceFactory: Send + Sync {
     /// One line for `explain` and logs, such as `kafka topic transactions at localhost:9092`. Holds no secret.
     fn describe(&self) -> String;
 
+    /// The consumer group in which `table` of `pipeline` reads, for those who watch its lag; `None` where there are no
+    /// such groups.
+    fn consumer_group(&self, _pipeline: &str, _table: &str) -> Option<String> {
+        None
+    }
+
     /// How many instances are worth opening when `parallelism` tasks are to be had: at most the number of splits.
     /// May ask the server; waits for it as [`Source::next`] does.
     ///
@@ -127,6 +133,8 @@ pub struct SourceContext {
     pub wants_keys: bool,
     /// Whether [`RawRecords::timestamps`] are wanted.
     pub wants_timestamps: bool,
+    /// Whether [`RawRecords::headers`] are wanted.
+    pub wants_headers: bool,
     /// At most this many records an event.
     pub batch_size: usize,
     /// Where to go on, by split name: the offset of the next record. A split that is not in it starts where the

@@ -63,13 +63,7 @@ pub fn factory() -> Arc<dyn SinkFactory> {
         primary_key: vec![],
         watermark: None,
     };
-    let json = OptionValue {
-        key: "format".into(),
-        text: "json".into(),
-        key_location: Location::default(),
-        location: Location::default(),
-        variables: vec![],
-    };
+    let json = OptionValue::new("format", "json");
     let mut options = Options::new(Location::default(), vec![json]);
     lines(EncodeOptions::take(&table, &mut options), None, vec![])
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{Console, figures};
+use super::{Console, Label, figures};
 use crate::dataflow::statistics::{NodeStatistics, Role};
 
 /// All metrics at `now`.
@@ -20,17 +20,17 @@ pub fn render(console: &Console, now: SystemTime) -> String {
         gauge!("acequia_epoch").set(console.statistics.epoch.load(Relaxed) as f64);
         for (node, label) in console.statistics.nodes().iter().zip(&console.labels) {
             match node.role {
-                Role::Source => source(&console.pipeline, node, label, now),
+                Role::Source => source(node, label, now),
                 Role::Operator => operator(node, label),
-                Role::Sink => sink(node, label),
+                Role::Sink => sink(node, &label.name),
             }
         }
     });
     recorder.handle().render()
 }
 
-fn source(pipeline: &str, node: &NodeStatistics, table: &str, now: SystemTime) {
-    let table = table.to_owned();
+fn source(node: &NodeStatistics, label: &Label, now: SystemTime) {
+    let table = label.name.clone();
     counter!("acequia_rows_read_total", "table" => table.clone()).absolute(node.rows_in.load(Relaxed));
     counter!("acequia_read_bytes_total", "table" => table.clone()).absolute(node.bytes_in.load(Relaxed));
     for (reason, rows) in node.bad_rows() {
@@ -40,20 +40,24 @@ fn source(pipeline: &str, node: &NodeStatistics, table: &str, now: SystemTime) {
         let lag = figures::age(watermark, now).as_secs_f64();
         gauge!("acequia_watermark_lag_seconds", "table" => table.clone()).set(lag);
     }
+    let Some(group) = &label.group else { return };
     for (split, lag) in node.lag() {
         if let Some((topic, partition)) = topic_and_partition(&split) {
             gauge!(
                 "kafka_consumergroup_lag",
-                "consumergroup" => format!("{pipeline}-{table}"), "topic" => topic.to_owned(), "partition" => partition.to_owned()
+                "consumergroup" => group.clone(), "topic" => topic.to_owned(), "partition" => partition.to_owned()
             )
             .set(lag as f64);
         }
     }
 }
 
-fn operator(node: &NodeStatistics, name: &str) {
-    counter!("acequia_late_rows_total", "operator" => name.to_owned()).absolute(node.late_rows.load(Relaxed));
-    gauge!("acequia_state_bytes", "operator" => name.to_owned()).set(node.state_bytes.load(Relaxed) as f64);
+fn operator(node: &NodeStatistics, label: &Label) {
+    let name = &label.name;
+    if label.tells_late {
+        counter!("acequia_late_rows_total", "operator" => name.clone()).absolute(node.late_rows.load(Relaxed));
+    }
+    gauge!("acequia_state_bytes", "operator" => name.clone()).set(node.state_bytes.load(Relaxed) as f64);
 }
 
 fn sink(node: &NodeStatistics, table: &str) {
@@ -104,6 +108,10 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
         }
+        assert!(
+            !text.contains(r#"acequia_late_rows_total{operator="metrics.map"}"#),
+            "a map has no late rows:\n{text}"
+        );
         assert!(text.contains(concat!(r#"acequia_build_info{version=""#, env!("CARGO_PKG_VERSION"))), "{text}");
     }
 

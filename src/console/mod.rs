@@ -22,8 +22,9 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use tokio::net::TcpListener;
 
-use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::graph::{Graph, Node, NodeKind};
 use crate::dataflow::statistics::Statistics;
+use crate::operators::LATE;
 
 pub use bind::{BindError, DEFAULT_ADDRESS, bind};
 pub use figures::Figures;
@@ -51,12 +52,29 @@ impl Phase {
     }
 }
 
+/// A node as the console names it.
+#[derive(Debug)]
+struct Label {
+    /// The table that it reads or writes, or its own name.
+    name: String,
+    /// Whether it tells late rows from others: those that do have an output for them.
+    tells_late: bool,
+    /// The consumer group in which a source reads.
+    group: Option<String>,
+}
+
+impl Label {
+    fn named(name: &str) -> Label {
+        Label { name: name.to_owned(), tells_late: false, group: None }
+    }
+}
+
 /// A pipeline as the console sees it.
 #[derive(Debug)]
 pub struct Console {
     pipeline: String,
-    /// For each node: the table that it reads or writes, or its own name.
-    labels: Vec<String>,
+    /// What is shown of each node beside its figures.
+    labels: Vec<Label>,
     statistics: Arc<Statistics>,
     phase: AtomicU8,
     began: Instant,
@@ -65,16 +83,17 @@ pub struct Console {
 impl Console {
     /// The console of a pipeline that runs `graph` and counts in `statistics`, which are the graph's own.
     pub fn new(pipeline: &str, graph: &Graph, statistics: Arc<Statistics>) -> Console {
-        let label = |kind: &NodeKind, name: &str| match kind {
-            NodeKind::Source(source) => source.table.clone(),
-            NodeKind::Sink(sink) => sink.table.clone(),
-            NodeKind::Operator(_) => name.to_owned(),
+        let label = |node: &Node| match &node.kind {
+            NodeKind::Source(source) => {
+                Label { group: source.factory.consumer_group(pipeline, &source.table), ..Label::named(&source.table) }
+            }
+            NodeKind::Sink(sink) => Label::named(&sink.table),
+            NodeKind::Operator(_) => Label { tells_late: node.outputs.len() > LATE, ..Label::named(&node.name) },
         };
-        let labels = graph.nodes.iter().map(|node| label(&node.kind, &node.name)).collect();
-        Console::with_labels(pipeline, labels, statistics)
+        Console::with_labels(pipeline, graph.nodes.iter().map(label).collect(), statistics)
     }
 
-    fn with_labels(pipeline: &str, labels: Vec<String>, statistics: Arc<Statistics>) -> Console {
+    fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
         let phase = AtomicU8::new(Phase::Starting as u8);
         Console { pipeline: pipeline.to_owned(), labels, statistics, phase, began: Instant::now() }
     }
@@ -154,14 +173,15 @@ mod tests {
     use super::*;
     use crate::dataflow::statistics::Role;
 
-    /// A console of two nodes with made-up figures.
+    /// A console of four nodes with made-up figures.
     pub(super) fn console() -> Arc<Console> {
         let statistics = Statistics::new([
             ("transactions".into(), Role::Source),
             ("metrics.window".into(), Role::Operator),
+            ("metrics.map".into(), Role::Operator),
             ("metrics".into(), Role::Sink),
         ]);
-        let [source, window, sink] = statistics.nodes() else { panic!("three nodes") };
+        let [source, window, _, sink] = statistics.nodes() else { panic!("four nodes") };
         source.rows_in.store(100, Relaxed);
         source.bytes_in.store(17_000, Relaxed);
         source.add_bad_rows("malformed", 3);
@@ -171,8 +191,11 @@ mod tests {
         window.state_bytes.store(4096, Relaxed);
         sink.rows_out.store(9, Relaxed);
         statistics.epoch.store(12, Relaxed);
-        let labels = vec!["transactions".into(), "metrics.window".into(), "metrics".into()];
-        Arc::new(Console::with_labels("shop", labels, Arc::new(statistics)))
+        let labels = ["transactions", "metrics.window", "metrics.map", "metrics"];
+        let mut labels = labels.map(Label::named);
+        labels[0].group = Some("shop-transactions".into());
+        labels[1].tells_late = true;
+        Arc::new(Console::with_labels("shop", labels.into(), Arc::new(statistics)))
     }
 
     async fn started(console: Arc<Console>) -> std::net::SocketAddr {

@@ -11,8 +11,13 @@ use crate::dataflow::statistics::{NodeStatistics, Role};
 /// Totals and every node's figures.
 pub fn render(console: &Console) -> Value {
     let totals = console.figures();
-    let nodes: Vec<Value> =
-        console.statistics.nodes().iter().zip(&console.labels).map(|(node, label)| render_node(node, label)).collect();
+    let nodes: Vec<Value> = console
+        .statistics
+        .nodes()
+        .iter()
+        .zip(&console.labels)
+        .map(|(node, label)| render_node(node, &label.name))
+        .collect();
     json!({
         "pipeline": console.pipeline,
         "version": env!("CARGO_PKG_VERSION"),
@@ -67,6 +72,6 @@ mod tests {
         assert_eq!(status["nodes"][0]["bad_rows"]["malformed"], 3);
         assert_eq!(status["nodes"][0]["lag"]["transactions[1]"], 5);
         assert_eq!(status["nodes"][1]["table"], Value::Null);
-        assert_eq!(status["nodes"][2]["table"], "metrics");
+        assert_eq!(status["nodes"][3]["table"], "metrics");
     }
 }

@@ -82,7 +82,8 @@ fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunErro
 
 /// Gives an operator the part of its node's state that belongs to this instance, at whatever parallelism it was made.
 ///
-/// State that begins with the columns of the node's keyed input is dealt out as the exchange deals its rows. Other
+/// State that begins with the columns of the node's keyed input is dealt out as the exchange deals its rows; what a
+/// batch says beside its rows, in its schema, concerns every instance, so that one without rows gets it too. Other
 /// state goes to the instance that made it, or to one that stands in for it: right for operators that hand everything
 /// on at a barrier, such as a partial aggregate in a source's task.
 fn restore(
@@ -97,11 +98,9 @@ fn restore(
         match key_columns(graph, node, batch) {
             _ if instances == 1 => operator.restore(batch.clone())?,
             Some(columns) => {
-                for (target, part) in Partitioner::new(columns, instances).partition(batch.clone())? {
-                    if target == instance {
-                        operator.restore(part)?;
-                    }
-                }
+                let parts = Partitioner::new(columns, instances).partition(batch.clone())?;
+                let own = parts.into_iter().find(|(target, _)| *target == instance);
+                operator.restore(own.map_or_else(|| batch.slice(0, 0), |(_, rows)| rows))?;
             }
             None if old_instance % instances == instance => operator.restore(batch.clone())?,
             None => {}
@@ -134,4 +133,75 @@ fn key_columns(graph: &Graph, node: NodeId, state: &RecordBatch) -> Option<Vec<u
         }
     }
     best.map(|(_, columns)| columns.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::super::graph::{Edge, Node, OperatorNode};
+    use super::*;
+    use crate::operators::{InputIndex, MAIN};
+
+    /// Notes what it gets back: rows and the metadata of their schema.
+    #[derive(Default)]
+    struct Restored(Vec<(usize, String)>, Option<EventTime>);
+
+    impl Operator for Restored {
+        fn on_batch(&mut self, _: InputIndex, _: RecordBatch, _: &mut Output) -> Result<()> {
+            Ok(())
+        }
+
+        fn on_watermark(&mut self, watermark: EventTime, _: &mut Output) -> Result<()> {
+            self.1 = Some(watermark);
+            Ok(())
+        }
+
+        fn restore(&mut self, state: RecordBatch) -> Result<()> {
+            self.0.push((state.num_rows(), state.schema().metadata()["note"].clone()));
+            Ok(())
+        }
+    }
+
+    /// A node with an input dealt out by the hash of its only column.
+    fn graph() -> Graph {
+        let schema = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, true)]));
+        let mut graph = Graph::default();
+        for inputs in [vec![], vec![vec![(NodeId(0), vec![0])]]] {
+            let edge = |(from, columns)| Edge { from, output: MAIN, distribution: Distribution::Hash(columns) };
+            let inputs = inputs.into_iter().map(|edges: Vec<_>| edges.into_iter().map(edge).collect()).collect();
+            let factory = |_: usize, _: usize| -> Result<Box<dyn Operator>> { Ok(Box::<Restored>::default()) };
+            let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick: None });
+            let (name, outputs) = (graph.free_name("node".into()), vec![Arc::clone(&schema)]);
+            graph.add(Node { name, detail: String::new(), kind, inputs, outputs });
+        }
+        graph
+    }
+
+    #[test]
+    fn each_instance_gets_its_rows_of_every_batch_and_what_the_batch_says_beside_them() {
+        let batch = |keys: Vec<i64>, note: &str| {
+            let metadata = HashMap::from([("note".to_owned(), note.to_owned())]);
+            let field = Field::new("key", DataType::Int64, true);
+            let schema = Arc::new(Schema::new_with_metadata(vec![field], metadata));
+            RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(keys))]).unwrap()
+        };
+        let batches =
+            vec![(0, batch((0..100).collect(), "many")), (1, batch(vec![7], "one")), (0, batch(vec![], "none"))];
+        let state = OperatorState { watermark: EventTime(5), batches };
+        let (mut many, mut one) = (0, 0);
+        for instance in 0..3 {
+            let mut restored = Restored::default();
+            restore(&mut restored, &graph(), NodeId(1), &state, instance, 3).unwrap();
+            let notes: Vec<&str> = restored.0.iter().map(|(_, note)| note.as_str()).collect();
+            assert_eq!((notes, restored.1), (vec!["many", "one", "none"], Some(EventTime(5))));
+            assert!(restored.0[0].0 > 10, "all of them: {:?}", restored.0);
+            many += restored.0[0].0;
+            one += restored.0[1].0;
+        }
+        assert_eq!((many, one), (100, 1));
+    }
 }

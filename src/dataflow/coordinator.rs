@@ -1,6 +1,6 @@
 //! Moves a run from epoch to epoch: barriers out, acknowledgements in.
 //!
-//! A state machine without a task of its own: [`super::run`] tells it what happened and sends what it answers. One
+//! A state machine without a task of its own: [`mod@super::run`] tells it what happened and sends what it answers. One
 //! epoch is under way at a time. It is complete when every task has let its barrier pass or has ended before it.
 
 use std::collections::BTreeSet;

@@ -13,7 +13,6 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::{MetadataKey, TableSettings};
 use crate::connectors::{SinkFactory, SourceFactory};
-use crate::dataflow::statistics::{Role, Statistics};
 use crate::operators::{Operator, OutputIndex};
 
 /// A program as a graph.
@@ -24,16 +23,20 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Figures for its nodes, all zero, in the same order: what [`crate::dataflow::run`] counts in.
-    pub fn statistics(&self) -> Statistics {
-        Statistics::new(self.nodes.iter().map(|node| {
-            let role = match node.kind {
-                NodeKind::Source(_) => Role::Source,
-                NodeKind::Operator(_) => Role::Operator,
-                NodeKind::Sink(_) => Role::Sink,
-            };
-            (node.name.clone(), role)
-        }))
+    /// Adds a node; what it reads must be there.
+    pub fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        NodeId(self.nodes.len() - 1)
+    }
+
+    /// `base`, or `base` with a number if another node has that name.
+    pub fn free_name(&self, base: String) -> String {
+        let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
+        if !taken(&base) {
+            return base;
+        }
+        let numbered = (2..).map(|number| format!("{base}_{number}")).find(|name| !taken(name));
+        numbered.unwrap_or(base)
     }
 }
 
@@ -157,22 +160,4 @@ pub struct SinkNode {
     pub factory: Arc<dyn SinkFactory>,
     /// The columns of every batch: the table's writable ones in its order.
     pub schema: SchemaRef,
-}
-
-impl Graph {
-    /// Adds a node; what it reads must be there.
-    pub fn add(&mut self, node: Node) -> NodeId {
-        self.nodes.push(node);
-        NodeId(self.nodes.len() - 1)
-    }
-
-    /// `base`, or `base` with a number if another node has that name.
-    pub fn free_name(&self, base: String) -> String {
-        let taken = |name: &str| self.nodes.iter().any(|node| node.name == name);
-        if !taken(&base) {
-            return base;
-        }
-        let numbered = (2..).map(|number| format!("{base}_{number}")).find(|name| !taken(name));
-        numbered.unwrap_or(base)
-    }
 }

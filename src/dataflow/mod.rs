@@ -13,6 +13,7 @@ mod channel;
 mod coordinator;
 pub mod epoch;
 mod exchange;
+mod failing;
 mod gate;
 pub mod graph;
 mod layout;
@@ -77,7 +78,7 @@ pub enum RunError {
         source: ConnectorError,
     },
     /// An operator failed on some rows.
-    #[error("{node}: {source}")]
+    #[error("{node}: {}", failing::explained(source))]
     Operator {
         /// The node's name.
         node: String,
@@ -124,11 +125,11 @@ pub async fn run(graph: Graph, options: RunOptions, statistics: Arc<Statistics>)
     run_from(graph, options, statistics, None, None).await
 }
 
-/// As [`run`], going on from the state at the end of an epoch if there is one. `listener` hears of every epoch that
+/// As [`run()`], going on from the state at the end of an epoch if there is one. `listener` hears of every epoch that
 /// completes from there on. The parallelism may be another one than before.
 ///
 /// # Errors
-/// As for [`run`].
+/// As for [`run()`].
 pub async fn run_from(
     graph: Graph,
     options: RunOptions,

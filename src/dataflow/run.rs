@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -107,6 +107,7 @@ fn source_context(
         schema: Arc::clone(&node.physical),
         wants_keys: wants(MetadataKey::Key, "key"),
         wants_timestamps: wants(MetadataKey::Timestamp, "timestamp"),
+        wants_headers: wants(MetadataKey::Headers, "headers"),
         batch_size: options.batch_size.max(1),
         positions: start
             .and_then(|start| start.sources.get(name))
@@ -159,7 +160,7 @@ impl Run {
                 () = self.options.abort.cancelled(), if failure.is_none() => error = Some(RunError::Aborted),
                 () = self.options.drain.cancelled(), if !draining => {
                     draining = true;
-                    tracing::info!("stopping: what has been read is worked off");
+                    tracing::debug!("draining");
                     self.source_stop.cancel();
                     let command = coordinator.stop();
                     self.tell(command);
@@ -188,12 +189,15 @@ impl Run {
                     break;
                 }
             }
-            if let Some(error) = error
-                && failure.is_none()
-            {
-                failure = Some(error);
-                self.abort.cancel();
-                give_up_at = Some(Instant::now() + GRACE);
+            match (&failure, error) {
+                (None, Some(error)) => {
+                    failure = Some(error);
+                    self.abort.cancel();
+                    give_up_at = Some(Instant::now() + GRACE);
+                }
+                // Of what is stopped at once, a sink that waited for its server has the most to say.
+                (Some(RunError::Aborted), Some(error)) => failure = Some(error),
+                _ => {}
             }
             if coordinator.finished() && !finished && failure.is_none() {
                 finished = true;
@@ -246,6 +250,7 @@ impl Run {
             }
             _ => None,
         };
+        let reading = Arc::new(AtomicUsize::new(instances.len()));
         for (instance, wiring) in instances.into_iter().enumerate() {
             let reporter = Reporter::new(self.spawned, self.reports.clone(), Arc::clone(&self.active));
             let gate = Gate::new(wiring.receivers);
@@ -281,6 +286,7 @@ impl Run {
                     reader: Reader::new(source, decoder),
                     chain,
                     watermark: watermark.clone(),
+                    reading: Arc::clone(&reading),
                     restored: restored.unwrap_or_default(),
                     commands: receiver,
                     reporter,
@@ -311,6 +317,7 @@ impl Run {
             linger: self.options.linger,
             statistics: Arc::clone(&self.statistics.nodes()[node.0]),
             reporter,
+            drain: self.options.drain.clone(),
         })
     }
 

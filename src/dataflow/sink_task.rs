@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::gate::{Gate, GateEvent};
@@ -29,6 +30,8 @@ pub struct SinkTask {
     pub statistics: Arc<NodeStatistics>,
     /// The line to the coordinator.
     pub reporter: Reporter,
+    /// Cancelled to stop in order.
+    pub drain: CancellationToken,
 }
 
 impl SinkTask {
@@ -38,9 +41,13 @@ impl SinkTask {
     /// What the sink says, or that a row does not fit its columns.
     pub async fn run(self, mut gate: Gate) -> Result<(), RunError> {
         let failed = |source: ConnectorError| RunError::Connector { node: self.name.clone(), source };
-        let mut sink = self.factory.open(self.context.clone()).await.map_err(failed)?;
+        let Some((mut sink, first)) = self.open(&mut gate).await? else { return Ok(()) };
         // When the oldest row that is not flushed has waited long enough.
         let mut flush_at: Option<Instant> = None;
+        if let Some(batch) = first {
+            self.write(sink.as_mut(), batch).await?;
+            flush_at = Some(Instant::now() + self.linger);
+        }
         loop {
             let event = tokio::select! {
                 biased;
@@ -70,6 +77,39 @@ impl SinkTask {
                 None => {
                     sink.flush().await.map_err(failed)?;
                     flush_at = None;
+                }
+            }
+        }
+    }
+
+    /// Opens the sink, and gives it with the first rows if they came meanwhile. Until rows come, a server that is
+    /// away holds up neither epochs nor a stop in order: `None` if that came before there was anything to write.
+    async fn open(&self, gate: &mut Gate) -> Result<Option<(Box<dyn Sink>, Option<RecordBatch>)>, RunError> {
+        let failed = |source: ConnectorError| RunError::Connector { node: self.name.clone(), source };
+        let mut opening = self.factory.open(self.context.clone());
+        loop {
+            let event = tokio::select! {
+                biased;
+                sink = &mut opening => return Ok(Some((sink.map_err(failed)?, None))),
+                event = gate.next() => event,
+            };
+            match event {
+                GateEvent::Batch(_, batch) => return Ok(Some((opening.await.map_err(failed)?, Some(batch)))),
+                GateEvent::Watermark(watermark) => self.statistics.set_watermark(watermark),
+                GateEvent::Barrier(epoch) => self.reporter.passed(epoch, TaskSnapshot::default()),
+                GateEvent::End => {
+                    // Without a stop the sink is opened all the same: a table that gets no rows is made, too.
+                    tokio::select! {
+                        biased;
+                        () = self.drain.cancelled() => {}
+                        sink = opening => {
+                            let mut sink = sink.map_err(failed)?;
+                            sink.flush().await.map_err(failed)?;
+                            sink.close().await.map_err(failed)?;
+                        }
+                    }
+                    self.reporter.ended(TaskSnapshot::default());
+                    return Ok(None);
                 }
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
@@ -48,6 +48,8 @@ pub struct SourceTask {
     pub chain: Chain,
     /// The watermark of all instances; `None` without an event time.
     pub watermark: Option<Arc<SourceWatermark>>,
+    /// How many of its instances still read.
+    pub reading: Arc<AtomicUsize>,
     /// Where an interrupted run stood.
     pub restored: SourceState,
     /// From the coordinator.
@@ -151,22 +153,19 @@ impl Running {
             self.chain_watermark(EventTime::MAX).await?;
             self.send_end().await?;
         }
-        tracing::info!("source {} {}", self.label(), self.outcome());
+        self.note_end();
         while let Some(command) = self.task.commands.recv().await {
             self.command(command).await?;
         }
         Ok(())
     }
 
-    fn label(&self) -> String {
-        match self.task.context.instances {
-            1 => self.task.name.clone(),
-            instances => format!("{} ({} of {instances})", self.task.name, self.task.context.instance + 1),
+    /// A line for the source, not for each of its instances.
+    fn note_end(&self) {
+        let is_last = self.task.reading.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && self.reading == Reading::Ended {
+            tracing::info!("source {} has come to its end", self.task.name);
         }
-    }
-
-    fn outcome(&self) -> &'static str {
-        if self.reading == Reading::Ended { "has come to its end" } else { "is stopped" }
     }
 
     /// Opens the source. Barriers pass meanwhile, so that a server that is away does not hold the others' epochs.

@@ -62,7 +62,7 @@ impl Statistics {
         Statistics { nodes, epoch: AtomicU64::new(0) }
     }
 
-    /// Zeros for the nodes of a graph.
+    /// Zeros for the nodes of a graph: what [`super::run()`] counts in.
     pub fn of(graph: &Graph) -> Statistics {
         Statistics::new(graph.nodes.iter().map(|node| {
             let role = match node.kind {

@@ -53,6 +53,8 @@ pub struct RawRecords {
     pub timestamps: Option<Vec<Option<i64>>>,
     /// Keys, where the table or its dead letters ask for them.
     pub keys: Option<Keys>,
+    /// Headers, where the table or its dead letters ask for them.
+    pub headers: Option<Headers>,
 }
 
 /// A half-open range of bytes in a [`RawRecords`] buffer, in 8 bytes.
@@ -78,6 +80,48 @@ pub struct Keys {
     pub bytes: Vec<u8>,
     /// Where each record's key lies.
     pub spans: Vec<Option<Span>>,
+}
+
+/// The headers of a fetch, in the order in which each record has them; a name may come twice.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    bytes: Vec<u8>,
+    /// Name and value of each header of all records.
+    entries: Vec<(Span, Option<Span>)>,
+    /// Where each record's headers end among the entries.
+    ends: Vec<usize>,
+}
+
+impl Headers {
+    /// Appends a header to the record that [`Headers::end_record`] will end.
+    pub fn push(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let name = self.keep(name);
+        let value = value.map(|value| self.keep(value));
+        self.entries.push((name, value));
+    }
+
+    /// The headers pushed since the last end are one record's; a record without any has its end all the same.
+    pub fn end_record(&mut self) {
+        self.ends.push(self.entries.len());
+    }
+
+    /// Name and value of each header of record `row`.
+    pub fn of(&self, row: usize) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let start = row.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let bytes = |span: Span| &self.bytes[span.range()];
+        self.entries[start..self.ends[row]].iter().map(move |(name, value)| (bytes(*name), value.map(bytes)))
+    }
+
+    /// How many bytes names and values take.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(bytes);
+        Span { start, end: self.bytes.len() as u32 }
+    }
 }
 
 impl RawRecords {

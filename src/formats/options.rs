@@ -312,13 +312,7 @@ mod tests {
     }
 
     fn take(columns: &[(&str, DataType)], pairs: &[(&str, &str)]) -> (DecodeOptions, EncodeOptions, Vec<OptionError>) {
-        let values = pairs.iter().map(|(key, text)| OptionValue {
-            key: (*key).into(),
-            text: (*text).into(),
-            key_location: Location::default(),
-            location: Location::default(),
-            variables: vec![],
-        });
+        let values = pairs.iter().map(|(key, text)| OptionValue::new(*key, *text));
         let mut options = Options::new(Location::default(), values.collect());
         let table = table(columns);
         let decode = DecodeOptions::take(&table, &mut options);

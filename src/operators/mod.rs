@@ -65,11 +65,12 @@ pub trait Operator: Send {
     }
 
     /// Takes back what snapshots handed over, oldest first, before the first batch arrives. Called once for each
-    /// batch whose rows belong to this instance; then [`Operator::on_watermark`] is called with the watermark of that
-    /// epoch, and what it sends is dropped, because it was delivered before.
+    /// batch; then [`Operator::on_watermark`] is called with the watermark of that epoch, and what it sends is
+    /// dropped, because it was delivered before.
     ///
     /// At another parallelism, a batch that begins with the columns of a hashed input is dealt out by the hash of its
-    /// keys, as rows are. Other state stays with one instance, so an operator in a source's task, which has no keyed
+    /// keys, as rows are. Every instance gets its part, with the schema's metadata, even if that has no rows. Other
+    /// state stays with one instance, so an operator in a source's task, which has no keyed
     /// input, hands everything on when it is asked for a snapshot and keeps nothing.
     ///
     /// # Errors

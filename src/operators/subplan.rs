@@ -68,10 +68,10 @@ impl Subplan {
     pub fn new(node: &LogicalPlan, schema: SchemaRef, session: &SessionState) -> Result<Subplan> {
         let mut inputs = vec![];
         let mut scans = vec![];
-        for input in node.inputs() {
+        for (number, input) in node.inputs().into_iter().enumerate() {
             let held = Arc::new(Input { schema: Arc::clone(input.schema().inner()), rows: Mutex::default() });
             inputs.push(Arc::clone(&held));
-            scans.push(scan_of(input, held)?);
+            scans.push(scan_of(input, held, &format!("held{number}"))?);
         }
         let over_scans = node.with_new_exprs(node.expressions(), scans)?;
         let optimised = session.optimizer().optimize(over_scans, session, |_, _| {})?;
@@ -108,8 +108,8 @@ pub fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatc
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)?)
 }
 
-/// A scan of the held rows whose columns have the qualified names of `input`'s.
-fn scan_of(input: &LogicalPlan, held: Arc<Input>) -> Result<LogicalPlan> {
+/// A scan of the held rows, under a name of its own, whose columns have the qualified names of `input`'s.
+fn scan_of(input: &LogicalPlan, held: Arc<Input>, name: &str) -> Result<LogicalPlan> {
     // Unqualified names may repeat (`a.id`, `b.id`), which a table's schema does not allow: number them.
     let numbered: Vec<_> = held
         .schema
@@ -121,11 +121,11 @@ fn scan_of(input: &LogicalPlan, held: Arc<Input>) -> Result<LogicalPlan> {
     let schema = Arc::new(arrow::datatypes::Schema::new(numbered));
     let held = Arc::new(Numbered { schema: Arc::clone(&schema), input: held });
     let table: Arc<dyn TableProvider> = Arc::new(StreamingTable::try_new(schema, vec![held])?);
-    let scan = LogicalPlanBuilder::scan("held", provider_as_source(table), None)?;
+    let scan = LogicalPlanBuilder::scan(name, provider_as_source(table), None)?;
     let names: Vec<_> = (0..input.schema().fields().len())
         .map(|index| {
             let (qualifier, field) = input.schema().qualified_field(index);
-            datafusion::prelude::col(format!("held.c{index}")).alias_qualified(qualifier.cloned(), field.name())
+            datafusion::prelude::col(format!("{name}.c{index}")).alias_qualified(qualifier.cloned(), field.name())
         })
         .collect();
     scan.project(names)?.build()

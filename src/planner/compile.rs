@@ -293,6 +293,25 @@ impl Stream {
             StepPlan::Filter(_) => self.schema,
             StepPlan::Project(_, schema) | StepPlan::Unnest(_, schema) => Arc::clone(schema),
         };
+        let step = match (self.steps.pop(), step) {
+            (Some(StepPlan::Project(computed, before)), StepPlan::Project(exprs, schema)) => {
+                match chosen_columns(&exprs) {
+                    // Only a choice among what was just computed: one step does both.
+                    Some(columns) => {
+                        let chosen = columns.into_iter().map(|column| Arc::clone(&computed[column])).collect();
+                        StepPlan::Project(chosen, schema)
+                    }
+                    None => {
+                        self.steps.push(StepPlan::Project(computed, before));
+                        StepPlan::Project(exprs, schema)
+                    }
+                }
+            }
+            (last, step) => {
+                self.steps.extend(last);
+                step
+            }
+        };
         self.steps.push(step);
         self
     }
@@ -332,6 +351,11 @@ impl StepPlan {
             StepPlan::Unnest(..) => "unnest".into(),
         }
     }
+}
+
+/// The columns that `exprs` choose, if they do nothing else.
+fn chosen_columns(exprs: &[Arc<dyn PhysicalExpr>]) -> Option<Vec<usize>> {
+    exprs.iter().map(|expr| expr.downcast_ref::<PhysicalColumn>().map(PhysicalColumn::index)).collect()
 }
 
 fn column_exprs(schema: &SchemaRef, columns: &[usize]) -> Vec<Arc<dyn PhysicalExpr>> {

@@ -7,8 +7,10 @@
 
 mod compile;
 mod durations;
+mod early;
 mod error;
 mod functions;
+mod lateral;
 mod per_window_node;
 mod queries;
 mod scans;
@@ -17,6 +19,7 @@ mod sinks;
 mod streaming;
 mod tables;
 mod window_node;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +30,9 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::LogicalPlan;
 
-use crate::catalog::Program;
 use crate::connectors::SinkFactory;
 use crate::dataflow::graph::Graph;
+use crate::program::Program;
 use crate::sql::error::from_datafusion;
 use crate::sql::{Location, SourceFiles, SqlError, SqlErrors};
 use compile::Compiler;
@@ -74,6 +77,8 @@ struct Planner<'a> {
     options: &'a PlanOptions,
     session: datafusion::execution::SessionState,
     tables: Vec<TableExpressions>,
+    /// The views with mistakes, and those that read them.
+    broken: BTreeSet<String>,
 }
 
 impl<'a> Planner<'a> {
@@ -99,16 +104,17 @@ impl<'a> Planner<'a> {
         if !errors.is_empty() {
             return None;
         }
-        if let Err(placed_errors) = queries::declare(program, &session).await {
-            errors.extend(placed_errors);
-            return None;
-        }
-        Some(Planner { program, options, session, tables })
+        let (broken, view_errors) = queries::declare(program, &session).await;
+        errors.extend(view_errors);
+        Some(Planner { program, options, session, tables, broken })
     }
 
     async fn graph(&self, errors: &mut Vec<SqlError>) -> Graph {
         let mut plans = vec![];
         for insert in &self.program.inserts {
+            if queries::reads(&insert.query, insert.location, self.program, &self.broken) {
+                continue;
+            }
             match queries::query_plan(insert, self.program, &self.session, &self.tables, self.options).await {
                 Ok(plan) => plans.push(plan),
                 Err(error) => errors.extend(placed(error, insert.location, &self.program.files)),

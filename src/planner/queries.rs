@@ -1,25 +1,28 @@
 //! One query on its way from syntax to an optimised streaming plan in the columns of its sink.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::catalog::view::ViewTable;
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 
 use super::error::{PlanError, Result};
 use super::scans::TableExpressions;
 use super::streaming::{Rewriter, SinkAbility, Streaming, hidden_column, visible_columns};
 use super::tables::DeclaredTable;
-use super::window_node::WindowAggregateNode;
 use super::{PlanOptions, placed};
-use crate::catalog::{Insert, InsertTarget, Program, Table};
 use crate::connectors::{SinkFactory, SinkMode};
-use crate::operators::window::{EVENT_TIME, WindowKind};
+use crate::operators::window::EVENT_TIME;
+use crate::program::{Insert, InsertTarget, Program, Table};
+use crate::sql::names::relations;
 use crate::sql::{Location, SqlError};
 
 /// A planned query.
@@ -38,42 +41,90 @@ pub struct QueryPlan {
     pub plan: LogicalPlan,
     /// The key columns, by index, of which the sink shows the row of the newest window.
     pub keep_newest: Option<Vec<usize>>,
+    /// Whether windows may be published while they are open.
+    pub early: bool,
     /// Whether it aggregates an input without end without a window: it has results only while it runs.
-    pub updates_without_end: bool,
+    pub endless: bool,
 }
 
-/// Makes the program's tables and views known to the session.
-///
-/// # Errors
-/// What is wrong in views, with its place.
-pub async fn declare(program: &Program, session: &SessionState) -> std::result::Result<(), Vec<SqlError>> {
-    let files = &program.files;
-    let schema =
-        session.schema_for_ref("anything").map_err(|error| placed(error.into(), Location::default(), files))?;
+/// Makes the program's tables and views known to the session. Gives the names of the views that cannot be used, and
+/// what is wrong in them.
+pub async fn declare(program: &Program, session: &SessionState) -> (BTreeSet<String>, Vec<SqlError>) {
+    let (mut broken, mut errors) = (BTreeSet::new(), vec![]);
     for (index, table) in program.tables.iter().enumerate() {
-        let name = table.definition.name.clone();
-        schema
-            .register_table(name, Arc::new(DeclaredTable::new(index, table)))
-            .map_err(|error| placed(error.into(), table.definition.location, files))?;
-    }
-    let mut errors = vec![];
-    for view in &program.views {
-        match logical_plan(&view.query, session).await {
-            Ok(plan) => {
-                let table = Arc::new(ViewTable::new(plan, None));
-                if let Err(error) = schema.register_table(view.name.clone(), table) {
-                    errors.extend(placed(error.into(), view.location, files));
-                }
-            }
-            Err(error) => errors.extend(placed(error, view.location, files)),
+        let declared = Arc::new(DeclaredTable::new(index, table));
+        if let Err(error) = register(&table.definition.name, declared, session) {
+            errors.extend(placed(error, table.definition.location, &program.files));
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    // Each view stands after those that it uses.
+    for view in &program.views {
+        let plan = match reads(&view.query, view.location, program, &broken) {
+            true => None,
+            false => Some(logical_plan(&view.query, session).await),
+        };
+        let registered =
+            plan.map(|plan| plan.and_then(|plan| register(&view.name, Arc::new(ViewTable::new(plan, None)), session)));
+        if !matches!(registered, Some(Ok(()))) {
+            broken.insert(view.name.clone());
+        }
+        if let Some(Err(error)) = registered {
+            errors.extend(placed(error, view.location, &program.files));
+        }
+    }
+    (broken, errors)
+}
+
+fn register(name: &str, table: Arc<dyn TableProvider>, session: &SessionState) -> Result<()> {
+    session.schema_for_ref("anything")?.register_table(name.to_string(), table)?;
+    Ok(())
+}
+
+/// Whether a query that stands at `place` reads one of the views `names`.
+pub fn reads(query: &ast::Query, place: Location, program: &Program, names: &BTreeSet<String>) -> bool {
+    !names.is_empty() && relations(query, place, &program.files).iter().any(|name| names.contains(&name.text))
 }
 
 async fn logical_plan(query: &ast::Query, session: &SessionState) -> Result<LogicalPlan> {
-    let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query.clone()))));
+    let mut query = query.clone();
+    let _ = query.visit(&mut NameUnnested);
+    let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
     Ok(session.statement_to_plan(statement).await?)
+}
+
+/// Forms of UNNEST in FROM that PostgreSQL has and DataFusion's planner has not: `UNNEST(tags) AS tag` names the column
+/// too, and LATERAL goes without saying.
+struct NameUnnested;
+
+impl VisitorMut for NameUnnested {
+    type Break = Infallible;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Infallible> {
+        if let ast::TableFactor::Function { lateral: true, name, args, with_ordinality, alias } = factor
+            && name.to_string().eq_ignore_ascii_case("unnest")
+        {
+            let arrays = args.iter().map(|arg| match arg {
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(array)) => Some(array.clone()),
+                _ => None,
+            });
+            if let Some(array_exprs) = arrays.collect() {
+                *factor = ast::TableFactor::UNNEST {
+                    alias: alias.take(),
+                    array_exprs,
+                    with_offset: false,
+                    with_offset_alias: None,
+                    with_ordinality: *with_ordinality,
+                };
+            }
+        }
+        if let ast::TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } = factor
+            && alias.columns.is_empty()
+            && array_exprs.len() == 1
+        {
+            alias.columns.push(ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Plans one query.
@@ -107,13 +158,21 @@ pub async fn query_plan(
     let plan = logical_plan(&insert.query, session).await?;
     let analyzed = session.analyzer().execute_and_check(plan, session.config_options(), |_, _| {})?;
     let streaming = Rewriter { tables, sink: ability }.rewrite(&analyzed)?;
-    let streaming_is_bounded = streaming.bounded;
     let columns = sink_columns(&streaming, table, target)?;
     let schema = match table {
         Some(table) => table.definition.writable_schema(),
         None => printed_schema(streaming.plan.schema(), &columns)?,
     };
     let keep_newest = newest_keys(&streaming, &columns, &schema, &mode);
+    let early = streaming.early.allowed(key_columns(&schema, &mode).into_iter().map(|key| columns[key].clone()));
+    let endless = streaming.endless;
+    if endless && !early {
+        return Err(PlanError::refused(
+            "rows of an aggregate without a window change for ever, and what HAVING, WHERE or a changed key leaves \
+             behind would stay",
+            "filter by and give as the key only what is in GROUP BY, or add a window, GROUP BY tumble(INTERVAL '1 minute')",
+        ));
+    }
     let mut exprs: Vec<Expr> =
         columns.into_iter().zip(schema.fields()).map(|(expr, field)| expr.alias(field.name())).collect();
     if keep_newest.is_some() {
@@ -121,7 +180,6 @@ pub async fn query_plan(
     }
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(streaming.plan))?);
     let plan = session.optimizer().optimize(plan, session, |_, _| {})?;
-    let updates_without_end = !streaming_is_bounded && aggregates_everything(&plan);
     Ok(QueryPlan {
         name: insert.name.clone(),
         location: insert.location,
@@ -130,27 +188,16 @@ pub async fn query_plan(
         schema,
         plan,
         keep_newest,
-        updates_without_end,
+        early,
+        endless,
     })
-}
-
-fn aggregates_everything(plan: &LogicalPlan) -> bool {
-    let global = |node: &LogicalPlan| match node {
-        LogicalPlan::Extension(extension) => extension
-            .node
-            .as_any()
-            .downcast_ref::<WindowAggregateNode>()
-            .is_some_and(|aggregate| aggregate.window == WindowKind::Global),
-        _ => false,
-    };
-    plan.exists(|node| Ok(global(node))).unwrap_or(false)
 }
 
 /// One expression for each column of the sink, in its type; columns that the query does not give are null.
 fn sink_columns(streaming: &Streaming, table: Option<&Table>, target: Option<&InsertTarget>) -> Result<Vec<Expr>> {
     let given = visible_columns(streaming.plan.schema());
     let (Some(table), Some(target)) = (table, target) else {
-        return Ok(given.into_iter().map(Expr::Column).collect());
+        return given.into_iter().map(|column| printable(column, streaming.plan.schema())).collect();
     };
     let schema = table.definition.writable_schema();
     let all: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
@@ -186,7 +233,7 @@ fn sink_columns(streaming: &Streaming, table: Option<&Table>, target: Option<&In
     Ok(exprs)
 }
 
-fn cast(column: &Column, to: &arrow::datatypes::DataType, schema: &DFSchema, table: &str) -> Result<Expr> {
+fn cast(column: &Column, to: &DataType, schema: &DFSchema, table: &str) -> Result<Expr> {
     let expr = Expr::Column(column.clone());
     let from = expr.get_type(schema)?;
     if &from == to {
@@ -200,19 +247,38 @@ fn cast(column: &Column, to: &arrow::datatypes::DataType, schema: &DFSchema, tab
     })
 }
 
+/// A column as a bare `SELECT` prints it: lengths of time, which no format has, as text.
+fn printable(column: Column, schema: &DFSchema) -> Result<Expr> {
+    let expr = Expr::Column(column);
+    match expr.get_type(schema)? {
+        DataType::Duration(_) | DataType::Interval(_) => {
+            let name = expr.schema_name().to_string();
+            Ok(expr.cast_to(&DataType::Utf8, schema)?.alias(name))
+        }
+        _ => Ok(expr),
+    }
+}
+
 fn count(columns: usize) -> String {
     if columns == 1 { "1 column".into() } else { format!("{columns} columns") }
 }
 
 /// The key by which a sink shows the newest window, or `None` if it adds rows or the window is in the key.
 fn newest_keys(streaming: &Streaming, columns: &[Expr], schema: &Schema, mode: &SinkMode) -> Option<Vec<usize>> {
-    let SinkMode::Upsert(names) = mode else { return None };
-    if streaming.windows.is_empty() || !streaming.timed() {
+    if *mode == SinkMode::Append || streaming.windows.is_empty() || !streaming.timed() {
         return None;
     }
-    let keys: Vec<usize> = names.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-    let by_window = keys.iter().any(|key| streaming.window_part(&columns[*key]).is_some());
+    let keys = key_columns(schema, mode);
+    let by_window = keys.iter().any(|key| streaming.windows.tell(&columns[*key]));
     if by_window { None } else { Some(keys) }
+}
+
+/// The columns by which a sink replaces rows.
+fn key_columns(schema: &Schema, mode: &SinkMode) -> Vec<usize> {
+    match mode {
+        SinkMode::Append => vec![],
+        SinkMode::Upsert(names) => names.iter().filter_map(|name| schema.index_of(name).ok()).collect(),
+    }
 }
 
 /// The columns of a bare `SELECT`; anything may be null in them.

@@ -10,10 +10,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
 
 use super::session::declared_expression;
-use crate::catalog::{ColumnKind, Table};
+use crate::catalog::ColumnKind;
 use crate::connectors::Boundedness;
 use crate::dataflow::graph::{EventTimeSpec, Node, NodeKind, SourceNode};
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE};
+use crate::program::Table;
 
 /// A table with the expressions of its declaration in DataFusion's terms, over physical and metadata columns.
 pub struct TableExpressions {
@@ -113,7 +114,8 @@ impl TableExpressions {
         })
     }
 
-    /// The node that reads the columns of these names, `__event_time` among them if wanted.
+    /// The node that reads the columns of these names, `__event_time` among them if wanted. It reads columns that are
+    /// declared NOT NULL as well, whoever wants them: which records are bad may not depend on the queries.
     ///
     /// # Errors
     /// When an expression has no physical form, or the table cannot be read.
@@ -127,7 +129,7 @@ impl TableExpressions {
         }
         let mut physical: Vec<FieldRef> = vec![];
         let mut metadata = vec![];
-        for column in definition.columns.iter().filter(|column| names.contains(&column.name)) {
+        for column in definition.columns.iter().filter(|column| !column.nullable || names.contains(&column.name)) {
             let field = Arc::new(Field::new(&column.name, column.data_type.clone(), column.nullable));
             match column.kind {
                 ColumnKind::Physical => physical.push(field),

@@ -25,6 +25,8 @@ pub fn session() -> Result<SessionState> {
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = false;
+    // As where tables are declared: TIMESTAMP WITH TIME ZONE is in UTC.
+    options.execution.time_zone = Some("+00:00".into());
     options.optimizer.enable_dynamic_filter_pushdown = false;
     let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     functions::register(&mut state)?;

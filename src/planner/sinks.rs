@@ -19,11 +19,12 @@ use super::error::{PlanError, Result};
 use super::queries::QueryPlan;
 use super::scans::TableExpressions;
 use super::streaming::ORIGIN;
-use crate::catalog::{BadRows, Program};
+use crate::catalog::BadRows;
 use crate::connectors::{SinkFactory, SinkMode};
 use crate::dataflow::graph::{DEAD_LETTERS, Distribution, Edge, Node, NodeId, NodeKind, SinkNode};
 use crate::operators::latest::Latest;
 use crate::operators::{MAIN, Operator};
+use crate::program::Program;
 
 /// How often windows are published early where a query must publish and its table does not say how often.
 const DEFAULT_EARLY: Duration = Duration::from_secs(1);
@@ -35,7 +36,15 @@ pub struct Sinks<'a> {
     /// By table index.
     of_tables: BTreeMap<usize, Vec<Edge>>,
     /// Bare `SELECT`s: each has its own.
-    printed: Vec<(String, Arc<dyn SinkFactory>, SchemaRef, Vec<Edge>)>,
+    printed: Vec<Printed>,
+}
+
+/// The sink of a bare `SELECT`.
+struct Printed {
+    query: String,
+    factory: Arc<dyn SinkFactory>,
+    schema: SchemaRef,
+    edges: Vec<Edge>,
 }
 
 impl<'a> Sinks<'a> {
@@ -53,8 +62,9 @@ impl<'a> Sinks<'a> {
         compiler.late.clear();
         let upsert = matches!(query.sink.mode(), SinkMode::Upsert(_));
         let wanted = query.target.and_then(|table| self.program.tables[table].settings.emit_early);
+        let wanted = wanted.filter(|_| query.early);
         // A result without a window is complete only at the end of all time: early is the only time to publish it.
-        let early = upsert.then(|| wanted.or(query.updates_without_end.then_some(DEFAULT_EARLY))).flatten();
+        let early = upsert.then(|| wanted.or(query.endless.then_some(DEFAULT_EARLY))).flatten();
         let streams = compiler.compile(&query.plan, early)?;
         let edges = match &query.keep_newest {
             Some(keys) => vec![keep_newest(query, keys, streams, compiler)?],
@@ -66,8 +76,8 @@ impl<'a> Sinks<'a> {
         match query.target {
             Some(table) => self.of_tables.entry(table).or_default().extend(edges),
             None => {
-                let sink = (query.name.clone(), Arc::clone(&query.sink), Arc::clone(&query.schema), edges);
-                self.printed.push(sink);
+                let (factory, schema) = (Arc::clone(&query.sink), Arc::clone(&query.schema));
+                self.printed.push(Printed { query: query.name.clone(), factory, schema, edges });
             }
         }
         for late in std::mem::take(&mut compiler.late) {
@@ -141,8 +151,8 @@ impl<'a> Sinks<'a> {
             let schema = table.definition.writable_schema();
             add_sink(name, table.definition.name.clone(), factory, schema, edges, compiler);
         }
-        for (name, factory, schema, edges) in self.printed {
-            add_sink(format!("{name}.print"), name, factory, schema, edges, compiler);
+        for Printed { query, factory, schema, edges } in self.printed {
+            add_sink(format!("{query}.print"), query, factory, schema, edges, compiler);
         }
     }
 }

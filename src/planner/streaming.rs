@@ -3,15 +3,16 @@
 //!
 //! The rewrite runs after DataFusion's analyzer and before its optimizer. Every node keeps the columns that it had,
 //! under the names that it had; hidden columns stand behind them ([`HIDDEN`]). Beside each plan goes what is known of
-//! its rows in time ([`Streaming`]): whether they have an event time, and which columns say to which window they belong.
+//! its rows in time ([`Streaming`]): whether they have an event time, which columns say to which window they belong,
+//! and which of them may still change when they are published early.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, FieldRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, TableReference, plan_datafusion_err};
-use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, TableReference, plan_datafusion_err};
+use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Extension, Filter, Join, Limit, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan,
     TableScanBuilder, Union, Unnest, Window,
@@ -19,12 +20,15 @@ use datafusion::logical_expr::{
 use datafusion::prelude::named_struct;
 use datafusion::scalar::ScalarValue;
 
-use super::error::{PlanError, Result};
+use super::early::EarlyResults;
+use super::error::{PlanError, Result, aggregate_of_endless, aggregate_without_end, no_event_time};
 use super::functions::{window_function, window_kind};
+use super::lateral;
 use super::per_window_node::PerWindowNode;
 use super::scans::TableExpressions;
 use super::tables::{DeclaredTable, SourceColumns};
 use super::window_node::WindowAggregateNode;
+use super::windows::Windows;
 use crate::operators::per_window::Grouping;
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE, WindowKind, window_type};
 
@@ -37,26 +41,19 @@ pub const RIGHT_TIME: &str = "__right_time";
 /// The hidden columns, in their order behind a plan's own.
 pub const HIDDEN: [&str; 3] = [EVENT_TIME, ROW_WATERMARK, ORIGIN];
 
-/// What a column says about the window of its row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WindowPart {
-    /// The window itself.
-    Whole,
-    /// Its start.
-    Start,
-    /// Its end.
-    End,
-}
-
 /// A streaming plan and what is known of its rows.
 pub struct Streaming {
     /// The plan, hidden columns included.
     pub plan: LogicalPlan,
     /// The columns that tell a row's window. Where there is one, rows of one window have one event time and come
     /// together when the window closes.
-    pub windows: HashMap<Column, WindowPart>,
+    pub windows: Windows,
+    /// Which results may be published before they are final.
+    pub early: EarlyResults,
     /// Whether every source below ends by itself.
     pub bounded: bool,
+    /// Whether it aggregates an input without end without a window: it has results only while it runs.
+    pub endless: bool,
 }
 
 /// What a query's sink can do, as far as it decides what the query may be.
@@ -91,23 +88,14 @@ impl Streaming {
         Streaming { plan, ..self }
     }
 
-    /// What `expr` says about a row's window, if anything.
-    pub fn window_part(&self, expr: &Expr) -> Option<WindowPart> {
-        match expr {
-            Expr::Column(column) => self.windows.get(column).copied(),
-            Expr::Alias(alias) => self.window_part(&alias.expr),
-            Expr::Cast(cast) => self.window_part(&cast.expr),
-            Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "get_field" => {
-                match (self.window_part(args.first()?)?, args.get(1)?) {
-                    (WindowPart::Whole, Expr::Literal(ScalarValue::Utf8(Some(name)), _)) => match name.as_str() {
-                        "start" => Some(WindowPart::Start),
-                        "end" => Some(WindowPart::End),
-                        _ => None,
-                    },
-                    _ => None,
-                }
-            }
-            _ => None,
+    /// The plan with the columns of `projection`, which is over this plan.
+    fn projected(&self, exprs: &[Expr], projection: Projection) -> Streaming {
+        let outputs = projection.schema.columns();
+        Streaming {
+            windows: self.windows.projected(exprs, outputs.clone()),
+            early: self.early.projected(exprs, outputs),
+            plan: LogicalPlan::Projection(projection),
+            ..*self
         }
     }
 }
@@ -135,15 +123,18 @@ impl Rewriter<'_> {
             LogicalPlan::Filter(filter) => {
                 let input = self.rewrite(&filter.input)?;
                 let plan = Filter::try_new(filter.predicate.clone(), Arc::new(input.plan.clone()))?;
-                Ok(input.with(LogicalPlan::Filter(plan)))
+                let early = input.early.clone().filtered(std::iter::once(&filter.predicate));
+                Ok(Streaming { plan: LogicalPlan::Filter(plan), early, ..input })
             }
             LogicalPlan::SubqueryAlias(alias) => self.subquery_alias(alias),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Unnest(unnest) => {
                 let input = self.rewrite(&unnest.input)?;
                 let exec_columns = unnest.exec_columns.clone();
+                let unnested: Vec<Expr> = exec_columns.iter().cloned().map(Expr::Column).collect();
                 let plan = Unnest::try_new(Arc::new(input.plan.clone()), exec_columns, unnest.options.clone())?;
-                Ok(input.with(LogicalPlan::Unnest(plan)))
+                let early = input.early.clone().filtered(unnested.iter());
+                Ok(Streaming { plan: LogicalPlan::Unnest(plan), early, ..input })
             }
             LogicalPlan::Aggregate(aggregate) => {
                 let input = self.rewrite(&aggregate.input)?;
@@ -163,7 +154,11 @@ impl Rewriter<'_> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Sort(sort) => self.sort(sort),
             LogicalPlan::Limit(limit) => self.limit(limit),
-            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => Err(PlanError::refused(
+            LogicalPlan::Values(_) => Err(PlanError::refused(
+                "VALUES has no streaming form",
+                "read the rows from a table, or write them as CASE column WHEN ... THEN ... END",
+            )),
+            LogicalPlan::EmptyRelation(_) => Err(PlanError::refused(
                 "the query reads no table",
                 "a query of a pipeline reads at least one table or view: SELECT ... FROM table",
             )),
@@ -201,7 +196,8 @@ impl Rewriter<'_> {
             }
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(source))?);
-        Ok(Streaming { plan, windows: HashMap::new(), bounded: table.bounded })
+        let early = EarlyResults::new(HashSet::new());
+        Ok(Streaming { plan, windows: Windows::none(), early, bounded: table.bounded, endless: false })
     }
 
     /// The columns that the table of late rows wants, as one struct.
@@ -228,32 +224,22 @@ impl Rewriter<'_> {
 
     fn projection(&self, projection: &Projection) -> Result<Streaming> {
         let input = self.rewrite(&projection.input)?;
-        if let Some(name) = projection.expr.iter().find_map(contained_window_function) {
-            return Err(PlanError::refused(
-                format!("{name}() stands outside GROUP BY"),
-                format!("write {name}(...) AS window in SELECT and GROUP BY window"),
-            ));
+        if let Some(refusal) = projection.expr.iter().find_map(|expr| window_outside_group_by(expr, &input)) {
+            return Err(refusal);
         }
         let mut exprs = projection.expr.clone();
         exprs.extend(input.hidden());
         let plan = Projection::try_new(exprs, Arc::new(input.plan.clone()))?;
-        let mut windows = HashMap::new();
-        for (expr, output) in projection.expr.iter().zip(plan.schema.columns()) {
-            if let Some(part) = input.window_part(expr) {
-                windows.insert(output, part);
-            }
-        }
-        Ok(Streaming { plan: LogicalPlan::Projection(plan), windows, bounded: input.bounded })
+        Ok(input.projected(&projection.expr, plan))
     }
 
     fn subquery_alias(&self, alias: &SubqueryAlias) -> Result<Streaming> {
         let input = self.rewrite(&alias.input)?;
-        let before = input.plan.schema().columns();
+        let before: Vec<Expr> = input.plan.schema().columns().into_iter().map(Expr::Column).collect();
         let plan = SubqueryAlias::try_new(Arc::new(input.plan.clone()), alias.alias.clone())?;
         let after = plan.schema.columns();
-        let renamed = before.iter().zip(after).filter_map(|(old, new)| Some((new, *input.windows.get(old)?))).collect();
-        let plan = LogicalPlan::SubqueryAlias(plan);
-        Ok(Streaming { plan, windows: renamed, bounded: input.bounded })
+        let (windows, early) = (input.windows.projected(&before, after.clone()), input.early.projected(&before, after));
+        Ok(Streaming { plan: LogicalPlan::SubqueryAlias(plan), windows, early, ..input })
     }
 
     /// The inputs side by side; hidden columns only where all have them.
@@ -265,15 +251,9 @@ impl Rewriter<'_> {
             // Late rows of different tables have different columns; they are kept only behind a single table.
             .filter(|name| *name != ORIGIN)
             .collect();
-        let mut windows: Option<Vec<Option<WindowPart>>> = None;
         let mut aligned = vec![];
         for (input, original) in inputs.iter().zip(&union.inputs) {
             let columns = original.schema().columns();
-            let parts: Vec<_> = columns.iter().map(|column| input.windows.get(column).copied()).collect();
-            windows = Some(match windows {
-                None => parts,
-                Some(so_far) => so_far.into_iter().zip(parts).map(|(a, b)| if a == b { a } else { None }).collect(),
-            });
             let mut exprs: Vec<Expr> = columns.into_iter().map(Expr::Column).collect();
             for name in &common {
                 let column = hidden_column(input.plan.schema(), name)
@@ -288,10 +268,16 @@ impl Rewriter<'_> {
         let names = union.schema.columns();
         fields.extend(common.iter().map(|name| (None, Arc::new(Field::new(*name, TIME_TYPE, false)))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, HashMap::new())?);
-        let windows =
-            names.into_iter().zip(windows.unwrap_or_default()).filter_map(|(name, part)| Some((name, part?))).collect();
-        let bounded = inputs.iter().all(|input| input.bounded);
-        Ok(Streaming { plan: LogicalPlan::Union(Union { inputs: aligned, schema }), windows, bounded })
+        let columns: Vec<Vec<Column>> = union.inputs.iter().map(|input| input.schema().columns()).collect();
+        let windows: Vec<_> = inputs.iter().map(|input| &input.windows).zip(columns.clone()).collect();
+        let early: Vec<_> = inputs.iter().map(|input| &input.early).zip(columns).collect();
+        Ok(Streaming {
+            plan: LogicalPlan::Union(Union { inputs: aligned, schema }),
+            windows: Windows::united(&windows, names.clone()),
+            early: EarlyResults::united(&early, names),
+            bounded: inputs.iter().all(|input| input.bounded),
+            endless: inputs.iter().any(|input| input.endless),
+        })
     }
 
     fn aggregate(&self, input: Streaming, aggregate: &Aggregate) -> Result<Streaming> {
@@ -305,7 +291,8 @@ impl Rewriter<'_> {
         let mut window = None;
         let mut groups = vec![];
         let mut fields = vec![];
-        let mut windows = HashMap::new();
+        let mut windows = Windows::none();
+        let mut settled = HashSet::new();
         for (index, expr) in aggregate.group_expr.iter().enumerate() {
             let (qualifier, field) = aggregate.schema.qualified_field(index);
             if let Some(kind) = window_kind(expr)? {
@@ -313,7 +300,11 @@ impl Rewriter<'_> {
                     return Err(PlanError::refused("GROUP BY has two windows", "keep one of them"));
                 }
                 window = Some(kind);
-                windows.insert(names[index].clone(), WindowPart::Whole);
+                windows.insert_window(names[index].clone(), kind);
+                // A session grows.
+                if !matches!(kind, WindowKind::Session { .. }) {
+                    settled.insert(names[index].clone());
+                }
                 fields.insert(0, (qualifier.cloned(), Arc::new(Field::new(field.name(), window_type(), false))));
                 continue;
             }
@@ -323,9 +314,8 @@ impl Rewriter<'_> {
                     format!("GROUP BY {name}(...) itself and compute with window.start and window.end in SELECT"),
                 ));
             }
-            if let Some(part) = input.window_part(expr) {
-                windows.insert(names[index].clone(), part);
-            }
+            windows.insert_group(names[index].clone(), expr, &input.windows);
+            settled.insert(names[index].clone());
             groups.push(expr.clone());
             fields.push((qualifier.cloned(), Arc::clone(field)));
         }
@@ -334,6 +324,7 @@ impl Rewriter<'_> {
             Some(kind) if input.timed() => kind,
             Some(_) => return Err(no_event_time()),
             None if of_window_rows && input.timed() => WindowKind::Instant,
+            None if input.endless => return Err(aggregate_of_endless()),
             None if input.bounded || self.sink == SinkAbility::Upsert => WindowKind::Global,
             None => return Err(aggregate_without_end()),
         };
@@ -364,7 +355,9 @@ impl Rewriter<'_> {
             schema,
         };
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
-        let result = Streaming { plan, windows, bounded: input.bounded };
+        let early = EarlyResults::new(settled);
+        let endless = kind == WindowKind::Global && !input.bounded;
+        let result = Streaming { plan, windows, early, bounded: input.bounded, endless };
         if kind == WindowKind::Global { without_hidden(result) } else { Ok(result) }
     }
 
@@ -374,7 +367,7 @@ impl Rewriter<'_> {
         let inside = window
             .window_expr
             .iter()
-            .all(|expr| partition_by(expr).is_some_and(|keys| keys.iter().any(|key| input.window_part(key).is_some())));
+            .all(|expr| partition_by(expr).is_some_and(|keys| keys.iter().any(|key| input.windows.tell(key))));
         let per_window = input.timed() && inside;
         if !per_window && !input.bounded {
             return Err(PlanError::refused(
@@ -393,17 +386,29 @@ impl Rewriter<'_> {
     }
 
     fn join(&self, join: &Join) -> Result<Streaming> {
+        if let Some(plan) = lateral::inlined(join)? {
+            return self.rewrite(&plan);
+        }
+        if lateral::is_lateral(&join.right) {
+            return Err(PlanError::refused(
+                "a join with a query over each row has no streaming form",
+                "only CROSS JOIN UNNEST(list) AS u(item) has one; it gives no row for an empty list",
+            ));
+        }
+        if join.join_constraint == JoinConstraint::Using && matches!(join.join_type, JoinType::Right | JoinType::Full) {
+            // DataFusion takes such a column from the left side, where it is null in rows of the right side alone.
+            return Err(PlanError::refused(
+                format!("a {} JOIN has no USING or NATURAL", join.join_type.to_string().to_uppercase()),
+                "write ON a.window = b.window AND ..., and coalesce(a.window, b.window) AS window in SELECT",
+            ));
+        }
         let left = self.rewrite(&join.left)?;
         let right = self.rewrite(&join.right)?;
         let bounded = left.bounded && right.bounded;
-        let mut windows = left.windows.clone();
-        windows.extend(right.windows.clone());
-        let both = |plan: LogicalPlan| Streaming { plan, windows: windows.clone(), bounded };
-        let on_windows = join_conditions(join).iter().any(|(a, b)| {
-            let part = |side: &Streaming, expr: &Expr| side.window_part(expr);
-            let equal = |a: Option<WindowPart>, b| a == b && a != Some(WindowPart::Start) && a.is_some();
-            equal(part(&left, a), part(&right, b)) || equal(part(&left, b), part(&right, a))
-        });
+        let windows = left.windows.joined(&right.windows, join.join_type);
+        let on_windows = join_conditions(join)
+            .iter()
+            .any(|(a, b)| left.windows.meet(a, &right.windows, b) || left.windows.meet(b, &right.windows, a));
         if on_windows && left.timed() && right.timed() {
             let (left, left_time) = with_named_time(left, LEFT_TIME)?;
             let (right, right_time) = with_named_time(right, RIGHT_TIME)?;
@@ -418,7 +423,8 @@ impl Rewriter<'_> {
             let mut exprs: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();
             exprs.push(time.alias(EVENT_TIME));
             let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(joined))?);
-            return Ok(both(plan));
+            let early = EarlyResults::new(HashSet::new());
+            return Ok(Streaming { plan, windows, early, bounded, endless: false });
         }
         if !bounded {
             return Err(PlanError::refused(
@@ -435,7 +441,7 @@ impl Rewriter<'_> {
             LogicalPlan::Sort(Sort { expr: sort.expr.clone(), input: Arc::new(input), fetch: sort.fetch })
         };
         let first = sort.expr.first();
-        let by_window = first.is_some_and(|key| key.asc && input.window_part(&key.expr).is_some());
+        let by_window = first.is_some_and(|key| key.asc && input.windows.tell(&key.expr));
         if by_window && input.timed() && sort.fetch.is_none() {
             let plan = PerWindowNode::plan(node(input.plan.clone()), Grouping::EventTime);
             return Ok(input.with(plan));
@@ -468,7 +474,8 @@ impl Rewriter<'_> {
 /// Marks a node that needs its whole input, which ends.
 fn whole_input(node: LogicalPlan) -> Result<Streaming> {
     let plan = PerWindowNode::plan(node, Grouping::Everything);
-    Ok(Streaming { plan, windows: HashMap::new(), bounded: true })
+    let early = EarlyResults::new(HashSet::new());
+    Ok(Streaming { plan, windows: Windows::none(), early, bounded: true, endless: false })
 }
 
 /// The plan without its hidden columns: its rows come when the input ends, which no event time tells.
@@ -477,16 +484,16 @@ fn without_hidden(input: Streaming) -> Result<Streaming> {
         return Ok(input);
     }
     let exprs: Vec<Expr> = visible_columns(input.plan.schema()).into_iter().map(Expr::Column).collect();
-    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
-    Ok(Streaming { plan, windows: HashMap::new(), bounded: input.bounded })
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan.clone()))?);
+    Ok(Streaming { plan, windows: Windows::none(), ..input })
 }
 
 /// The plan with one event time for all rows and no other hidden column: they make one window.
 fn with_one_time(input: Streaming) -> Result<Streaming> {
     let mut exprs: Vec<Expr> = visible_columns(input.plan.schema()).into_iter().map(Expr::Column).collect();
     exprs.push(Expr::Literal(ScalarValue::TimestampNanosecond(Some(0), None), None).alias(EVENT_TIME));
-    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan))?);
-    Ok(Streaming { plan, windows: HashMap::new(), bounded: input.bounded })
+    let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(input.plan.clone()))?);
+    Ok(Streaming { plan, windows: Windows::none(), ..input })
 }
 
 /// The plan with its event time under a name that the other side of a join does not have, and no other hidden column.
@@ -579,19 +586,25 @@ fn contained_window_function(expr: &Expr) -> Option<&'static str> {
     found
 }
 
-fn no_event_time() -> PlanError {
-    PlanError::refused(
-        "a window needs an event time, and these rows have none",
-        "declare WATERMARK FOR column AS column - INTERVAL '10 seconds' in every table that the query reads",
-    )
-}
-
-fn aggregate_without_end() -> PlanError {
-    PlanError::refused(
-        "an aggregate without a window never ends on an input without end, and the sink can only add rows",
-        "add a window, GROUP BY tumble(INTERVAL '1 minute'), or write to a table with a PRIMARY KEY, whose rows can be \
-         updated",
-    )
+/// What to say of a call of a window function that SELECT does not share with GROUP BY.
+fn window_outside_group_by(expr: &Expr, input: &Streaming) -> Option<PlanError> {
+    let name = contained_window_function(expr)?;
+    let taken = match expr {
+        Expr::Alias(alias) => visible_columns(input.plan.schema()).into_iter().any(|column| column.name == alias.name),
+        _ => false,
+    };
+    let alias = expr.schema_name();
+    Some(if taken {
+        PlanError::refused(
+            format!("GROUP BY {alias} means the column {alias} that is read, not {name}()"),
+            format!("give {name}(...) a name that no column has, and GROUP BY that name"),
+        )
+    } else {
+        PlanError::refused(
+            format!("{name}() stands outside GROUP BY"),
+            format!("write {name}(...) AS window in SELECT and GROUP BY window"),
+        )
+    })
 }
 
 fn kind_of(plan: &LogicalPlan) -> String {

@@ -11,8 +11,9 @@ use datafusion::datasource::{DefaultTableSource, TableType};
 use datafusion::logical_expr::{Expr, TableScan, TableSource};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::catalog::{ColumnKind, Table};
+use crate::catalog::ColumnKind;
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE};
+use crate::program::Table;
 
 /// A declared table under its name: every column that `SELECT *` gives.
 #[derive(Debug)]

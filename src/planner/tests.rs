@@ -78,7 +78,8 @@ fn only_needed_columns_are_read_and_a_table_is_read_once() {
     let sources: Vec<_> = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Source(_))).collect();
     assert_eq!(sources.len(), 1);
     let columns: Vec<&str> = sources[0].outputs[0].fields().iter().map(|field| field.name().as_str()).collect();
-    assert_eq!(columns, ["ts", "page", "price", "__event_time", "__row_watermark"]);
+    // No query reads id, but it is NOT NULL.
+    assert_eq!(columns, ["id", "ts", "page", "price", "__event_time", "__row_watermark"]);
 }
 
 #[test]
@@ -217,4 +218,109 @@ fn inserts_fit_their_table() {
     );
     let graph = graph("INSERT INTO strict (page, id) SELECT page, id FROM clicks;");
     assert_eq!(names(&graph), ["clicks", "strict.map", "strict"]);
+}
+
+const VIEWS: &str = "
+CREATE VIEW a AS SELECT tumble(INTERVAL '1 minute') AS window, page, count(*) AS n FROM clicks GROUP BY window, page;
+CREATE VIEW b AS SELECT tumble(INTERVAL '1 minute') AS window, page, count(*) AS m FROM views GROUP BY window, page;
+CREATE VIEW s AS SELECT session(INTERVAL '1 minute') AS window, page, count(*) AS n FROM clicks GROUP BY window, page;
+";
+
+#[test]
+fn what_does_not_tell_the_window_does_not_end_with_it() {
+    let without_end =
+        "an aggregate without a window never ends on an input without end, and the sink can only add rows";
+    let refused = |query: &str, message: &str, help: &str| refuses(&format!("{VIEWS}{query}"), message, help);
+    refused("SELECT CAST(window['start'] AS DATE) AS d, sum(n) FROM a GROUP BY d;", without_end, "tumble");
+    refused("SELECT window['start'] AS since, sum(n) FROM s GROUP BY since;", without_end, "tumble");
+    refused(
+        "SELECT b.window, count(*) FROM a LEFT JOIN b ON a.window = b.window GROUP BY b.window;",
+        without_end,
+        "tumble",
+    );
+    graph(&format!("{VIEWS}SELECT window['start'] AS since, sum(n) FROM a GROUP BY since;"));
+    graph(&format!("{VIEWS}SELECT CAST(window['end'] AS TIMESTAMP(0)) AS e, sum(n) FROM a GROUP BY e;"));
+    graph(&format!("{VIEWS}SELECT a.window, count(*) FROM a LEFT JOIN b ON a.window = b.window GROUP BY a.window;"));
+    let full =
+        "SELECT w, count(*) FROM (SELECT coalesce(a.window, b.window) AS w FROM a FULL JOIN b ON a.window = b.window)";
+    graph(&format!("{VIEWS}{full} GROUP BY w;"));
+}
+
+#[test]
+fn columns_named_by_using_would_be_null_where_only_the_right_side_is() {
+    let query = |join: &str| format!("{VIEWS}SELECT page, n, m FROM a {join} JOIN b USING (window, page);");
+    for join in ["RIGHT", "FULL"] {
+        refuses(&query(join), &format!("a {join} JOIN has no USING or NATURAL"), "coalesce(a.window, b.window)");
+    }
+    graph(&query("LEFT"));
+}
+
+#[test]
+fn a_window_named_like_a_column_that_is_read_is_told_so() {
+    refuses(
+        &format!("{VIEWS}SELECT tumble(INTERVAL '1 hour') AS window, sum(n) FROM a GROUP BY window;"),
+        "GROUP BY window means the column window that is read, not tumble()",
+        "a name that no column has",
+    );
+}
+
+#[test]
+fn what_nothing_takes_back_is_not_published_early() {
+    let early = |query: &str| {
+        let table = "CREATE TABLE top (page TEXT, hits BIGINT, since TIMESTAMP, PRIMARY KEY (page, since)) WITH (connector = 'redis',
+            url = 'embedded', key = 'top:{page}:{since}', emit_early = '1 second');";
+        let graph = graph(&format!("{table} INSERT INTO top SELECT page, hits, window['start'] FROM ({query});"));
+        let node = graph.nodes.iter().find(|node| node.name == "top.window").unwrap();
+        matches!(&node.kind, NodeKind::Operator(operator) if operator.tick.is_some())
+    };
+    let windowed = |window: &str, having: &str| {
+        format!("SELECT {window} AS window, page, count(*) AS hits FROM clicks GROUP BY window, page {having}")
+    };
+    assert!(early(&windowed("tumble(INTERVAL '1 minute')", "")));
+    assert!(early(&windowed("tumble(INTERVAL '1 minute')", "HAVING page <> 'home'")));
+    assert!(!early(&windowed("tumble(INTERVAL '1 minute')", "HAVING count(*) < 5")), "5 may come after 4");
+    assert!(!early(&windowed("session(INTERVAL '1 minute')", "")), "a session's start is in the key and may change");
+    refuses(
+        "INSERT INTO pages SELECT page, count(*) FROM clicks GROUP BY page HAVING count(*) < 5;",
+        "rows of an aggregate without a window change for ever, and what HAVING, WHERE or a changed key leaves behind would stay",
+        "only what is in GROUP BY",
+    );
+    refuses(
+        "INSERT INTO pages SELECT 'all', count(*) FROM (SELECT page, count(*) FROM clicks GROUP BY page);",
+        "an aggregate over an aggregate without a window never gets its input on an input without end",
+        "add a window to the inner one",
+    );
+}
+
+#[test]
+fn a_mistake_in_a_view_does_not_hide_those_of_other_queries() {
+    let Err(errors) = planned(
+        "CREATE VIEW bad AS SELECT colour FROM clicks; CREATE VIEW worse AS SELECT * FROM bad;
+         SELECT * FROM worse; SELECT idd FROM clicks; SELECT id FROM views;",
+    ) else {
+        panic!("planned")
+    };
+    let messages: Vec<&str> = errors.errors.iter().map(|error| error.message.as_str()).collect();
+    assert_eq!(messages, ["there is no column 'colour'", "there is no column 'idd'"]);
+}
+
+#[test]
+fn a_length_of_time_is_printed_as_text() {
+    let graph = graph(&format!("{VIEWS}SELECT window['end'] - window['start'] AS length FROM s;"));
+    let sink = graph.nodes.iter().find(|node| node.name == "query.print").unwrap();
+    let NodeKind::Sink(sink) = &sink.kind else { panic!("no sink") };
+    assert_eq!(sink.schema.field(0).data_type(), &arrow::datatypes::DataType::Utf8);
+}
+
+#[test]
+fn only_unnest_is_joined_with_each_row() {
+    graph("SELECT id, tag FROM clicks CROSS JOIN UNNEST(tags) AS u(tag) WHERE tag <> page;");
+    graph("SELECT id, tag FROM clicks CROSS JOIN UNNEST(tags) AS tag;");
+    graph("SELECT c.id, u.tag FROM clicks AS c, LATERAL UNNEST(c.tags) AS u(tag);");
+    refuses(
+        "SELECT id, tag FROM clicks LEFT JOIN UNNEST(tags) AS u(tag) ON true;",
+        "a join with a query over each row has no streaming form",
+        "CROSS JOIN UNNEST(list) AS u(item)",
+    );
+    refuses("SELECT id FROM clicks JOIN (VALUES (1)) AS v(x) ON id = x;", "VALUES has no streaming form", "CASE");
 }

@@ -5,6 +5,7 @@
 //! tables a query reads, and [`error`] shows what is wrong. What the names mean is the business of
 //! [`crate::catalog`].
 
+mod chains;
 pub mod error;
 pub mod folder;
 pub mod names;

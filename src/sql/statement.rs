@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{self, Token, TokenWithSpan, Tokenize
 use super::names::{Name, closest, fold};
 use super::table::CreateTable;
 use super::variables::holds_secret;
-use super::{Location, SourceFiles, SqlError};
+use super::{Location, SourceFiles, SqlError, chains};
 
 /// What there is.
 const STATEMENTS: &str = "the statements are CREATE TABLE, CREATE VIEW, INSERT INTO and SELECT";
@@ -141,6 +141,11 @@ fn begins_statement(tokens: &[TokenWithSpan]) -> bool {
 /// Parses one statement from its tokens, among which is no whitespace.
 fn parse_one(tokens: &[TokenWithSpan], files: &SourceFiles, file: u32, parsed: &mut Parsed) {
     let mut parser = StatementParser::new(tokens, files, file);
+    if let Some(operators) = chains::too_long(tokens) {
+        let error = SqlError::new(parser.place_of_all(), format!("{operators} operators in a row are too many"));
+        parsed.errors.push(error.help("a list is written IN (1, 2, 3); what is left can be spread over several views"));
+        return;
+    }
     match parser.statement() {
         Ok(kind) if *parser.peek() == Token::EOF => {
             parsed.statements.push(Statement { location: parser.since(0), kind });
@@ -387,6 +392,14 @@ impl<'a> StatementParser<'a> {
 
     fn between(&self, start: tokenizer::Location, end: tokenizer::Location) -> Location {
         self.files.location(self.file, tokenizer::Span::new(start, end))
+    }
+
+    /// From the first token to the last.
+    fn place_of_all(&self) -> Location {
+        match self.tokens.as_slice() {
+            [first, .., last] => self.between(first.span.start, last.span.end),
+            _ => self.end(),
+        }
     }
 
     /// Just behind the last token.

@@ -1,10 +1,11 @@
 //! The binary as a person meets it: help, exit codes, messages.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+mod pages;
+mod running;
+
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -84,6 +85,28 @@ fn a_sound_folder_passes_the_check() {
     let output = run(&["check", "queries"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(stdout(&output).starts_with("queries: ") && stdout(&output).contains("tables"), "{}", stdout(&output));
+}
+
+#[test]
+fn mistakes_in_declarations_do_not_hide_those_in_queries_that_they_leave_alone() {
+    let place = folder(&[
+        ("a.sql", "CREATE TABLE broken (a BIGINT) WITH (connector = 'file', path = 'x.jsonl', folow = 'true');\n"),
+        ("b.sql", "CREATE TABLE sound (a BIGINT) WITH (connector = 'file', path = 'x.jsonl');\n"),
+        ("c.sql", "CREATE VIEW one AS SELECT a FROM two;\nCREATE VIEW two AS SELECT a FROM one;\n"),
+        ("d.sql", "CREATE VIEW over_broken AS SELECT a FROM broken;\nCREATE VIEW over_sound AS SELECT a FROM sound;\n"),
+        (
+            "e.sql",
+            "SELECT missing FROM sound;\nSELECT absent FROM over_sound;\nSELECT unjudged FROM broken;\n\
+             SELECT unjudged FROM over_broken;\nSELECT unjudged FROM two;\n",
+        ),
+    ]);
+    let output = run(&["check", text(place.path())]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    for word in ["folow", "circle: one → two → one", "'missing'", "'absent'", "4 errors"] {
+        assert!(said.contains(word), "no {word} in\n{said}");
+    }
+    assert!(!said.contains("'unjudged'"), "{said}");
 }
 
 #[test]
@@ -175,6 +198,7 @@ fn the_cases_of_an_example_pass_by_the_command() {
     let output = run(&["test", "examples/tumble"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(stdout(&output).ends_with("1 passed, 0 failed\n"), "{}", stdout(&output));
+    assert_eq!(stderr(&output), "", "how each of the many runs went is nobody's news");
     let none = run(&["test", "examples/tumble", "--case", "nothing"]);
     assert_eq!(none.status.code(), Some(1));
 }
@@ -214,89 +238,4 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
     let open = run(&["run", "examples/tumble", "--http", "0.0.0.0:0"]);
     assert_eq!(open.status.code(), Some(2));
     assert!(stderr(&open).contains("--insecure-bind"), "{}", stderr(&open));
-}
-
-/// A running pipeline on embedded parts; ended with the test.
-struct Running {
-    child: Child,
-    said: std::sync::mpsc::Receiver<String>,
-}
-
-impl Running {
-    fn start(arguments: &[&str], directory: &Path) -> Running {
-        let queries = format!("{}/queries", env!("CARGO_MANIFEST_DIR"));
-        let mut command = acequia();
-        command.current_dir(directory).args(["run", &queries]).args(arguments);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (sender, said) = std::sync::mpsc::channel();
-        std::thread::spawn(move || lines.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
-        Running { child, said }
-    }
-
-    /// The first line that holds `word`, and all before it.
-    fn until(&self, word: &str) -> Vec<String> {
-        let mut lines = vec![];
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.said.recv_timeout(left) else { panic!("no '{word}' in\n{}", lines.join("\n")) };
-            let found = line.contains(word);
-            lines.push(line);
-            if found {
-                return lines;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    fn exit_code(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(40);
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("still running")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-#[test]
-fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
-    let place = tempfile::tempdir().unwrap();
-    let mut running = Running::start(&["--http", "127.0.0.1:0"], place.path());
-    let before = running.until("http://").join("\n");
-    for word in ["Kafka is embedded", "KAFKA_BROKERS", "REDIS_URL", "DWH_URL"] {
-        assert!(before.contains(word), "no {word} in\n{before}");
-    }
-    let address = before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !get(&address, "/readyz").contains("200") {
-        assert!(Instant::now() < deadline, "never ready");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert!(get(&address, "/metrics").contains("acequia_rows_read_total"));
-    running.signal("-TERM");
-    running.until("stopping");
-    assert_eq!(running.exit_code(), Some(0));
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acequia::catalog::TableDefinition;
+use acequia::catalog::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition};
 use acequia::connectors::{Sink, SinkMode};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use acequia::sql::Location;
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMillisecondArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field};
 
 use crate::cluster::Cluster;
 use crate::table::{Reading, definition, log, sink_context, table};
@@ -62,6 +65,45 @@ async fn a_hundred_thousand_rows_come_back_with_keys_and_timestamps() {
     }
     assert!(seen.iter().all(|seen| *seen));
     assert_eq!(read.split_ends.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_come_back_in_their_order() {
+    let kafka = Cluster::shared();
+    kafka.create_topic("headers", 1).await;
+    let mut definition = definition(&["id"]);
+    definition.primary_key.clear();
+    let pair = DataType::Struct(
+        vec![Field::new("name", DataType::Utf8, true), Field::new("value", DataType::Utf8, true)].into(),
+    );
+    let item = Arc::new(Field::new("item", pair, true));
+    definition.columns.push(ColumnDefinition {
+        name: "headers".into(),
+        data_type: DataType::List(Arc::clone(&item)),
+        nullable: true,
+        kind: ColumnKind::Metadata(MetadataKey::Headers),
+        location: Location::default(),
+    });
+    let names: ArrayRef = Arc::new(StringArray::from(vec!["trace", "trace", "empty"]));
+    let values: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), Some("ü"), None]));
+    let DataType::Struct(fields) = item.data_type() else { panic!("not a struct") };
+    let pairs = StructArray::new(fields.clone(), vec![names, values], None);
+    // The second row has no headers and the third is null.
+    let lengths = OffsetBuffer::from_lengths([3, 0, 0]);
+    let lists = ListArray::new(item, lengths, Arc::new(pairs), Some(vec![true, true, false].into()));
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["x", "y", "z"]));
+    let rows = RecordBatch::try_new(definition.writable_schema(), vec![ids, texts, Arc::new(lists)]).unwrap();
+    let mut sink = open(&definition, &kafka.servers, "headers").await;
+    sink.write(rows).await.unwrap();
+    sink.close().await.unwrap();
+
+    let read = Reading::all(&kafka.servers, "headers", &[]).await;
+    let headers: Vec<_> = read.records.iter().map(|record| record.headers.clone()).collect();
+    let header = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
+    let first = vec![header("trace", Some("a")), header("trace", Some("ü")), header("empty", None)];
+    assert_eq!(headers, [first, vec![], vec![]]);
+    assert!(read.records.iter().all(|record| !record.value.contains("headers")), "the value holds the row alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +166,7 @@ async fn rows_wait_for_a_broker_that_is_away() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(log().contains("(10 records not acknowledged)"), "{}", log());
-    kafka.start_broker();
+    kafka.start_broker(1);
     flushed.await.unwrap().unwrap();
     assert!(log().contains(&format!("Kafka at {} is back after", kafka.servers)), "{}", log());
     assert_eq!(Reading::all(&kafka.servers, "patient", &[]).await.records.len(), 20);

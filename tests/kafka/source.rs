@@ -214,7 +214,7 @@ async fn a_broker_that_stops_is_waited_for() {
         assert!(Instant::now() < deadline, "{}", log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    kafka.start_broker();
+    kafka.start_broker(1);
     kafka.produce("outage", 0, &["after"]);
     read.until(|read| read.records.len() == 2).await;
     assert_eq!(read.values(), ["before", "after"]);

@@ -41,17 +41,8 @@ pub fn definition(primary_key: &[&str]) -> TableDefinition {
 
 pub fn table(definition: &TableDefinition, servers: &str, pairs: &[(&str, &str)]) -> Arc<dyn ConnectorTable> {
     log();
-    let values = [("bootstrap_servers", servers)]
-        .iter()
-        .chain(pairs)
-        .map(|(key, text)| OptionValue {
-            key: (*key).into(),
-            text: (*text).into(),
-            key_location: Location::default(),
-            location: Location::default(),
-            variables: vec![],
-        })
-        .collect();
+    let values =
+        [("bootstrap_servers", servers)].iter().chain(pairs).map(|(key, text)| OptionValue::new(*key, *text)).collect();
     let mut options = Options::new(Location::default(), values);
     let table = registry::connector("kafka").unwrap().table(definition, &mut options);
     assert_eq!(options.finish("kafka"), []);
@@ -69,6 +60,7 @@ pub fn unbounded() -> SourceContext {
         schema: definition(&[]).physical_schema(),
         wants_keys: true,
         wants_timestamps: true,
+        wants_headers: true,
         batch_size: 8192,
         positions: BTreeMap::new(),
         data_dir: std::env::temp_dir(),
@@ -108,6 +100,7 @@ pub struct Record {
     pub value: String,
     pub key: Option<String>,
     pub timestamp: Option<i64>,
+    pub headers: Vec<(String, Option<String>)>,
 }
 
 impl Reading {
@@ -156,6 +149,13 @@ impl Reading {
                             value: text(records.value(row)),
                             key: records.key(row).map(text),
                             timestamp: records.timestamps.as_ref().unwrap()[row],
+                            headers: records
+                                .headers
+                                .as_ref()
+                                .unwrap()
+                                .of(row)
+                                .map(|(name, value)| (text(name), value.map(text)))
+                                .collect(),
                         });
                     }
                 }

@@ -184,13 +184,7 @@ mod tests {
     ];
 
     fn options(pairs: &[(&str, &str)]) -> Options {
-        let value = |(key, text): &(&str, &str)| OptionValue {
-            key: (*key).into(),
-            text: (*text).into(),
-            key_location: Location::default(),
-            location: Location::default(),
-            variables: vec![],
-        };
+        let value = |(key, text): &(&str, &str)| OptionValue::new(*key, *text);
         Options::new(Location::default(), pairs.iter().map(value).collect())
     }
 
@@ -211,6 +205,7 @@ mod tests {
             schema: table().physical_schema(),
             wants_keys: false,
             wants_timestamps: false,
+            wants_headers: false,
             batch_size,
             positions: BTreeMap::new(),
             data_dir: PathBuf::new(),

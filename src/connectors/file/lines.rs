@@ -148,7 +148,7 @@ impl LineReader {
         self.record_size = (bytes.len() / rows).max(16);
         let (spans, offsets) = (scan.spans, scan.offsets);
         let runs = vec![SplitRun { split: self.split, rows }];
-        Ok(Some(RawRecords { bytes, spans, offsets, runs, timestamps: None, keys: None }))
+        Ok(Some(RawRecords { bytes, spans, offsets, runs, timestamps: None, keys: None, headers: None }))
     }
 
     /// Finds records in what `bytes` has that `scan` has not seen; with `last`, what is left is one too.

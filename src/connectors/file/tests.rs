@@ -30,13 +30,7 @@ fn table(columns: &[(&str, DataType)]) -> TableDefinition {
 }
 
 fn options(pairs: &[(&str, &str)]) -> Options {
-    let value = |(key, text): &(&str, &str)| OptionValue {
-        key: (*key).into(),
-        text: (*text).into(),
-        key_location: Location::default(),
-        location: Location::default(),
-        variables: vec![],
-    };
+    let value = |(key, text): &(&str, &str)| OptionValue::new(*key, *text);
     Options::new(Location::default(), pairs.iter().map(value).collect())
 }
 
@@ -72,6 +66,7 @@ fn source_context(schema: SchemaRef) -> SourceContext {
         schema,
         wants_keys: false,
         wants_timestamps: false,
+        wants_headers: false,
         batch_size: 2,
         positions: BTreeMap::new(),
         data_dir: PathBuf::new(),

@@ -276,6 +276,27 @@ impl<'a> Message<'a> {
         unsafe { bytes(message.key.cast(), message.key_len) }
     }
 
+    /// Gives each of its headers to `each`, name and value, in their order.
+    pub(super) fn headers(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message lives, owns the headers and keeps them while it does; `headers` is ours to write.
+        let code = unsafe { native::rd_kafka_message_headers(self.0.as_ptr(), &mut headers) };
+        if check(code).is_err() {
+            return;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the headers live as long as the message; the three results are ours to write.
+            let code = unsafe { native::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut length) };
+            if check(code).is_err() || name.is_null() {
+                return;
+            }
+            // SAFETY: the name is a C string and the value, if not null, has that length; the message owns both.
+            let (name, value) = unsafe { (CStr::from_ptr(name), bytes(value.cast(), length)) };
+            each(name.to_bytes(), value);
+        }
+    }
+
     /// Its time in milliseconds since 1970, if it has one.
     pub(super) fn timestamp(&self) -> Option<i64> {
         let mut kind = native::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;

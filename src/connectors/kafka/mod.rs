@@ -72,6 +72,7 @@ impl ConnectorTable for KafkaTable {
             primary_key: self.table.primary_key.clone(),
             key_column: self.table.metadata_column(MetadataKey::Key).map(str::to_owned),
             timestamp_column: self.table.metadata_column(MetadataKey::Timestamp).map(str::to_owned),
+            headers_column: self.table.metadata_column(MetadataKey::Headers).map(str::to_owned),
         }))
     }
 

@@ -344,16 +344,7 @@ mod tests {
     }
 
     fn take_from(table: &TableDefinition, pairs: &[(&str, &str)]) -> (KafkaOptions, Vec<OptionError>) {
-        let values = pairs
-            .iter()
-            .map(|(key, text)| OptionValue {
-                key: (*key).into(),
-                text: (*text).into(),
-                key_location: Location::default(),
-                location: Location::default(),
-                variables: vec![],
-            })
-            .collect();
+        let values = pairs.iter().map(|(key, text)| OptionValue::new(*key, *text)).collect();
         let mut options = Options::new(Location::default(), values);
         let kafka = KafkaOptions::take(table, &mut options);
         (kafka, options.finish("kafka"))

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message as _;
+use rdkafka::message::{Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +135,7 @@ impl Producer {
         key: Option<&[u8]>,
         value: &[u8],
         timestamp: Option<i64>,
+        headers: Option<OwnedHeaders>,
     ) -> Result<(), ConnectorError> {
         let mut waiting_since = None;
         // To librdkafka 0 means now, which would be wrong by decades and not by a millisecond.
@@ -146,7 +147,7 @@ impl Producer {
                 payload: Some(value),
                 key,
                 timestamp,
-                headers: None,
+                headers: headers.clone(),
                 delivery_opaque: (),
             };
             match self.producer.send(record) {
@@ -251,7 +252,7 @@ impl Feeder {
             embedded::ensure_topic(topic)?;
             self.known.push(topic.into());
         }
-        self.producer.send(topic, key, value, None).await
+        self.producer.send(topic, key, value, None, None).await
     }
 
     /// Returns when all that was sent is in Kafka.

@@ -78,7 +78,7 @@ impl Reader {
     ) -> Reader {
         Reader {
             what: client::server_name(&options.servers),
-            gatherer: Gatherer::new(context.wants_keys, context.wants_timestamps),
+            gatherer: Gatherer::new(context.wants_keys, context.wants_timestamps, context.wants_headers),
             options,
             context,
             consumer,

@@ -1,7 +1,7 @@
 //! Messages to [`RawRecords`]: one copy of each value into one buffer, and nothing else a record.
 
 use super::messages::Message;
-use crate::formats::{Keys, RawRecords, Span, SplitIndex, SplitRun};
+use crate::formats::{Headers, Keys, RawRecords, Span, SplitIndex, SplitRun};
 
 /// The most bytes of values, and of keys, in one event, unless one record alone is larger. Far below what a span can
 /// address, and enough that it seldom cuts a batch.
@@ -13,12 +13,13 @@ pub(super) struct Gatherer {
     records: RawRecords,
     wants_keys: bool,
     wants_timestamps: bool,
+    wants_headers: bool,
 }
 
 impl Gatherer {
-    /// Gathers keys and timestamps only if they are wanted.
-    pub(super) fn new(wants_keys: bool, wants_timestamps: bool) -> Gatherer {
-        Gatherer { records: RawRecords::default(), wants_keys, wants_timestamps }
+    /// Gathers keys, timestamps and headers only if they are wanted.
+    pub(super) fn new(wants_keys: bool, wants_timestamps: bool, wants_headers: bool) -> Gatherer {
+        Gatherer { records: RawRecords::default(), wants_keys, wants_timestamps, wants_headers }
     }
 
     /// Makes room for `rows` records of `bytes` bytes in all, so that none of them moves those before it.
@@ -37,8 +38,10 @@ impl Gatherer {
     /// Whether the record no longer fits into this event.
     pub(super) fn is_full_for(&self, message: &Message<'_>) -> bool {
         let keys = self.records.keys.as_ref().map_or(0, |keys| keys.bytes.len());
+        let headers = self.records.headers.as_ref().map_or(0, Headers::len_bytes);
         !self.records.is_empty()
             && (self.records.bytes.len() + message.value().len() > MAX_BYTES
+                || headers > MAX_BYTES
                 || (self.wants_keys && keys + message.key().map_or(0, <[u8]>::len) > MAX_BYTES))
     }
 
@@ -55,6 +58,11 @@ impl Gatherer {
         }
         if self.wants_timestamps {
             records.timestamps.get_or_insert_default().push(message.timestamp());
+        }
+        if self.wants_headers {
+            let headers = records.headers.get_or_insert_default();
+            message.headers(|name, value| headers.push(name, value));
+            headers.end_record();
         }
         if self.wants_keys {
             let Keys { bytes, spans } = records.keys.get_or_insert_default();

@@ -8,6 +8,7 @@ use arrow::array::{Array, AsArray, BinaryArray, PrimitiveArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use async_trait::async_trait;
+use rdkafka::message::{Header, OwnedHeaders};
 
 use super::client;
 use super::embedded;
@@ -27,6 +28,8 @@ pub(super) struct KafkaSinkFactory {
     pub(super) key_column: Option<String>,
     /// The column that is the record's time, if one is declared.
     pub(super) timestamp_column: Option<String>,
+    /// The column with the record's headers, if one is declared.
+    pub(super) headers_column: Option<String>,
 }
 
 #[async_trait]
@@ -78,6 +81,7 @@ impl SinkFactory for KafkaSinkFactory {
             physical,
             key,
             timestamp: self.timestamp_column.as_ref().map(index).transpose()?,
+            headers: self.headers_column.as_ref().map(index).transpose()?,
             rows: EncodedRows::default(),
             producer: Some(producer),
             what: client::server_name(servers),
@@ -104,6 +108,7 @@ struct KafkaSink {
     physical: Vec<usize>,
     key: Key,
     timestamp: Option<usize>,
+    headers: Option<usize>,
     rows: EncodedRows,
     /// `None` once it is closed.
     producer: Option<Producer>,
@@ -131,7 +136,8 @@ impl Sink for KafkaSink {
                 _ => None,
             };
             let timestamp = timestamps.as_ref().filter(|array| array.is_valid(row)).map(|array| array.value(row));
-            producer.send(&self.topic, key, &self.rows.bytes[span.range()], timestamp).await?;
+            let headers = self.headers.and_then(|index| headers_of(&batch, index, row));
+            producer.send(&self.topic, key, &self.rows.bytes[span.range()], timestamp, headers).await?;
         }
         Ok(())
     }
@@ -183,6 +189,26 @@ fn millis(batch: &RecordBatch, index: usize) -> Result<PrimitiveArray<TimestampM
     let column = cast(batch.column(index), &DataType::Timestamp(TimeUnit::Millisecond, None));
     let column = column.map_err(|error| arrow_error("the record's timestamp", error))?;
     Ok(column.as_primitive::<TimestampMillisecondType>().clone())
+}
+
+/// The headers of a row; the column's type was checked when it was declared. A header without a name is left out.
+fn headers_of(batch: &RecordBatch, index: usize, row: usize) -> Option<OwnedHeaders> {
+    let lists = batch.column(index).as_list_opt::<i32>().filter(|lists| lists.is_valid(row))?;
+    let pairs = lists.value(row);
+    let pairs = pairs.as_struct_opt()?;
+    let names = pairs.column(0).as_string_opt::<i32>()?;
+    let mut headers = OwnedHeaders::new_with_capacity(pairs.len());
+    for at in (0..pairs.len()).filter(|at| pairs.is_valid(*at) && names.is_valid(*at)) {
+        let values = pairs.column(1);
+        let value: Option<&[u8]> = match (values.as_string_opt::<i32>(), values.as_binary_opt::<i32>()) {
+            _ if values.is_null(at) => None,
+            (Some(texts), _) => Some(texts.value(at).as_bytes()),
+            (_, Some(bytes)) => Some(bytes.value(at)),
+            _ => None,
+        };
+        headers = headers.insert(Header { key: names.value(at), value });
+    }
+    Some(headers)
 }
 
 fn arrow_error(context: &str, source: arrow::error::ArrowError) -> ConnectorError {

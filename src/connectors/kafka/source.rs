@@ -29,10 +29,13 @@ pub(super) struct KafkaSourceFactory {
 }
 
 impl KafkaSourceFactory {
+    fn group_id(&self, pipeline: &str, table: &str) -> String {
+        self.options.group_id.clone().unwrap_or_else(|| format!("{pipeline}-{table}"))
+    }
+
     fn consumer(&self, context: &SourceContext, suffix: &str) -> Result<Consumer, ConnectorError> {
-        let name = format!("{}-{}", context.pipeline, context.table);
-        let group_id = self.options.group_id.as_deref().unwrap_or(&name);
-        let config = client::consumer(&self.options, &format!("{name}-{suffix}"), group_id)?;
+        let client_id = format!("{}-{}-{suffix}", context.pipeline, context.table);
+        let config = client::consumer(&self.options, &client_id, &self.group_id(&context.pipeline, &context.table))?;
         Consumer::new(&config).map_err(|error| client::unusable(&client::server_name(&self.options.servers), &error))
     }
 }
@@ -51,6 +54,10 @@ impl SourceFactory for KafkaSourceFactory {
         let KafkaOptions { topics, servers, .. } = &self.options;
         let noun = if topics.len() == 1 { "topic" } else { "topics" };
         format!("kafka {noun} {} {}", topics.join(", "), client::place(servers))
+    }
+
+    fn consumer_group(&self, pipeline: &str, table: &str) -> Option<String> {
+        Some(self.group_id(pipeline, table))
     }
 
     /// As many as the largest topic has partitions; one for topics that do not exist yet.

@@ -18,7 +18,7 @@ pub(super) struct RedisSink {
 }
 
 enum Destination {
-    Server(Server),
+    Server(Box<Server>),
     Embedded(&'static Store),
 }
 
@@ -33,7 +33,8 @@ impl RedisSink {
         let destination = match &options.server {
             Some(server) => {
                 let authorities = options.ca_certificate.as_deref();
-                Destination::Server(Server::open(options.what(), server, authorities, context.stop).await?)
+                let server = Server::open(options.what(), server, authorities, context.stop).await?;
+                Destination::Server(Box::new(server))
             }
             None => Destination::Embedded(embedded::store()),
         };

@@ -189,16 +189,7 @@ pub(crate) mod tests {
 
     /// Options from pairs, for the tests of connectors.
     pub(crate) fn options(pairs: &[(&str, &str)]) -> Options {
-        let values = pairs
-            .iter()
-            .map(|(key, text)| OptionValue {
-                key: (*key).into(),
-                text: (*text).into(),
-                key_location: Location::default(),
-                location: Location::default(),
-                variables: vec![],
-            })
-            .collect();
+        let values = pairs.iter().map(|(key, text)| OptionValue::new(*key, *text)).collect();
         Options::new(Location::default(), values)
     }
 

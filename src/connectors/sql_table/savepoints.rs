@@ -38,6 +38,7 @@ pub async fn write_accepted(
     first: bool,
 ) -> Result<Vec<(usize, String)>, ConnectorError> {
     let mut refused = vec![];
+    #[expect(clippy::single_range_in_vec_init, reason = "a stack of ranges, with the whole to begin with")]
     let mut pending = vec![0..rows];
     while let Some(range) = pending.pop() {
         if range.is_empty() {

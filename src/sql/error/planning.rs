@@ -116,6 +116,10 @@ impl Statement<'_> {
         if let Some(wrong) = wrong_arguments(text) {
             return SqlError::new(self.place(None, &wrong.function), wrong.message).maybe_help(wrong.help);
         }
+        if text.contains("Dot access not supported") || text.contains("dot access not supported") {
+            let error = SqlError::new(self.fallback, "a part of this expression cannot be taken with a dot");
+            return error.help("put its name into brackets: tumble(...)['start']");
+        }
         if let Some((_, name)) = text.split_once("Unsupported SQL type ") {
             return SqlError::new(self.place(None, name), format!("there is no type {name}"));
         }
@@ -193,6 +197,16 @@ fn column_help(field: &Column, valid: &[Column]) -> Option<String> {
         .filter(|column| field.relation.is_none() || column.relation == field.relation)
         .map(|column| column.name.as_str())
         .collect();
+    if let Some(relation) = &field.relation
+        && of_relation.is_empty()
+        && ["start", "end"].contains(&field.name.as_str())
+    {
+        let name = &field.name;
+        return Some(format!(
+            "write {relation}['{name}'] for a part of the column '{relation}'; a name that this SELECT gives with AS \
+             has parts only in a query around it: SELECT {relation}.{name} FROM (...)"
+        ));
+    }
     if field.relation.is_some() && of_relation.is_empty() {
         return Some("there is no table or alias of that name in this query".into());
     }
@@ -310,6 +324,21 @@ mod tests {
             message("SELECT Method FROM payments").await,
             "Method: there is no column 'method' \
              (did you mean \"Method\"? Names with capital letters need double quotes)"
+        );
+    }
+
+    #[tokio::test]
+    async fn parts_of_a_window_are_told_how_to_be_read() {
+        assert_eq!(
+            message("SELECT id AS window, window.start FROM orders").await,
+            "window.start: there is no column 'start' in 'window' (write window['start'] for a part of the column \
+             'window'; a name that this SELECT gives with AS has parts only in a query around it: SELECT window.start \
+             FROM (...))"
+        );
+        assert_eq!(
+            message("SELECT struct(id).c0 FROM orders").await,
+            "SELECT struct(id).c0 FROM orders: a part of this expression cannot be taken with a dot \
+             (put its name into brackets: tumble(...)['start'])"
         );
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::columns::unknown_column;
-use super::{BadRows, ColumnKind, Table, TableName, View};
+use super::{Table, View};
+use crate::catalog::{BadRows, ColumnKind, TableName};
 use crate::sql::names::{Name, meant, relations};
 use crate::sql::statement::{CreateView, InsertInto};
 use crate::sql::{Location, SourceFiles, SqlError};
@@ -78,6 +79,15 @@ impl<'a> Names<'a> {
             }
         }
         views
+    }
+
+    /// Whether everything that a query reads is known and declared without a mistake.
+    pub fn is_sound(&self, query: &datafusion::sql::sqlparser::ast::Query, whole: Location) -> bool {
+        let sound = |name: &Name| match self.meanings.get(&name.text) {
+            Some((meaning, _)) => *meaning != Meaning::Broken,
+            None => false,
+        };
+        relations(query, whole, self.files).iter().all(sound)
     }
 
     /// Checks the target of an `INSERT` and its columns.
@@ -190,29 +200,37 @@ impl<'a> Names<'a> {
 }
 
 /// Puts views in an order in which each stands after those that it uses. `uses` has, for each view, the numbers of
-/// the views in its query with the places of their mentions.
-///
-/// # Errors
-/// One for each circle, which shows every step of it.
-pub(super) fn sorted(views: Vec<DeclaredView>, uses: &[Vec<(usize, Location)>]) -> Result<Vec<View>, Vec<SqlError>> {
+/// the views in its query with the places of their mentions. Beside them a mistake for each circle, which shows every
+/// step of it; the views of a circle have no right order.
+pub(super) fn sorted(views: Vec<DeclaredView>, uses: &[Vec<(usize, Location)>]) -> (Vec<View>, Vec<SqlError>) {
     let mut search =
         Search { views: &views, uses, seen: vec![false; views.len()], path: vec![], order: vec![], circles: vec![] };
     for view in 0..views.len() {
         search.visit(view);
     }
     let Search { order, circles, .. } = search;
-    if !circles.is_empty() {
-        return Err(circles);
-    }
     let mut views: Vec<Option<DeclaredView>> = views.into_iter().map(Some).collect();
     let in_order = order.into_iter().filter_map(|at| views[at].take());
-    Ok(in_order
-        .map(|DeclaredView { view: CreateView { name, query }, .. }| View {
-            name: name.text,
-            location: name.location,
-            query,
-        })
-        .collect())
+    let views = in_order.map(|DeclaredView { view: CreateView { name, query }, .. }| View {
+        name: name.text,
+        location: name.location,
+        query,
+    });
+    (views.collect(), circles)
+}
+
+/// Which views can be planned: those that are sound themselves and read only such views. A view in a circle can not.
+pub(super) fn sound_views(own: &[bool], uses: &[Vec<(usize, Location)>]) -> Vec<bool> {
+    let mut sound = vec![false; own.len()];
+    // Grows from the views that read tables alone; a circle is never entered.
+    loop {
+        let grown: Vec<bool> =
+            own.iter().zip(uses).map(|(own, uses)| *own && uses.iter().all(|(used, _)| sound[*used])).collect();
+        if grown == sound {
+            return sound;
+        }
+        sound = grown;
+    }
 }
 
 /// A depth-first walk over the views.

@@ -1,4 +1,15 @@
-//! A folder of SQL, read: tables, views and queries with every name known.
+//! A folder of SQL, read: tables with their connectors, views and queries, with every name known.
+//!
+//! [`columns`] makes a table's definition of a `CREATE TABLE`, [`tables`] reads its options and finds its connector,
+//! and [`resolution`] checks who names whom. All mistakes of a folder are found at once, each with its place.
+
+mod columns;
+mod resolution;
+#[cfg(test)]
+mod robustness;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -6,14 +17,14 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast;
 
-use super::resolution::{DeclaredView, Names, sorted};
-use super::tables::TableReader;
-use super::{TableDefinition, TableSettings};
+use crate::catalog::{TableDefinition, TableSettings};
 use crate::connectors::{Connector, ConnectorTable, registry};
 use crate::sql::names::Name;
 use crate::sql::statement::{self, InsertInto, Statement, StatementKind};
 use crate::sql::table::CreateTable;
 use crate::sql::{Location, SourceFiles, SqlError, SqlErrors, Variables};
+use resolution::{DeclaredView, Names, sorted, sound_views};
+use tables::TableReader;
 
 /// A folder of SQL files as one program.
 pub struct Program {
@@ -96,6 +107,17 @@ impl Program {
         variables: &Variables,
         connectors: &[Box<dyn Connector>],
     ) -> Result<Program, SqlErrors> {
+        let (program, errors) = Program::sound_part(folder, variables, connectors);
+        finished(program, errors)
+    }
+
+    /// Reads a folder with every mistake in it; the program is the part that the mistakes leave whole, so that it can
+    /// be planned and tell of more.
+    pub fn sound_part(
+        folder: &Path,
+        variables: &Variables,
+        connectors: &[Box<dyn Connector>],
+    ) -> (Program, Vec<SqlError>) {
         let (files, unreadable) = crate::sql::folder::read(folder);
         let is_empty = files.is_empty();
         let (program, mut errors) = assemble(files, variables, connectors);
@@ -104,7 +126,7 @@ impl Program {
             errors.push(SqlError::nowhere(message).help("add an INSERT INTO ... SELECT, or a SELECT, which prints"));
         }
         errors.extend(unreadable);
-        finished(program, errors)
+        (program, errors)
     }
 
     /// The program of texts that are already in memory. One that has nothing to run is no error.
@@ -186,17 +208,38 @@ fn assemble(
     for table in &tables {
         names.check_settings(table);
     }
-    let uses: Vec<_> = statements.views.iter().map(|view| names.check_query(&view.view.query, view.location)).collect();
+    let mut uses = vec![];
+    let mut sound = vec![];
+    for DeclaredView { view, location } in &statements.views {
+        let mistakes = names.errors.len();
+        uses.push(names.check_query(&view.query, *location));
+        sound.push(names.errors.len() == mistakes && names.is_sound(&view.query, *location));
+    }
+    let sound_views = sound_views(&sound, &uses);
+    let mut sound_inserts = vec![];
     for (insert, location) in &statements.inserts {
+        let mistakes = names.errors.len();
         names.check_insert(insert);
-        names.check_query(&insert.query, *location);
+        let views = names.check_query(&insert.query, *location);
+        let target =
+            insert.target.as_ref().is_none_or(|target| tables.iter().any(|t| t.definition.name == target.text));
+        let reads = views.iter().all(|(view, _)| sound_views[*view]) && names.is_sound(&insert.query, *location);
+        sound_inserts.push(names.errors.len() == mistakes && target && reads);
     }
     errors.append(&mut names.errors);
-    let views = sorted(statements.views, &uses).unwrap_or_else(|circles| {
-        errors.extend(circles);
-        vec![]
-    });
-    let inserts = named(statements.inserts);
+    let sound_names: HashSet<String> = statements
+        .views
+        .iter()
+        .zip(&sound_views)
+        .filter(|(_, sound)| **sound)
+        .map(|(view, _)| view.view.name.text.clone())
+        .collect();
+    let (mut views, circles) = sorted(statements.views, &uses);
+    errors.extend(circles);
+    views.retain(|view| sound_names.contains(&view.name));
+    // Named before any is left out: a name does not depend on mistakes elsewhere.
+    let inserts = named(statements.inserts).into_iter().zip(sound_inserts).filter(|(_, sound)| *sound);
+    let inserts = inserts.map(|(insert, _)| insert).collect();
     (Program { files, tables, views, inserts }, errors)
 }
 
@@ -222,8 +265,3 @@ fn named(inserts: Vec<(InsertInto, Location)>) -> Vec<Insert> {
     }
     named
 }
-
-#[cfg(test)]
-mod robustness;
-#[cfg(test)]
-mod tests;

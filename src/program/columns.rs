@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Visit, Visitor};
 
-use super::options::closest;
-use super::types::arrow_type;
-use super::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, TableName, WatermarkDefinition};
-use crate::sql::names::{Name, fold, meant};
+use crate::catalog::types::arrow_type;
+use crate::catalog::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, TableName, WatermarkDefinition};
+use crate::sql::names::{Name, closest, fold, meant};
 use crate::sql::table::{Column, CreateTable, Origin, Watermark};
 use crate::sql::{Location, SourceFiles, SqlError};
 
@@ -92,6 +91,10 @@ impl Definer<'_> {
             MetadataKey::Key | MetadataKey::Value => {
                 (matches!(data_type, DataType::Utf8 | DataType::Binary), "TEXT or BYTES")
             }
+            MetadataKey::Headers => (
+                MetadataKey::header_fields(data_type).is_some(),
+                "STRUCT<name TEXT, value TEXT>[], or with value BYTES",
+            ),
         };
         if !fits {
             let message = format!("metadata '{key}' is no {}", column.data_type);
@@ -431,16 +434,21 @@ mod tests {
         assert_eq!(
             errors(
                 "a BIGINT METADATA FROM 'ofset', color TEXT METADATA, o INT METADATA FROM 'offset', \
-                    topic TEXT METADATA, again TEXT METADATA FROM 'topic'"
+                    topic TEXT METADATA, again TEXT METADATA FROM 'topic', h TEXT METADATA FROM 'headers'"
             ),
             [
                 "'ofset': there is no metadata 'ofset' (did you mean METADATA FROM 'offset'?)",
                 "color: there is no metadata 'color' \
-                 (the keys are 'topic', 'partition', 'offset', 'timestamp', 'key', 'value')",
+                 (the keys are 'topic', 'partition', 'offset', 'timestamp', 'key', 'value', 'headers')",
                 "INT: metadata 'offset' is no INT (it is BIGINT)",
                 "'topic': metadata 'topic' has two columns",
+                "TEXT: metadata 'headers' is no TEXT (it is STRUCT<name TEXT, value TEXT>[], or with value BYTES)",
             ]
         );
+        for value in ["TEXT", "BYTES"] {
+            let column = format!("h STRUCT<name TEXT, value {value}>[] METADATA FROM 'headers'");
+            assert_eq!(errors(&column), [""; 0], "{column}");
+        }
     }
 
     #[test]

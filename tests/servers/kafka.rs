@@ -1,4 +1,5 @@
 //! A real Kafka for tests, and what a test does to it from outside.
+#![allow(dead_code, reason = "no test target uses all of it")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -13,19 +14,30 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-/// A cluster of one broker. `scripts/kafka.sh` stops it and deletes its folder when this process ends, however it ends.
+/// A cluster. `scripts/kafka.sh` stops it and deletes its folder when this process ends, however it ends.
 pub struct Cluster {
     pub servers: String,
+    brokers: u16,
     dir: PathBuf,
 }
 
 impl Cluster {
+    /// One broker.
     pub fn start() -> Cluster {
+        Cluster::of(1)
+    }
+
+    /// So many brokers.
+    pub fn of(brokers: u16) -> Cluster {
         let dir = tempfile::Builder::new().prefix("acequia-kafka-").tempdir().unwrap().keep();
-        let port = two_free_ports();
+        // Each has a port for clients and one for its peers.
+        let port = free_ports(2 * brokers);
         let owner = std::process::id().to_string();
-        script(&["start", "--dir", dir.to_str().unwrap(), "--port", &port.to_string(), "--owner", &owner]);
-        Cluster { servers: format!("127.0.0.1:{port}"), dir }
+        let (port_text, count) = (port.to_string(), brokers.to_string());
+        let cluster = ["--dir", dir.to_str().unwrap(), "--port", &port_text, "--brokers", &count, "--owner", &owner];
+        script(&[&["start"], cluster.as_slice()].concat());
+        let servers = (port..port + brokers).map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        Cluster { servers, brokers, dir }
     }
 
     /// The cluster that tests share which leave it running.
@@ -38,8 +50,13 @@ impl Cluster {
         script(&["stop-broker", "1", "--dir", self.dir.to_str().unwrap()]);
     }
 
-    pub fn start_broker(&self) {
-        script(&["start-broker", "1", "--dir", self.dir.to_str().unwrap()]);
+    /// Ends a broker, counted from 1, as a crash would.
+    pub fn kill_broker(&self, node: u16) {
+        script(&["stop-broker", &node.to_string(), "--kill", "--dir", self.dir.to_str().unwrap()]);
+    }
+
+    pub fn start_broker(&self, node: u16) {
+        script(&["start-broker", &node.to_string(), "--dir", self.dir.to_str().unwrap()]);
     }
 
     pub fn admin(&self) -> AdminClient<DefaultClientContext> {
@@ -47,7 +64,7 @@ impl Cluster {
     }
 
     pub async fn create_topic(&self, name: &str, partitions: i32) {
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(self.brokers.min(3).into()));
         let made = self.admin().create_topics([&topic], &options()).await.unwrap();
         assert_eq!(made, [Ok(name.to_owned())]);
     }
@@ -142,12 +159,13 @@ fn script(arguments: &[&str]) {
     assert!(status.success(), "kafka.sh {arguments:?} failed: its words are above");
 }
 
-/// The first of two ports, one after the other, that nobody listens on.
-fn two_free_ports() -> u16 {
+/// The first of so many ports, one after the other, that nobody listens on.
+fn free_ports(count: u16) -> u16 {
     loop {
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let rest = (1..count).map(|next| port.checked_add(next).map(|port| TcpListener::bind(("127.0.0.1", port))));
+        if rest.collect::<Vec<_>>().iter().all(|port| matches!(port, Some(Ok(_)))) {
             return port;
         }
     }

@@ -1,8 +1,9 @@
 //! One `CREATE TABLE` to a [`Table`]: options with their variables, settings, columns, and its connector.
 
+use super::Table;
 use super::columns::{EventTimeOptions, define};
-use super::options::{OptionError, OptionValue, Options, closest, is_secret, list};
-use super::{BadRows, Table, TableDefinition, TableName, TableSettings};
+use crate::catalog::options::{OptionError, OptionValue, Options, closest, is_secret, list};
+use crate::catalog::{BadRows, TableDefinition, TableName, TableSettings};
 use crate::connectors::{Connector, ConnectorTable, SinkMode};
 use crate::sql::names::fold_text;
 use crate::sql::table::CreateTable;

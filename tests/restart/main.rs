@@ -1,0 +1,195 @@
+//! A run that is broken off and goes on from an epoch, at another parallelism, writes what an uninterrupted one does:
+//! the planner's own graphs, each operator with state among them.
+
+mod parts;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acequia::connectors::{SinkMode, stdout};
+use acequia::dataflow::epoch::{EpochListener, EpochState};
+use acequia::dataflow::graph::{Graph, NodeKind};
+use acequia::dataflow::statistics::Statistics;
+use acequia::dataflow::{RunError, RunOptions, run_from};
+use acequia::planner::{PlanOptions, plan};
+use acequia::program::Program;
+use acequia::sql::Variables;
+use acequia::time::Epoch;
+use parking_lot::Mutex;
+use parts::{Lines, Log, Logging, seen};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio_util::sync::CancellationToken;
+
+/// Events of a table: disorder within and, now and then, beyond the watermark, pauses in which sessions end, keys
+/// that are null.
+fn lines(table: &'static str, seed: u64, splits: usize) -> Lines {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut line = |n: usize, time: &mut i64| {
+        *time +=
+            if random.random_ratio(1, 15) { random.random_range(5_000..20_000) } else { random.random_range(0..1500) };
+        let behind = if random.random_ratio(1, 25) { 30_000 } else { 10_000 };
+        let at = *time - random.random_range(0..behind);
+        let k = match random.random_range(0..6) {
+            0 => "null".to_owned(),
+            k => format!("\"k{k}\""),
+        };
+        let (g, v) = (random.random_range(0..5), random.random_range(-50..50));
+        format!(r#"{{"n":{n},"k":{k},"g":{g},"v":{v},"ts":{}}}"#, 1_767_225_600_000 + at)
+    };
+    let splits = (0..splits).map(|split| {
+        let mut time = 0;
+        (0..300).map(|n| line(1000 * split + n, &mut time)).collect()
+    });
+    Lines { table, splits: Arc::new(splits.collect()) }
+}
+
+/// What each sink writes, by table.
+type Logs = BTreeMap<String, (SinkMode, Arc<Mutex<Log>>)>;
+
+/// The program's graph with its connectors replaced.
+async fn graph(inputs: &[Lines]) -> (Graph, Logs) {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/restart/program.sql"));
+    let program =
+        Program::read(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let options = PlanOptions { bounded: false, print: stdout::factory() };
+    let mut graph = plan(&program, &options).await.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let mut logs = Logs::new();
+    for node in &mut graph.nodes {
+        match &mut node.kind {
+            NodeKind::Source(source) => {
+                let lines = inputs.iter().find(|lines| lines.table == source.table).unwrap();
+                source.factory = Arc::new(lines.clone());
+            }
+            NodeKind::Sink(sink) => {
+                let (mode, log) = (sink.factory.mode(), Arc::<Mutex<Log>>::default());
+                sink.factory = Arc::new(Logging { mode: mode.clone(), log: Arc::clone(&log) });
+                logs.insert(sink.table.clone(), (mode, log));
+            }
+            NodeKind::Operator(_) => {}
+        }
+    }
+    (graph, logs)
+}
+
+/// Adds epochs up and stops the run after one of them.
+struct Keeper {
+    state: Mutex<EpochState>,
+    until: Epoch,
+    stop: CancellationToken,
+}
+
+impl EpochListener for Keeper {
+    fn completed(&self, added: EpochState) {
+        let mut state = self.state.lock();
+        if state.epoch < self.until {
+            assert_eq!(added.epoch, state.epoch.next());
+            state.advance(added);
+            if state.epoch == self.until {
+                self.stop.cancel();
+            }
+        }
+    }
+}
+
+/// Rows by table, in the order in which they were written.
+type Rows = BTreeMap<String, Vec<String>>;
+
+/// Runs from `start` to the end of epoch `until`, or to the end of the input. Adds what was written by then to `rows`.
+async fn run(
+    inputs: &[Lines],
+    parallelism: usize,
+    start: Option<EpochState>,
+    until: Option<Epoch>,
+    rows: &mut Rows,
+) -> EpochState {
+    let (graph, logs) = graph(inputs).await;
+    let options = RunOptions {
+        pipeline: "test".into(),
+        parallelism,
+        batch_size: 3,
+        bounded: true,
+        checkpoint_interval: Duration::from_millis(1),
+        linger: Duration::from_secs(3600),
+        data_dir: PathBuf::new(),
+        drain: CancellationToken::new(),
+        abort: CancellationToken::new(),
+    };
+    let begun = start.clone().unwrap_or_default();
+    let epochs = until.map(|until| (until.0 - begun.epoch.0) as usize);
+    let until = until.unwrap_or(Epoch(u64::MAX));
+    let keeper = Arc::new(Keeper { state: Mutex::new(begun), until, stop: options.abort.clone() });
+    let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
+    let statistics = Arc::new(Statistics::of(&graph));
+    match run_from(graph, options, statistics, start, Some(listener)).await {
+        Ok(()) => assert!(epochs.is_none(), "the input ended before the epoch"),
+        Err(RunError::Aborted) => assert!(epochs.is_some()),
+        Err(error) => panic!("{error}"),
+    }
+    for (table, (_, log)) in logs {
+        rows.entry(table).or_default().extend_from_slice(log.lock().rows(epochs));
+    }
+    keeper.state.lock().clone()
+}
+
+/// The state as it comes back from a disk: through Arrow's own format.
+fn stored(mut state: EpochState) -> EpochState {
+    for (_, batch) in state.operators.values_mut().flat_map(|operator| &mut operator.batches) {
+        let mut bytes = vec![];
+        let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).unwrap();
+        writer.write(batch).unwrap();
+        writer.finish().unwrap();
+        drop(writer);
+        let mut reader = arrow::ipc::reader::StreamReader::try_new(bytes.as_slice(), None).unwrap();
+        *batch = reader.next().unwrap_or_else(|| panic!("a batch was written")).unwrap();
+    }
+    state
+}
+
+async fn modes(inputs: &[Lines]) -> BTreeMap<String, SinkMode> {
+    graph(inputs).await.1.into_iter().map(|(table, (mode, _))| (table, mode)).collect()
+}
+
+fn compare(what: &str, modes: &BTreeMap<String, SinkMode>, rows: Rows, expected: &Rows) {
+    let mut wrong = String::new();
+    for (table, rows) in rows {
+        let (found, expected) = (seen(&modes[&table], rows), seen(&modes[&table], expected[&table].clone()));
+        let lacking: Vec<&String> = expected.iter().filter(|row| !found.contains(row)).take(3).collect();
+        let too_many: Vec<&String> = found.iter().filter(|row| !expected.contains(row)).take(3).collect();
+        if found != expected {
+            let counts = format!("{} rows instead of {}", found.len(), expected.len());
+            wrong += &format!("{table}: {counts}; lacks {lacking:?}, and has {too_many:?}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{what}:\n{wrong}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
+    for seed in [1, 2] {
+        let inputs = [lines("clicks", seed, 3), lines("orders", seed + 100, 2)];
+        let modes = modes(&inputs).await;
+        let mut whole = Rows::new();
+        let end = run(&inputs, 1, None, None, &mut whole).await;
+        assert!(end.epoch.0 > 20, "{:?}", end.epoch);
+        for (table, rows) in &whole {
+            assert!(rows.len() > 5, "{table} has {} rows, which shows nothing", rows.len());
+        }
+        for ((first, second, third), (one, two)) in [
+            ((1, 1, 1), (7, 11)),
+            ((1, 3, 2), (5, 12)),
+            ((4, 1, 7), (6, 9)),
+            ((3, 7, 1), (9, 14)),
+            ((2, 5, 3), (4, 16)),
+        ] {
+            let mut rows = Rows::new();
+            let state = run(&inputs, first, None, Some(Epoch(one)), &mut rows).await;
+            let state = run(&inputs, second, Some(stored(state)), Some(Epoch(two)), &mut rows).await;
+            run(&inputs, third, Some(stored(state)), None, &mut rows).await;
+            let what = format!("seed {seed}, parallelism {first}, {second}, {third}, epochs {one}, {two}");
+            compare(&what, &modes, rows, &whole);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Connectors in memory: a source that goes on where it is told, and a sink that knows what it had at each flush.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acequia::connectors::{
+    Boundedness, ConnectorError, Decoding, Sink, SinkContext, SinkFactory, SinkMode, Source, SourceContext,
+    SourceEvent, SourceFactory,
+};
+use acequia::formats::{DecodeOptions, EncodeOptions, EncodedRows, RawRecords, SplitIndex};
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+/// Lines of JSON by split.
+#[derive(Clone)]
+pub struct Lines {
+    pub table: &'static str,
+    pub splits: Arc<Vec<Vec<String>>>,
+}
+
+#[async_trait]
+impl SourceFactory for Lines {
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Unbounded
+    }
+
+    fn decoding(&self) -> Decoding {
+        Decoding::Format(DecodeOptions::default())
+    }
+
+    fn describe(&self) -> String {
+        "lines in memory".into()
+    }
+
+    async fn instances(&self, _: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
+        Ok(parallelism.min(self.splits.len()))
+    }
+
+    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
+        let own = (0..self.splits.len()).filter(|index| index % context.instances == context.instance);
+        let splits = own.map(|index| {
+            let name = format!("{}[{index}]", self.table);
+            let next = context.positions.get(&name).copied().unwrap_or(0) as usize;
+            OpenSplit { index, name, next, state: State::Hidden }
+        });
+        let splits = splits.collect();
+        Ok(Box::new(OpenLines {
+            lines: self.clone(),
+            splits,
+            batch_size: context.batch_size,
+            events: 0,
+            awake_at: None,
+        }))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Hidden,
+    Open,
+    Ended,
+}
+
+struct OpenSplit {
+    index: usize,
+    name: String,
+    next: usize,
+    state: State,
+}
+
+struct OpenLines {
+    lines: Lines,
+    splits: Vec<OpenSplit>,
+    batch_size: usize,
+    events: usize,
+    awake_at: Option<tokio::time::Instant>,
+}
+
+#[async_trait]
+impl Source for OpenLines {
+    async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
+        if let Some(own) = self.splits.iter().position(|split| split.state == State::Hidden) {
+            self.splits[own].state = State::Open;
+            return Ok(SourceEvent::Split(SplitIndex(own as u32), self.splits[own].name.clone()));
+        }
+        // In bursts, so that rows and barriers are under way at the same time.
+        if self.events.is_multiple_of(4) {
+            let pause = tokio::time::Instant::now() + Duration::from_millis(1);
+            tokio::time::sleep_until(*self.awake_at.get_or_insert(pause)).await;
+            self.awake_at = None;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..self.splits.len() {
+            self.events += 1;
+            let own = self.events % self.splits.len();
+            let (split, index) = (&mut self.splits[own], SplitIndex(own as u32));
+            let lines = &self.lines.splits[split.index];
+            if split.next < lines.len() {
+                let end = lines.len().min(split.next + self.batch_size);
+                let mut records = RawRecords::default();
+                for (offset, line) in (split.next as i64..).zip(&lines[split.next..end]) {
+                    records.push(index, offset, line.as_bytes());
+                }
+                split.next = end;
+                return Ok(SourceEvent::Records(records));
+            }
+            if split.state == State::Open {
+                split.state = State::Ended;
+                return Ok(SourceEvent::SplitEnd(index));
+            }
+        }
+        Ok(SourceEvent::End)
+    }
+}
+
+/// What a sink was given, as JSON.
+#[derive(Default)]
+pub struct Log {
+    rows: Vec<String>,
+    /// How many rows there were at each flush, which is once an epoch.
+    flushes: Vec<usize>,
+}
+
+impl Log {
+    /// The rows of the first `epochs` epochs, or all of them.
+    pub fn rows(&self, epochs: Option<usize>) -> &[String] {
+        &self.rows[..epochs.map_or(self.rows.len(), |epochs| self.flushes[epochs - 1])]
+    }
+}
+
+/// Writes into a log, in another sink's mode.
+pub struct Logging {
+    pub mode: SinkMode,
+    pub log: Arc<Mutex<Log>>,
+}
+
+#[async_trait]
+impl SinkFactory for Logging {
+    fn mode(&self) -> SinkMode {
+        self.mode.clone()
+    }
+
+    fn describe(&self) -> String {
+        "rows in memory".into()
+    }
+
+    async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+        Ok(Box::new(OpenLog(Arc::clone(&self.log))))
+    }
+}
+
+struct OpenLog(Arc<Mutex<Log>>);
+
+#[async_trait]
+impl Sink for OpenLog {
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), ConnectorError> {
+        let mut encoded = EncodedRows::default();
+        let mut encoder = EncodeOptions::default().encoder(batch.schema()).map_err(ConnectorError::Format)?;
+        encoder.encode(&batch, &mut encoded).map_err(ConnectorError::Format)?;
+        self.0.lock().rows.extend(encoded.iter().map(|row| String::from_utf8_lossy(row).into_owned()));
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectorError> {
+        let mut log = self.0.lock();
+        let rows = log.rows.len();
+        log.flushes.push(rows);
+        Ok(())
+    }
+}
+
+/// What readers of a sink see in the end: all rows in some order, or the last one of each key.
+pub fn seen(mode: &SinkMode, rows: Vec<String>) -> Vec<String> {
+    let mut seen = match mode {
+        SinkMode::Append => rows,
+        SinkMode::Upsert(key) => {
+            let mut last: BTreeMap<String, String> = BTreeMap::new();
+            for row in rows {
+                let value: serde_json::Value = serde_json::from_str(&row).unwrap();
+                let key: Vec<&serde_json::Value> = key.iter().map(|column| &value[column]).collect();
+                last.insert(format!("{key:?}"), row);
+            }
+            last.into_values().collect()
+        }
+    };
+    seen.sort_unstable();
+    seen
+}
