@@ -6,9 +6,11 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 COPY migrations ./migrations
+# Cargo wants every target of the manifest to be there, whatever it builds.
+COPY benches ./benches
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    CARGO_TARGET_DIR=/target cargo build --release --locked --bin acequia \
-    && cp /target/release/acequia /usr/local/bin/acequia
+    CARGO_TARGET_DIR=/target cargo build --profile dist --locked --bin acequia \
+    && cp /target/dist/acequia /usr/local/bin/acequia
 
 FROM debian:bookworm-slim
 RUN apt-get update \

@@ -64,3 +64,33 @@ fn no_password_stands_in_the_file() {
         }
     }
 }
+
+#[test]
+fn the_image_is_built_from_all_that_the_manifest_and_the_sources_name() {
+    let dockerfile = include_str!("../../Dockerfile");
+    let manifest = include_str!("../../Cargo.toml");
+    let copied = |folder: &str| dockerfile.contains(&format!("COPY {folder} ./{folder}"));
+    let mut wanted = vec!["src".to_owned()];
+    for target in ["bench", "test", "example"] {
+        if manifest.contains(&format!("[[{target}]]")) {
+            wanted.push(if target == "bench" { "benches".into() } else { format!("{target}s") });
+        }
+    }
+    let sources = walkdir::WalkDir::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    for file in
+        sources.into_iter().filter_map(Result::ok).filter(|entry| entry.path().extension() == Some("rs".as_ref()))
+    {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        // Whatever is included from outside `src` climbs out of it and enters a folder of the root.
+        for included in text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let depth = file.depth() - 1;
+            let climbs = included.matches("../").count();
+            if climbs > depth {
+                wanted.push(included.trim_start_matches("../").split('/').next().unwrap_or_default().to_owned());
+            }
+        }
+    }
+    assert!(wanted.contains(&"migrations".to_owned()), "{wanted:?}");
+    let missing: Vec<&String> = wanted.iter().filter(|folder| !copied(folder)).collect();
+    assert!(missing.is_empty(), "the Dockerfile does not copy {missing:?}");
+}
