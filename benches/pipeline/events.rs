@@ -66,7 +66,7 @@ impl Events {
     pub fn file(&self, dir: &Path) -> Result<PathBuf> {
         let path = dir.join(format!("{}.jsonl", self.name()));
         if !path.exists() {
-            self.write(&[path.clone()])?;
+            self.write(std::slice::from_ref(&path))?;
         }
         Ok(path)
     }

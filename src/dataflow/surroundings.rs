@@ -140,7 +140,7 @@ mod tests {
             (0..row).for_each(|n| headers.push(b"n", (n > 0).then_some(b"\xffx".as_slice())));
             headers.end_record();
         }
-        records.headers = Some(headers);
+        records.headers = Some(Box::new(headers));
         let splits = [Split { name: "t[0]".into(), watermark: EventTime::MIN, position: None }];
         let surroundings = Surroundings::of_records(&records, &splits);
         for value in [DataType::Utf8, DataType::Binary] {

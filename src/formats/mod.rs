@@ -53,8 +53,8 @@ pub struct RawRecords {
     pub timestamps: Option<Vec<Option<i64>>>,
     /// Keys, where the table or its dead letters ask for them.
     pub keys: Option<Keys>,
-    /// Headers, where the table or its dead letters ask for them.
-    pub headers: Option<Headers>,
+    /// Headers, where the table or its dead letters ask for them, which is seldom.
+    pub headers: Option<Box<Headers>>,
 }
 
 /// A half-open range of bytes in a [`RawRecords`] buffer, in 8 bytes.

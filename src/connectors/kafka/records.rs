@@ -1,7 +1,7 @@
 //! Messages to [`RawRecords`]: one copy of each value into one buffer, and nothing else a record.
 
 use super::messages::Message;
-use crate::formats::{Headers, Keys, RawRecords, Span, SplitIndex, SplitRun};
+use crate::formats::{Keys, RawRecords, Span, SplitIndex, SplitRun};
 
 /// The most bytes of values, and of keys, in one event, unless one record alone is larger. Far below what a span can
 /// address, and enough that it seldom cuts a batch.
@@ -38,7 +38,7 @@ impl Gatherer {
     /// Whether the record no longer fits into this event.
     pub(super) fn is_full_for(&self, message: &Message<'_>) -> bool {
         let keys = self.records.keys.as_ref().map_or(0, |keys| keys.bytes.len());
-        let headers = self.records.headers.as_ref().map_or(0, Headers::len_bytes);
+        let headers = self.records.headers.as_ref().map_or(0, |headers| headers.len_bytes());
         !self.records.is_empty()
             && (self.records.bytes.len() + message.value().len() > MAX_BYTES
                 || headers > MAX_BYTES
