@@ -2,10 +2,12 @@
 
 pub mod cases;
 pub mod catalog;
+pub mod checkpoint;
 pub mod cli;
 pub mod connectors;
 pub mod console;
 pub mod dataflow;
+pub mod faults;
 pub mod formats;
 pub mod operators;
 pub mod planner;

@@ -1,6 +1,7 @@
-//! The two clocks of a stream: event time, which the data carries, and epochs, which barriers count.
+//! The two clocks of a stream: event time, which the data carries, and epochs, which barriers count; and the runs that
+//! count them.
 //!
-//! Both are newtypes so that a wall-clock reading, an offset or a row count cannot be passed for one.
+//! All are newtypes so that a wall-clock reading, an offset or a row count cannot be passed for one.
 
 use std::fmt;
 use std::time::Duration;
@@ -57,6 +58,26 @@ impl Epoch {
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// The number of a run of a pipeline over its checkpoints, from 1. A later run fences all earlier ones.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The name of a checkpoint log, drawn at random when it is made: epochs are counted within one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct LogId(pub String);
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

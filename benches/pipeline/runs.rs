@@ -265,6 +265,8 @@ async fn bare(input: &Input, instances: usize) -> Result<Sample> {
             wants_headers: false,
             batch_size: batch_size(),
             positions: Default::default(),
+            origin: None,
+            accept_lost_input: false,
             data_dir: std::env::temp_dir(),
             stop: CancellationToken::new(),
         };

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::formats::{EncodeOptions, EncodedRows, FormatError};
 
@@ -72,8 +73,8 @@ impl SinkFactory for CollectorFactory {
         "the case's output".into()
     }
 
-    async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(Collector(Arc::clone(&self.0))))
+    async fn open(&self, _: SinkContext) -> Result<OpenSink, ConnectorError> {
+        Ok(OpenSink::AtOnce(Box::new(Collector(Arc::clone(&self.0)))))
     }
 }
 

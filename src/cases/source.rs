@@ -175,6 +175,8 @@ mod tests {
             wants_headers: false,
             batch_size,
             positions: BTreeMap::new(),
+            origin: None,
+            accept_lost_input: false,
             data_dir: "unused".into(),
             stop: tokio_util::sync::CancellationToken::new(),
         }

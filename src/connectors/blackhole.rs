@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
+use crate::connectors::delivery::OpenSink;
 
 /// The connector `blackhole`, which has no options.
 pub struct BlackholeConnector;
@@ -53,8 +54,8 @@ impl SinkFactory for Blackhole {
         "blackhole".into()
     }
 
-    async fn open(&self, _context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(self.clone()))
+    async fn open(&self, _context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        Ok(OpenSink::AtOnce(Box::new(self.clone())))
     }
 }
 

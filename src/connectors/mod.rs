@@ -7,6 +7,7 @@
 
 pub mod blackhole;
 pub mod datagen;
+pub mod delivery;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
@@ -33,6 +34,7 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::formats::{DecodeOptions, FormatError, RawRecords, SplitIndex, SplitRun};
 use crate::time::Epoch;
+use delivery::{Delivery, OpenSink, Writer};
 
 /// A kind of table, named by `connector = '...'`.
 pub trait Connector: Send + Sync {
@@ -99,6 +101,11 @@ pub trait SourceFactory: Send + Sync {
         None
     }
 
+    /// Set when what is read is gone after the process, as with an embedded Kafka: positions in it mean nothing later.
+    fn is_ephemeral(&self) -> bool {
+        false
+    }
+
     /// How many instances are worth opening when `parallelism` tasks are to be had: at most the number of splits.
     /// May ask the server; waits for it as [`Source::next`] does.
     ///
@@ -140,6 +147,11 @@ pub struct SourceContext {
     /// Where to go on, by split name: the offset of the next record. A split that is not in it starts where the
     /// options say.
     pub positions: BTreeMap<String, i64>,
+    /// What [`Source::origin`] said when those positions were noted.
+    pub origin: Option<String>,
+    /// Records that `positions` ask for and that are not there any more are left out with a warning
+    /// (`--accept-lost-input`); otherwise that is an error.
+    pub accept_lost_input: bool,
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,
     /// Cancelled when the pipeline stops; everything that waits must watch it.
@@ -167,6 +179,12 @@ pub trait Source: Send {
     /// As for [`Source::next`]; the caller logs and goes on.
     async fn committed(&mut self, _epoch: Epoch, _positions: &Positions) -> Result<(), ConnectorError> {
         Ok(())
+    }
+
+    /// What tells the place that is read from another one with the same names, such as the id of a Kafka cluster.
+    /// Positions are good only there.
+    fn origin(&self) -> Option<String> {
+        None
     }
 
     /// Records that are there but not yet sent, by split name, as far as known without asking the server.
@@ -212,11 +230,17 @@ pub trait SinkFactory: Send + Sync {
     /// One line for `explain` and logs. Holds no secret.
     fn describe(&self) -> String;
 
-    /// Opens it.
+    /// When it wants its rows, if the run has checkpoints. Without, every sink takes them at once.
+    fn delivery(&self) -> Delivery {
+        Delivery::AtOnce
+    }
+
+    /// Opens it. With [`SinkContext::writer`], fences earlier runs first and reads the marker after that; what is
+    /// opened is of the kind that [`SinkFactory::delivery`] says. Without, it takes rows at once.
     ///
     /// # Errors
     /// When the sink cannot be had even by waiting, such as a table without a column that is written.
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError>;
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError>;
 }
 
 /// What a sink is told when it opens.
@@ -226,6 +250,8 @@ pub struct SinkContext {
     pub table: String,
     /// The name of the running pipeline.
     pub pipeline: String,
+    /// Who writes; `None` when the run keeps no checkpoints.
+    pub writer: Option<Writer>,
     /// The columns of every batch that will be written: the table's physical and metadata columns, in its order.
     pub schema: SchemaRef,
     /// Where embedded parts keep their files.
@@ -234,7 +260,7 @@ pub struct SinkContext {
     pub stop: CancellationToken,
 }
 
-/// An open sink. Calls come one at a time.
+/// An open sink that takes rows as they come. Calls come one at a time.
 #[async_trait]
 pub trait Sink: Send {
     /// Takes rows in. They may be buffered until [`Sink::flush`].
@@ -285,6 +311,22 @@ pub enum ConnectorError {
     Stopped {
         /// What was waited for.
         what: String,
+    },
+    /// A later run of the pipeline has taken over; this one must end.
+    #[error("{what}: {message}")]
+    Fenced {
+        /// The destination.
+        what: String,
+        /// Who fenced whom.
+        message: String,
+    },
+    /// What the checkpoints say does not fit what is there: another cluster, rows of other checkpoints.
+    #[error("{what}: {message}")]
+    Mismatch {
+        /// The part and its address.
+        what: String,
+        /// What does not fit, and the ways out.
+        message: String,
     },
     /// A format could not hold the rows.
     #[error(transparent)]

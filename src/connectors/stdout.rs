@@ -12,6 +12,7 @@ use super::file::{CsvHeader, LineSink, Output};
 use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::{OptionValue, Options};
+use crate::connectors::delivery::OpenSink;
 use crate::formats::{EncodeOptions, FormatError};
 use crate::sql::Location;
 
@@ -93,16 +94,16 @@ impl SinkFactory for Stdout {
         "stdout".into()
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let output = Arc::new(Mutex::new(Stream(std::io::stdout())));
-        Ok(match &self.layout {
+        Ok(OpenSink::AtOnce(match &self.layout {
             Layout::Table => Box::new(TableSink { output, batches: vec![] }),
             Layout::Lines(encode, header) => {
                 let names = context.schema.fields().iter().map(|field| field.name());
                 let first = header.map(|header| header.line(names)).unwrap_or_default();
                 Box::new(LineSink::new(output, encode.encoder(context.schema.clone())?, first))
             }
-        })
+        }))
     }
 }
 

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::RunError;
 use super::chain::{Chain, Counted, Member, Target, Ticker};
-use super::epoch::{EpochState, OperatorState};
 use super::exchange::{Partitioner, Port};
 use super::graph::{Distribution, Graph, NodeId, NodeKind};
 use super::layout::{Stage, forwarded};
 use super::statistics::Statistics;
+use crate::checkpoint::state::{EpochState, OperatorState};
 use crate::operators::{Operator, Output, OutputIndex};
 use crate::time::EventTime;
 
@@ -174,7 +174,7 @@ mod tests {
             let edge = |(from, columns)| Edge { from, output: MAIN, distribution: Distribution::Hash(columns) };
             let inputs = inputs.into_iter().map(|edges: Vec<_>| edges.into_iter().map(edge).collect()).collect();
             let factory = |_: usize, _: usize| -> Result<Box<dyn Operator>> { Ok(Box::<Restored>::default()) };
-            let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick: None });
+            let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick: None, fingerprint: None });
             let (name, outputs) = (graph.free_name("node".into()), vec![Arc::clone(&schema)]);
             graph.add(Node { name, detail: String::new(), kind, inputs, outputs });
         }

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::epoch::{EpochState, OperatorState};
 use super::report::{Command, Report, TaskId, TaskSnapshot};
+use crate::checkpoint::state::{EpochState, OperatorState};
 use crate::time::Epoch;
 
 /// What becomes of a run's epochs.
@@ -123,8 +123,8 @@ fn collect(state: &mut EpochState, snapshot: TaskSnapshot) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::state::SourceState;
     use crate::connectors::Positions;
-    use crate::dataflow::epoch::SourceState;
 
     fn at(offset: i64) -> TaskSnapshot {
         let positions = Positions::from([("t[0]".to_owned(), offset)]);

@@ -12,11 +12,12 @@ use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
 use crate::catalog::{MetadataKey, TableSettings};
+use crate::checkpoint::takeover::Fingerprint;
 use crate::connectors::{SinkFactory, SourceFactory};
 use crate::operators::{Operator, OutputIndex};
 
 /// A program as a graph.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Graph {
     /// The nodes; inputs stand before the nodes that read them.
     pub nodes: Vec<Node>,
@@ -45,6 +46,7 @@ impl Graph {
 pub struct NodeId(pub usize);
 
 /// One node.
+#[derive(Clone)]
 pub struct Node {
     /// Its name in explain, logs and metrics, unique in the graph: `transactions`, `product_metrics.window`.
     pub name: String,
@@ -82,6 +84,7 @@ pub enum Distribution {
 }
 
 /// What a node is.
+#[derive(Clone)]
 pub enum NodeKind {
     /// Reads a table.
     Source(SourceNode),
@@ -98,6 +101,7 @@ pub const DEAD_LETTERS: OutputIndex = 1;
 ///
 /// Its main output holds `physical`, then `metadata`, then, if there is an event time, `__event_time` and
 /// `__row_watermark`. Its second output, there if `dead_letters` is set, has that schema.
+#[derive(Clone)]
 pub struct SourceNode {
     /// The table's name.
     pub table: String,
@@ -130,11 +134,14 @@ pub struct EventTimeSpec {
 }
 
 /// Changes rows by an [`Operator`].
+#[derive(Clone)]
 pub struct OperatorNode {
     /// Makes the instances.
     pub factory: Arc<dyn OperatorFactory>,
     /// How often [`Operator::on_tick`] is called, if at all.
     pub tick: Option<Duration>,
+    /// What it computes, for an operator with state: checkpoints find it by this.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Makes the instances of an operator.
@@ -153,6 +160,7 @@ impl<F: Fn(usize, usize) -> Result<Box<dyn Operator>> + Send + Sync> OperatorFac
 }
 
 /// Writes a table: one instance, with one input and no output.
+#[derive(Clone)]
 pub struct SinkNode {
     /// The table's name, or `stdout` for a bare `SELECT`.
     pub table: String,

@@ -11,12 +11,12 @@ mod build;
 mod chain;
 mod channel;
 mod coordinator;
-pub mod epoch;
 mod exchange;
 mod failing;
 mod gate;
 pub mod graph;
 mod layout;
+pub mod listener;
 mod operator_task;
 mod reader;
 mod report;
@@ -37,9 +37,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::state::EpochState;
 use crate::connectors::ConnectorError;
-use epoch::{EpochListener, EpochState};
 use graph::Graph;
+use listener::EpochListener;
 use statistics::Statistics;
 
 /// How to run a graph.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
-use super::epoch::SourceState;
+use crate::checkpoint::state::SourceState;
 use crate::time::{Epoch, EventTime};
 
 /// Index of a task in a run.

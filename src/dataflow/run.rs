@@ -15,10 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::coordinator::Coordinator;
-use super::epoch::{EpochListener, EpochState};
 use super::gate::Gate;
 use super::graph::{Graph, NodeId, NodeKind, SourceNode};
 use super::layout::{Layout, Wiring};
+use super::listener::EpochListener;
 use super::reader::Reader;
 use super::report::{Command, Report, Reporter, TaskId};
 use super::sink_task::SinkTask;
@@ -27,6 +27,7 @@ use super::source_watermark::SourceWatermark;
 use super::statistics::Statistics;
 use super::{RunError, RunOptions, build, operator_task};
 use crate::catalog::{BadRows, MetadataKey};
+use crate::checkpoint::state::EpochState;
 use crate::connectors::{ConnectorError, Decoding, SinkContext, SourceContext};
 use crate::time::{Epoch, EventTime};
 
@@ -113,6 +114,8 @@ fn source_context(
             .and_then(|start| start.sources.get(name))
             .map(|source| source.positions.clone())
             .unwrap_or_default(),
+        origin: None,
+        accept_lost_input: false,
         data_dir: options.data_dir.clone(),
         stop: stop.clone(),
     }
@@ -306,6 +309,7 @@ impl Run {
         let context = SinkContext {
             table: sink.table.clone(),
             pipeline: self.options.pipeline.clone(),
+            writer: None,
             schema: Arc::clone(&sink.schema),
             data_dir: self.options.data_dir.clone(),
             stop: self.abort.clone(),

@@ -14,6 +14,7 @@ use super::RunError;
 use super::gate::{Gate, GateEvent};
 use super::report::{Reporter, TaskSnapshot};
 use super::statistics::NodeStatistics;
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
 
 /// What a sink's task needs.
@@ -90,11 +91,11 @@ impl SinkTask {
         loop {
             let event = tokio::select! {
                 biased;
-                sink = &mut opening => return Ok(Some((sink.map_err(failed)?, None))),
+                sink = &mut opening => return Ok(Some((self.at_once(sink)?, None))),
                 event = gate.next() => event,
             };
             match event {
-                GateEvent::Batch(_, batch) => return Ok(Some((opening.await.map_err(failed)?, Some(batch)))),
+                GateEvent::Batch(_, batch) => return Ok(Some((self.at_once(opening.await)?, Some(batch)))),
                 GateEvent::Watermark(watermark) => self.statistics.set_watermark(watermark),
                 GateEvent::Barrier(epoch) => self.reporter.passed(epoch, TaskSnapshot::default()),
                 GateEvent::End => {
@@ -103,7 +104,7 @@ impl SinkTask {
                         biased;
                         () = self.drain.cancelled() => {}
                         sink = opening => {
-                            let mut sink = sink.map_err(failed)?;
+                            let mut sink = self.at_once(sink)?;
                             sink.flush().await.map_err(failed)?;
                             sink.close().await.map_err(failed)?;
                         }
@@ -113,6 +114,12 @@ impl SinkTask {
                 }
             }
         }
+    }
+
+    fn at_once(&self, opened: Result<OpenSink, ConnectorError>) -> Result<Box<dyn Sink>, RunError> {
+        let sink = opened.map_err(|source| RunError::Connector { node: self.name.clone(), source })?;
+        sink.at_once()
+            .ok_or_else(|| RunError::Panic { node: self.name.clone(), message: "a sink of the wrong kind".into() })
     }
 
     async fn write(&self, sink: &mut dyn Sink, batch: RecordBatch) -> Result<(), RunError> {

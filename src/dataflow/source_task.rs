@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::RunError;
 use super::bad_row_log::BadRowLog;
 use super::chain::Chain;
-use super::epoch::SourceState;
 use super::graph::DEAD_LETTERS;
 use super::operator_task::deliver;
 use super::reader::{BadRow, ReadRows, Reader, Split, place_of};
@@ -24,6 +23,7 @@ use super::report::{Command, Reporter, TaskSnapshot};
 use super::source_watermark::SourceWatermark;
 use super::statistics::NodeStatistics;
 use crate::catalog::BadRows;
+use crate::checkpoint::state::SourceState;
 use crate::connectors::{ConnectorError, Positions, Source, SourceContext, SourceEvent, SourceFactory};
 use crate::formats::{FormatError, SplitIndex, SplitRun};
 use crate::operators::MAIN;
@@ -424,7 +424,7 @@ impl Running {
         let positions =
             self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position?))).collect();
         let watermarks = self.splits.iter().map(|split| (split.name.to_string(), split.watermark)).collect();
-        SourceState { positions, watermarks }
+        SourceState { positions, origin: None, watermarks }
     }
 }
 

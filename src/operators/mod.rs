@@ -79,6 +79,16 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// The whole state, as batches that [`Operator::restore`] takes: what all snapshots since the beginning add up to,
+    /// without what is closed or overwritten. Changes nothing; called on an operator that has just been restored, when
+    /// a log is compacted.
+    ///
+    /// # Errors
+    /// As for [`Operator::on_batch`].
+    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        Ok(vec![])
+    }
+
     /// Bytes held in state, for `acequia_state_bytes`; may be an estimate.
     fn state_bytes(&self) -> usize {
         0

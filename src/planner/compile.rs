@@ -261,7 +261,7 @@ impl Compiler<'_> {
     ) -> NodeId {
         let base = format!("{}.{suffix}", self.query);
         let name = self.graph.free_name(base);
-        let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick });
+        let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick, fingerprint: None });
         self.graph.add(Node { name, detail, kind, inputs, outputs })
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::connectors::{ConnectorError, Sink, SinkContext, SinkMode};
+use crate::connectors::delivery::OpenSink;
+use crate::connectors::{ConnectorError, SinkContext, SinkMode};
 use crate::dataflow::graph::{Distribution, NodeKind};
 use crate::sql::Variables;
 
@@ -31,7 +32,7 @@ impl SinkFactory for Nowhere {
         "nowhere".into()
     }
 
-    async fn open(&self, _context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, _context: SinkContext) -> Result<OpenSink, ConnectorError> {
         Err(ConnectorError::Refused { what: "nowhere".into(), message: "it is only planned".into() })
     }
 }

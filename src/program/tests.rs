@@ -1,9 +1,9 @@
 use super::*;
 use crate::catalog::options::Options;
 use crate::catalog::{BadRows, TableName};
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{
-    Boundedness, ConnectorError, Decoding, Sink, SinkContext, SinkFactory, SinkMode, Source, SourceContext,
-    SourceFactory,
+    Boundedness, ConnectorError, Decoding, SinkContext, SinkFactory, SinkMode, Source, SourceContext, SourceFactory,
 };
 use async_trait::async_trait;
 
@@ -79,7 +79,7 @@ impl SinkFactory for FakeEnd {
     fn describe(&self) -> String {
         "fake".into()
     }
-    async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, _: SinkContext) -> Result<OpenSink, ConnectorError> {
         Err(ConnectorError::Stopped { what: "a fake".into() })
     }
 }

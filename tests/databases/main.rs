@@ -57,6 +57,7 @@ fn context(schema: &SchemaRef, stop: &CancellationToken) -> SinkContext {
     SinkContext {
         table: "t".into(),
         pipeline: "test".into(),
+        writer: None,
         schema: schema.clone(),
         data_dir: std::env::temp_dir(),
         stop: stop.clone(),
@@ -65,7 +66,8 @@ fn context(schema: &SchemaRef, stop: &CancellationToken) -> SinkContext {
 
 /// Opens a sink and expects it to work.
 async fn open(factory: &Arc<dyn SinkFactory>, schema: &SchemaRef) -> Result<Box<dyn Sink>, ConnectorError> {
-    factory.open(context(schema, &CancellationToken::new())).await
+    let opened = factory.open(context(schema, &CancellationToken::new())).await?;
+    Ok(opened.at_once().unwrap_or_else(|| panic!("without a writer, rows are taken at once")))
 }
 
 /// What a sink that cannot be opened says.

@@ -63,6 +63,8 @@ pub fn unbounded() -> SourceContext {
         wants_headers: true,
         batch_size: 8192,
         positions: BTreeMap::new(),
+        origin: None,
+        accept_lost_input: false,
         data_dir: std::env::temp_dir(),
         stop: CancellationToken::new(),
     }
@@ -76,6 +78,7 @@ pub fn sink_context(definition: &TableDefinition) -> SinkContext {
     SinkContext {
         table: "events".into(),
         pipeline: "tests".into(),
+        writer: None,
         schema: definition.writable_schema(),
         data_dir: std::env::temp_dir(),
         stop: CancellationToken::new(),

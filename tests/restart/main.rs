@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acequia::checkpoint::state::EpochState;
 use acequia::connectors::{SinkMode, stdout};
-use acequia::dataflow::epoch::{EpochListener, EpochState};
 use acequia::dataflow::graph::{Graph, NodeKind};
+use acequia::dataflow::listener::EpochListener;
 use acequia::dataflow::statistics::Statistics;
 use acequia::dataflow::{RunError, RunOptions, run_from};
 use acequia::planner::{PlanOptions, plan};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acequia::connectors::delivery::OpenSink;
 use acequia::connectors::{
     Boundedness, ConnectorError, Decoding, Sink, SinkContext, SinkFactory, SinkMode, Source, SourceContext,
     SourceEvent, SourceFactory,
@@ -147,8 +148,8 @@ impl SinkFactory for Logging {
         "rows in memory".into()
     }
 
-    async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(OpenLog(Arc::clone(&self.log))))
+    async fn open(&self, _: SinkContext) -> Result<OpenSink, ConnectorError> {
+        Ok(OpenSink::AtOnce(Box::new(OpenLog(Arc::clone(&self.log)))))
     }
 }
 

@@ -248,7 +248,7 @@ mod tests {
 
     fn operator(name: &str, inputs: Vec<Vec<Edge>>) -> Node {
         let make = |_: usize, _: usize| -> datafusion::common::Result<Box<dyn Operator>> { Ok(Box::new(Nothing)) };
-        let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(make), tick: None });
+        let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(make), tick: None, fingerprint: None });
         Node { name: name.into(), detail: "sum(v)".into(), kind, inputs, outputs: vec![schema()] }
     }
 

@@ -208,6 +208,8 @@ mod tests {
             wants_headers: false,
             batch_size,
             positions: BTreeMap::new(),
+            origin: None,
+            accept_lost_input: false,
             data_dir: PathBuf::new(),
             stop: CancellationToken::new(),
         }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{ConnectorError, io_error, refused};
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{Sink, SinkContext, SinkFactory, SinkMode};
 use crate::formats::{EncodeOptions, EncodedRows, Encoder};
 
@@ -180,13 +181,13 @@ impl SinkFactory for LineSinkFactory {
         format!("file {}", self.path.display())
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let encoder = self.encode.encoder(context.schema.clone())?;
         let (file, empty) = LineFile::open(&self.path, self.overwrite)?;
         let header = match self.header {
             Some(header) if empty => header.line(context.schema.fields().iter().map(|field| field.name())),
             _ => vec![],
         };
-        Ok(Box::new(LineSink::new(Arc::new(Mutex::new(file)), encoder, header)))
+        Ok(OpenSink::AtOnce(Box::new(LineSink::new(Arc::new(Mutex::new(file)), encoder, header))))
     }
 }

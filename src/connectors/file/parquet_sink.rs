@@ -16,6 +16,7 @@ use parquet::basic::ZstdLevel;
 use parquet::file::properties::WriterProperties;
 
 use super::{ConnectorError, ROLL_INTERVAL, io_error, refused};
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{Sink, SinkContext, SinkFactory, SinkMode};
 
 /// When a part is finished.
@@ -62,7 +63,7 @@ impl SinkFactory for ParquetSinkFactory {
         format!("parquet files in {}", self.folder.display())
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let folder = &self.folder;
         if folder.is_file() {
             return Err(refused(folder, "is a file; Parquet is written as part files into a folder: name a folder"));
@@ -96,7 +97,7 @@ impl SinkFactory for ParquetSinkFactory {
         // A schema that Parquet cannot hold, or a folder without rights, is better known now than at the first row.
         let part = sink.begin()?;
         std::fs::remove_file(&part.hidden).map_err(|error| io_error(&part.hidden, "remove", &error))?;
-        Ok(Box::new(sink))
+        Ok(OpenSink::AtOnce(Box::new(sink)))
     }
 }
 

@@ -69,6 +69,8 @@ fn source_context(schema: SchemaRef) -> SourceContext {
         wants_headers: false,
         batch_size: 2,
         positions: BTreeMap::new(),
+        origin: None,
+        accept_lost_input: false,
         data_dir: PathBuf::new(),
         stop: CancellationToken::new(),
     }
@@ -78,6 +80,7 @@ fn sink_context(schema: SchemaRef) -> SinkContext {
     SinkContext {
         table: "t".into(),
         pipeline: "p".into(),
+        writer: None,
         schema,
         data_dir: PathBuf::new(),
         stop: CancellationToken::new(),
@@ -104,6 +107,10 @@ async fn next(source: &mut Box<dyn Source>) -> String {
         Ok(SourceEvent::End) => "end".into(),
         Err(error) => error.to_string(),
     }
+}
+
+async fn opened(table: &Arc<dyn ConnectorTable>, schema: SchemaRef) -> Box<dyn crate::connectors::Sink> {
+    table.sink().unwrap().open(sink_context(schema)).await.unwrap().at_once().unwrap()
 }
 
 async fn everything(table: &Arc<dyn ConnectorTable>, context: SourceContext) -> Vec<String> {
@@ -188,7 +195,7 @@ async fn parquet_parts_are_written_and_read_again() {
     let definition = table(&[("v", DataType::Utf8), ("n", DataType::Int32)]);
     let written = open_table(&definition, &pairs);
     for round in 0..2 {
-        let mut sink = written.sink().unwrap().open(sink_context(batch(&[]).schema())).await.unwrap();
+        let mut sink = opened(&written, batch(&[]).schema()).await;
         for numbers in [[1, 2], [3, 4], [5, 6]] {
             sink.write(batch(&numbers.map(|number| number + round * 10))).await.unwrap();
         }
@@ -211,7 +218,7 @@ async fn parquet_parts_are_written_and_read_again() {
     assert_eq!(everything(&read, context).await[1], "[4] at [3]");
 
     let overwritten = open_table(&definition, &[("path", path), ("format", "parquet"), ("mode", "overwrite")]);
-    let mut sink = overwritten.sink().unwrap().open(sink_context(batch(&[]).schema())).await.unwrap();
+    let mut sink = opened(&overwritten, batch(&[]).schema()).await;
     sink.close().await.unwrap();
     assert_eq!(std::fs::read_dir(&parts).unwrap().count(), 0);
 }
@@ -361,7 +368,7 @@ async fn lines_that_were_written_can_be_read_again() {
         let path = folder.path().join("new").join(name);
         let table = open_table(&definition, &[("path", path.to_str().unwrap())]);
         for run in 1..=2 {
-            let mut sink = table.sink().unwrap().open(sink_context(definition.writable_schema())).await.unwrap();
+            let mut sink = opened(&table, definition.writable_schema()).await;
             sink.write(written()).await.unwrap();
             sink.flush().await.unwrap();
             if run == 1 {

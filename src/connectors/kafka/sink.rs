@@ -14,6 +14,7 @@ use super::client;
 use super::embedded;
 use super::options::{Delivery, KafkaOptions, Servers};
 use super::producer::Producer;
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::formats::{EncodeOptions, EncodedRows, Encoder, FormatError};
 
@@ -45,7 +46,7 @@ impl SinkFactory for KafkaSinkFactory {
         format!("kafka topic {} {}", self.topic, client::place(&self.options.servers))
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let KafkaOptions { servers, properties, .. } = &self.options;
         if *servers == Servers::Embedded {
             embedded::ensure_topic(&self.topic)?;
@@ -75,7 +76,7 @@ impl SinkFactory for KafkaSinkFactory {
         let producer = match self.options.delivery {
             Delivery::AtLeastOnce => Producer::new(servers, &config, context.stop.clone())?,
         };
-        Ok(Box::new(KafkaSink {
+        Ok(OpenSink::AtOnce(Box::new(KafkaSink {
             topic: self.topic.clone(),
             encoder: self.encode.encoder(self.physical.clone())?,
             physical,
@@ -85,7 +86,7 @@ impl SinkFactory for KafkaSinkFactory {
             rows: EncodedRows::default(),
             producer: Some(producer),
             what: client::server_name(servers),
-        }))
+        })))
     }
 }
 

@@ -34,9 +34,10 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::sql_table::{SqlTableOptions, TableSink};
 use super::sqlite::{Place, SqliteSinkFactory};
-use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
+use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
+use crate::connectors::delivery::OpenSink;
 
 const URL_EXAMPLE: &str = "postgres://user:password@localhost:5432/database";
 
@@ -144,13 +145,13 @@ impl SinkFactory for PostgresSinkFactory {
         format!("PostgreSQL table {} at {}", self.table.display_name(), address(&self.server))
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let what = self.describe();
         let keyed = self.table.keyed(&context.schema, &what)?;
         let server = self.server.clone().application_name(&format!("acequia {}", context.pipeline));
         let schema = context.schema.clone();
         let store = sink::PostgresStore::open(what, server, self.table.clone(), context).await?;
-        Ok(Box::new(TableSink::new(Box::new(store), schema, keyed)))
+        Ok(OpenSink::AtOnce(Box::new(TableSink::new(Box::new(store), schema, keyed))))
     }
 }
 

@@ -38,9 +38,10 @@ use self::key::KeyTemplate;
 use self::sink::RedisSink;
 use super::refused_rows::OnError;
 use super::sql_table::create::is_nested;
-use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
+use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::options::Options;
 use crate::catalog::{ColumnKind, TableDefinition};
+use crate::connectors::delivery::OpenSink;
 use crate::formats::EncodeOptions;
 
 const URL_EXAMPLE: &str = "redis://localhost:6379";
@@ -234,8 +235,8 @@ impl SinkFactory for RedisSinkFactory {
         format!("{} {kind} {}", self.options.what(), self.options.key)
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(RedisSink::open(self.describe(), &self.options, context).await?))
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        Ok(OpenSink::AtOnce(Box::new(RedisSink::open(self.describe(), &self.options, context).await?)))
     }
 }
 

@@ -21,9 +21,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::sql_table::{SqlTableOptions, TableSink};
-use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
+use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
+use crate::connectors::delivery::OpenSink;
 
 /// The file of the embedded warehouse, in the data folder.
 pub const WAREHOUSE_FILE: &str = "warehouse.sqlite";
@@ -93,7 +94,7 @@ impl SinkFactory for SqliteSinkFactory {
         format!("SQLite table {} in {file}", self.table.name)
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let path = match &self.place {
             Place::File(path) => path.clone(),
             Place::Embedded => context.data_dir.join(WAREHOUSE_FILE),
@@ -102,7 +103,7 @@ impl SinkFactory for SqliteSinkFactory {
         let keyed = self.table.keyed(&context.schema, &what)?;
         let schema = context.schema.clone();
         let store = sink::SqliteStore::open(what, &path, self.table.clone(), context).await?;
-        Ok(Box::new(TableSink::new(Box::new(store), schema, keyed)))
+        Ok(OpenSink::AtOnce(Box::new(TableSink::new(Box::new(store), schema, keyed))))
     }
 }
 

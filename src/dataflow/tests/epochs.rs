@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::parts::{MemorySink, MemorySource, options};
 use super::{expected, input, window_sums};
-use crate::dataflow::epoch::{EpochListener, EpochState};
+use crate::checkpoint::state::EpochState;
+use crate::dataflow::listener::EpochListener;
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{RunError, run_from};
 use crate::time::Epoch;

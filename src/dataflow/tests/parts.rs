@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::TableSettings;
+use crate::connectors::delivery::OpenSink;
 use crate::connectors::{
     Boundedness, ConnectorError, Decoding, Positions, Sink, SinkContext, SinkFactory, SinkMode, Source, SourceContext,
     SourceEvent, SourceFactory,
@@ -235,7 +236,7 @@ pub struct MemorySink {
     pub slow: Duration,
 }
 
-struct OpenSink(MemorySink, CancellationToken);
+struct OpenMemory(MemorySink, CancellationToken);
 
 #[async_trait]
 impl SinkFactory for MemorySink {
@@ -247,13 +248,13 @@ impl SinkFactory for MemorySink {
         "rows in memory".into()
     }
 
-    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(OpenSink(self.clone(), context.stop)))
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        Ok(OpenSink::AtOnce(Box::new(OpenMemory(self.clone(), context.stop))))
     }
 }
 
 #[async_trait]
-impl Sink for OpenSink {
+impl Sink for OpenMemory {
     async fn write(&mut self, batch: RecordBatch) -> Result<(), ConnectorError> {
         if self.0.stuck {
             self.1.cancelled().await;
@@ -428,13 +429,13 @@ impl Builder {
     ) -> NodeId {
         let outputs = vec![Arc::clone(&self.graph.nodes[edge.from.0].outputs[edge.output])];
         let factory = move |_, _| -> Result<Box<dyn Operator>> { Ok(Box::new(Each(work.clone()))) };
-        let node = OperatorNode { factory: Arc::new(factory), tick: None };
+        let node = OperatorNode { factory: Arc::new(factory), tick: None, fingerprint: None };
         self.node(name, NodeKind::Operator(node), vec![vec![edge]], outputs)
     }
 
     pub fn window_sum(&mut self, name: &str, edges: Vec<Edge>, tick: Option<Duration>) -> NodeId {
         let factory = |_, _| -> Result<Box<dyn Operator>> { Ok(Box::<WindowSum>::default()) };
-        let node = OperatorNode { factory: Arc::new(factory), tick };
+        let node = OperatorNode { factory: Arc::new(factory), tick, fingerprint: None };
         self.node(name, NodeKind::Operator(node), vec![edges], vec![sum_schema()])
     }
 

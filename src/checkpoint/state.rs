@@ -26,6 +26,8 @@ pub struct EpochState {
 pub struct SourceState {
     /// The offset of the next record of each split.
     pub positions: Positions,
+    /// What tells the place that is read from another with the same names; see [`crate::connectors::Source::origin`].
+    pub origin: Option<String>,
     /// The watermark of each split; lateness of the next rows is judged by it.
     pub watermarks: BTreeMap<String, EventTime>,
 }
@@ -46,6 +48,7 @@ impl EpochState {
         for (name, source) in later.sources {
             let known = self.sources.entry(name).or_default();
             known.positions.extend(source.positions);
+            known.origin = source.origin.or(known.origin.take());
             known.watermarks.extend(source.watermarks);
         }
         for (name, operator) in later.operators {
@@ -60,11 +63,4 @@ impl EpochState {
             }
         }
     }
-}
-
-/// Is told of epochs that are complete.
-pub trait EpochListener: Send + Sync {
-    /// The sinks have delivered everything up to the end of `added.epoch`; `added` is what has changed in it. Called
-    /// once an epoch, in order, on the runtime's own task: it must be quick.
-    fn completed(&self, added: EpochState);
 }

@@ -1,0 +1,92 @@
+//! Faults on purpose, for the tests of what must survive them.
+//!
+//! A build without debug assertions has none of this. In others, `ACEQUIA_CRASH_AT=point` or `point:n` in the
+//! environment kills the process the n-th time that it comes to [`crash_point!`] of that name, and `ACEQUIA_PLANT=bug`
+//! (or [`plant`], for the calling thread) makes [`planted`] true for one known mistake, which the tests must notice.
+
+/// The known mistakes that can be planted: a test suite that does not notice one of them is not good enough.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(missing_docs, reason = "each is described where it is planted")]
+pub enum Bug {
+    MarkerBeforeData,
+    NoSync,
+    NoFolderSync,
+    MarkerBeforeFence,
+    OutboxDroppedEarly,
+    DeliveredBeforeDurable,
+    ManifestFirst,
+    ChecksumIgnored,
+    SettledForgotten,
+    BarrierNotAligned,
+    StateDeltaLost,
+    PositionAhead,
+    IncarnationNotTaken,
+    EpochReused,
+    CompactionDropsDelta,
+    RewindForgotten,
+}
+
+/// Dies here if the environment says so. Names are listed in [`POINTS`].
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(debug_assertions)]
+        $crate::faults::reached($name);
+    };
+}
+
+/// Every crash point of the crate.
+pub const POINTS: &[&str] = &[];
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::cell::RefCell;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::Bug;
+
+    static CRASH_AT: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+
+    thread_local! {
+        static HERE: RefCell<Option<Bug>> = const { RefCell::new(None) };
+    }
+
+    /// The work of [`crate::crash_point!`].
+    pub fn reached(name: &str) {
+        let at = CRASH_AT.get_or_init(|| {
+            let at = std::env::var("ACEQUIA_CRASH_AT").ok()?;
+            let (point, times) = at.split_once(':').unwrap_or((&at, "1"));
+            Some((point.to_owned(), times.parse().unwrap_or(1)))
+        });
+        let Some((point, times)) = at else { return };
+        if point == name && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *times {
+            eprintln!("crash point {name}");
+            std::process::abort();
+        }
+    }
+
+    /// Plants a mistake for this thread, or takes it out.
+    pub fn plant(bug: Option<Bug>) {
+        HERE.with(|here| *here.borrow_mut() = bug);
+    }
+
+    /// Whether a mistake is planted.
+    pub fn planted(bug: Bug) -> bool {
+        let by_environment = PLANTED.get_or_init(|| std::env::var("ACEQUIA_PLANT").ok());
+        HERE.with(|here| *here.borrow() == Some(bug))
+            || by_environment.as_deref().is_some_and(|name| name == format!("{bug:?}"))
+    }
+}
+
+#[cfg(debug_assertions)]
+pub use armed::{plant, planted, reached};
+
+/// Whether a mistake is planted: never in this build.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn planted(_: Bug) -> bool {
+    false
+}
