@@ -212,6 +212,7 @@ async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample
         checkpoint_interval: Duration::from_secs(1),
         linger: Duration::from_millis(200),
         data_dir: data.path().to_owned(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };

@@ -298,6 +298,7 @@ async fn execute(graph: Graph, settings: Settings) -> Result<(), CaseError> {
         checkpoint_interval: Duration::from_secs(1),
         linger: Duration::from_millis(200),
         data_dir: std::env::temp_dir(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: abort.clone(),
     };

@@ -115,6 +115,7 @@ async fn run(
         checkpoint_interval: Duration::from_millis(1),
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };
