@@ -15,6 +15,7 @@ use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::time::WallClock;
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
 const LINGER: Duration = Duration::from_millis(200);
@@ -155,6 +156,7 @@ fn options(arguments: &RunArguments) -> RunOptions {
         checkpoint_bytes: CHECKPOINT_BYTES,
         linger: LINGER,
         data_dir: arguments.data_dir.clone(),
+        wall_clock: Some(WallClock::system()),
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     }

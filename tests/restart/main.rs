@@ -117,6 +117,7 @@ async fn run(
         checkpoint_bytes: 64 << 20,
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };
