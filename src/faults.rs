@@ -24,6 +24,12 @@ pub enum Bug {
     EpochReused,
     CompactionDropsDelta,
     RewindForgotten,
+    DataBeforeMarker,
+    FenceForgotten,
+    UnknownTakenForDone,
+    UnknownTakenForFailed,
+    ProducerNotRecycled,
+    SettledBeforeVisible,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].
