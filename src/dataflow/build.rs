@@ -73,7 +73,7 @@ pub fn chain(
     Ok(Chain::new(members, ways_out))
 }
 
-fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunError> {
+pub(super) fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(made) => made.map_err(|source| RunError::Operator { node: node.to_owned(), source }),
         Err(panic) => Err(RunError::panic(node, panic.as_ref())),

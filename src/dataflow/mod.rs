@@ -10,6 +10,7 @@ mod bad_row_log;
 mod build;
 mod chain;
 mod channel;
+mod compactor;
 mod coordinator;
 mod exchange;
 mod failing;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::state::EpochState;
 use crate::connectors::ConnectorError;
+pub use compactor::{GraphCompactor, identities};
 use graph::Graph;
 use listener::EpochListener;
 use statistics::Statistics;

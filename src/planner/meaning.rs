@@ -130,7 +130,10 @@ fn meaning(plan: &LogicalPlan, tables: &[TableExpressions]) -> Result<Meaning> {
                 let parts: Vec<&str> = inputs.iter().map(|input| input.columns[at].as_str()).collect();
                 // The branches mostly say the same of a table; what differs is told apart.
                 let alike = parts.windows(2).all(|pair| pair[0] == pair[1]);
-                shortened(&if alike { parts[0].to_string() } else { format!("({})", parts.join(" | ")) }, LONGEST_COLUMN)
+                shortened(
+                    &if alike { parts[0].to_string() } else { format!("({})", parts.join(" | ")) },
+                    LONGEST_COLUMN,
+                )
             };
             let columns = (0..union.schema.fields().len()).map(column).collect();
             let branches: Vec<String> = inputs.iter().map(Meaning::rows).collect();
