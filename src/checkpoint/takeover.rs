@@ -17,6 +17,10 @@ use crate::time::Epoch;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Fingerprint(pub String);
 
+/// How the fingerprint of an operator begins that keeps a watermark but no rows across a barrier, by which it tells late
+/// rows. Where it is new or gone, so is the operator behind it, which is said of that one alone.
+pub const FIRST_PHASE: &str = "first phase of ";
+
 /// The longest text of a fingerprint.
 const LONGEST_TEXT: usize = 1500;
 
@@ -24,6 +28,11 @@ impl Fingerprint {
     /// Of a text that says all about the operator.
     pub fn new(text: &str) -> Fingerprint {
         Fingerprint(format!("{} #{:016x}", shortened(text, LONGEST_TEXT), xxh3_64(text.as_bytes())))
+    }
+
+    /// Whether there are rows in its state.
+    fn keeps_rows(&self) -> bool {
+        !self.0.starts_with(FIRST_PHASE)
     }
 
     /// The text for people, without the hash.
@@ -134,8 +143,10 @@ impl std::fmt::Display for Lost<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Lost::State { operator, was, is } => {
-                let shown = (was.text(), is.text());
-                let (was, is) = if shown.0 == shown.1 { (was.0.as_str(), is.0.as_str()) } else { shown };
+                let (was, is) = match (was.text(), is.text()) {
+                    (then, now) if then == now => (was.0.clone(), is.0.clone()),
+                    (then, now) => (differing(then, now), differing(now, then)),
+                };
                 write!(f, "  {operator} computes something else than its state is of\n    was: {was}\n    is:  {is}")
             }
             Lost::Rows { sink, epochs } => {
@@ -144,6 +155,22 @@ impl std::fmt::Display for Lost<'_> {
             }
         }
     }
+}
+
+/// `text` from a little before where it parts from `other` to a little behind where it meets it again.
+fn differing(text: &str, other: &str) -> String {
+    const BEFORE: usize = 80;
+    const BEHIND: usize = 30;
+    let common = |(a, b): &(char, char)| a == b;
+    let (all, rest): (Vec<char>, Vec<char>) = (text.chars().collect(), other.chars().collect());
+    let prefix = all.iter().copied().zip(rest.iter().copied()).take_while(common).count();
+    let most = all.len().min(rest.len()) - prefix;
+    let suffix = all.iter().rev().copied().zip(rest.iter().rev().copied()).take(most).take_while(common).count();
+    let start = if prefix > BEFORE + 20 { prefix - BEFORE } else { 0 };
+    let end = if suffix > BEHIND + 20 { all.len() - suffix + BEHIND } else { all.len() };
+    let shown: String = all[start..end].iter().collect();
+    let (before, behind) = (if start > 0 { "…" } else { "" }, if end < all.len() { "…" } else { "" });
+    format!("{before}{shown}{behind}")
 }
 
 impl Lost<'_> {
@@ -183,7 +210,8 @@ fn take_operators<'a>(
     }
     let taken: BTreeSet<&str> = pairs.iter().map(|(was, _)| *was).collect();
     let filled: BTreeSet<&str> = pairs.iter().map(|(_, is)| *is).collect();
-    for (operator, is) in identities.operators.iter().filter(|(name, _)| !filled.contains(name.as_str())) {
+    let open = |(name, is): &(&String, &Fingerprint)| is.keeps_rows() && !filled.contains(name.as_str());
+    for (operator, is) in identities.operators.iter().filter(open) {
         match recovered.operators.get(operator).filter(|_| !taken.contains(operator.as_str())) {
             Some(was) => lost.push(Lost::State { operator, was, is }),
             None => {
@@ -191,7 +219,8 @@ fn take_operators<'a>(
             }
         }
     }
-    for (operator, was) in recovered.operators.iter().filter(|(name, _)| !taken.contains(name.as_str())) {
+    let left = |(name, was): &(&String, &Fingerprint)| was.keeps_rows() && !taken.contains(name.as_str());
+    for (operator, was) in recovered.operators.iter().filter(left) {
         if !identities.operators.contains_key(operator) || filled.contains(operator.as_str()) {
             let text = was.text();
             takeover.notes.push(format!("{operator} is gone: its state is left behind, which was of {text}"));
@@ -309,12 +338,38 @@ mod tests {
     }
 
     #[test]
+    fn of_a_phase_that_keeps_no_rows_nothing_is_said() {
+        let then = [("a", "x"), ("a.partial", "first phase of x"), ("b.partial", "first phase of y")];
+        let (states, notes) =
+            taken(&then, &[("c", "x"), ("c.partial", "first phase of x"), ("b.partial", "first phase of z")], false);
+        assert_eq!(states, [("c".into(), 0), ("c.partial".into(), 1)]);
+        assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
     fn what_differs_beyond_the_shown_text_is_told_by_its_hash() {
         let long = |end: &str| format!("{}{end}", "x".repeat(LONGEST_TEXT));
         assert_ne!(Fingerprint::new(&long("a")), Fingerprint::new(&long("b")));
         let hidden = (Fingerprint("x #1".into()), Fingerprint("x #2".into()));
         let lost = Lost::State { operator: "q", was: &hidden.0, is: &hidden.1 };
         assert_eq!(lost.to_string(), "  q computes something else than its state is of\n    was: x #1\n    is:  x #2");
+    }
+
+    #[test]
+    fn only_what_differs_is_shown_of_long_texts() {
+        let of = |filter: &str| {
+            format!(
+                "tumble(30s) over clicks.ts, watermark (clicks.ts - 10s), by clicks.k: sum(clicks.v), count(*), max(clicks.v), \
+                     min(clicks.v) from clicks where {filter}, kept as (Timestamp(ns) not null, Utf8, Int64, Int64, Int64, Int64)"
+            )
+        };
+        assert_eq!(
+            differing(&of("(clicks.v > Int64(3))"), &of("(clicks.v > Int64(14))")),
+            "…cks.k: sum(clicks.v), count(*), max(clicks.v), min(clicks.v) from clicks where (clicks.v > Int64(3)), kept as \
+             (Timestamp(ns) n…"
+        );
+        assert_eq!(differing("tumble(30s)", "tumble(1m)"), "tumble(30s)");
+        assert_eq!(differing("aa", "aaa"), "aa");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result
 /// batch says beside its rows, in its schema, concerns every instance, so that one without rows gets it too. Other
 /// state goes to the instance that made it, or to one that stands in for it: right for operators that hand everything
 /// on at a barrier, such as a partial aggregate in a source's task.
-fn restore(
+pub(super) fn restore(
     operator: &mut dyn Operator,
     graph: &Graph,
     node: NodeId,

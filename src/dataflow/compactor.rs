@@ -1,19 +1,14 @@
 //! The dataflow's part in a log's compaction: operators say what their deltas add up to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
 use super::RunError;
-use super::build::guarded;
-use super::graph::{Graph, NodeKind, OperatorFactory};
+use super::build::{guarded, restore};
+use super::graph::{Graph, NodeId, NodeKind};
 use crate::checkpoint::log::Compactor;
 use crate::checkpoint::state::OperatorState;
 use crate::checkpoint::takeover::Identities;
-use crate::operators::Output;
-use crate::time::EventTime;
 
 /// What checkpoints know of a graph: its operators with state, its sources and its sinks.
 pub fn identities(graph: &Graph) -> Identities {
@@ -34,38 +29,41 @@ pub fn identities(graph: &Graph) -> Identities {
 
 /// Merges the state of a graph's operators.
 ///
-/// It makes an operator anew, gives it what its snapshots were, tells it how far event time had come, and asks for its
-/// whole state. Instances are made one after the other, so that only one is in memory: what each of them has handed over
-/// stays with its number, whatever the parallelism was at the time.
+/// It makes an operator anew, restores it as a start would, and asks for its whole state: as many instances as the state
+/// is of, one after the other, so that only one is in memory. Each gets its rows of every batch, because a log may hold
+/// batches that were made at another parallelism, and what is closed can only be told where all of a key is together.
 pub struct GraphCompactor {
-    operators: BTreeMap<String, Arc<dyn OperatorFactory>>,
+    graph: Graph,
 }
 
 impl GraphCompactor {
     /// For the operators of this graph, by node name.
-    pub fn new(graph: &Graph) -> GraphCompactor {
-        let operators = graph.nodes.iter().filter_map(|node| match &node.kind {
-            NodeKind::Operator(operator) => Some((node.name.clone(), Arc::clone(&operator.factory))),
-            _ => None,
-        });
-        GraphCompactor { operators: operators.collect() }
+    pub fn new(graph: Graph) -> GraphCompactor {
+        GraphCompactor { graph }
     }
 }
 
 impl Compactor for GraphCompactor {
     fn compact(&self, operator: &str, state: &OperatorState) -> Result<Vec<(usize, RecordBatch)>> {
-        let Some(factory) = self.operators.get(operator) else {
+        let Some(last) = state.batches.iter().map(|(instance, _)| *instance).max() else { return Ok(vec![]) };
+        let nodes = self.graph.nodes.iter().enumerate();
+        let found = nodes.filter(|(_, node)| node.name == operator).find_map(|(index, node)| match &node.kind {
+            NodeKind::Operator(operator) => Some((NodeId(index), operator)),
+            _ => None,
+        });
+        let Some((node, spec)) = found else {
             return exec_err!("there is state of {operator}, and the queries have no such operator");
         };
-        let instances: BTreeSet<usize> = state.batches.iter().map(|(instance, _)| *instance).collect();
-        let parallelism = instances.last().map_or(1, |last| last + 1);
         let mut compacted = vec![];
-        for instance in instances {
-            let own = state.batches.iter().filter(|(of, _)| *of == instance).map(|(_, batch)| batch.clone());
-            let whole = guarded(operator, || whole(factory.as_ref(), instance, parallelism, own, state.watermark));
+        for instance in 0..=last {
+            let whole = guarded(operator, || {
+                let mut made = spec.factory.create(instance, last + 1)?;
+                restore(made.as_mut(), &self.graph, node, state, instance, last + 1)?;
+                made.state()
+            });
             let whole = whole.map_err(|error| match error {
                 RunError::Operator { source, .. } => source,
-                other => datafusion::common::exec_datafusion_err!("{other}"),
+                other => exec_datafusion_err!("{other}"),
             })?;
             compacted.extend(whole.into_iter().map(|batch| (instance, batch)));
         }
@@ -73,34 +71,18 @@ impl Compactor for GraphCompactor {
     }
 }
 
-/// The whole state of one instance.
-fn whole(
-    factory: &dyn OperatorFactory,
-    instance: usize,
-    instances: usize,
-    batches: impl Iterator<Item = RecordBatch>,
-    watermark: EventTime,
-) -> Result<Vec<RecordBatch>> {
-    let mut operator = factory.create(instance, instances)?;
-    for batch in batches {
-        operator.restore(batch)?;
-    }
-    if watermark > EventTime::MIN {
-        // What this makes it send was sent long ago.
-        operator.on_watermark(watermark, &mut Output::default())?;
-    }
-    operator.state()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::array::{AsArray, Int64Array};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
     use super::super::graph::{Node, OperatorNode};
     use super::*;
     use crate::checkpoint::takeover::Fingerprint;
-    use crate::operators::{InputIndex, Operator};
+    use crate::operators::{InputIndex, Operator, Output};
+    use crate::time::EventTime;
 
     /// Keeps a sum, and forgets it when the watermark is above it.
     struct Sum(i64);
@@ -146,13 +128,13 @@ mod tests {
         let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick: None, fingerprint });
         graph.add(Node { name: "sum".into(), detail: String::new(), kind, inputs: vec![], outputs: vec![] });
         assert_eq!(identities(&graph).operators.keys().collect::<Vec<_>>(), ["sum"]);
-        let state = GraphCompactor::new(&graph).compact("sum", &OperatorState { watermark, batches })?;
+        let state = GraphCompactor::new(graph).compact("sum", &OperatorState { watermark, batches })?;
         let numbers = |batch: RecordBatch| batch.column(0).as_primitive::<Int64Type>().value(0);
         Ok(state.into_iter().map(|(instance, batch)| (instance, numbers(batch))).collect())
     }
 
     #[test]
-    fn each_instance_is_merged_by_itself_and_what_is_closed_is_dropped() {
+    fn instances_are_merged_one_by_one_and_what_is_closed_is_dropped() {
         let batches = || vec![(0, numbers(&[1, 2])), (3, numbers(&[50])), (0, numbers(&[4]))];
         assert_eq!(compacted(EventTime::MIN, batches()).unwrap(), [(0, 7), (3, 50)]);
         assert_eq!(compacted(EventTime(20), batches()).unwrap(), [(3, 50)]);
@@ -163,8 +145,8 @@ mod tests {
     fn a_panic_and_an_unknown_operator_are_errors() {
         let error = compacted(EventTime::MIN, vec![(0, numbers(&[-1]))]).unwrap_err();
         assert_eq!(error.strip_backtrace(), "Execution error: sum: internal error: -1 is below zero");
-        let none = GraphCompactor::new(&Graph::default());
-        let state = OperatorState { watermark: EventTime::MIN, batches: vec![] };
+        let none = GraphCompactor::new(Graph::default());
+        let state = OperatorState { watermark: EventTime::MIN, batches: vec![(0, numbers(&[1]))] };
         assert_eq!(
             none.compact("gone", &state).unwrap_err().strip_backtrace(),
             "Execution error: there is state of gone, and the queries have no such operator"

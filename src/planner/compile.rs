@@ -15,7 +15,7 @@ use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use super::meaning::fingerprint;
+use super::meaning::{fingerprint, first_phase};
 use super::per_window_node::PerWindowNode;
 use super::streaming::{LEFT_TIME, RIGHT_TIME, hidden_column, join_conditions, partition_by};
 use super::tables::SourceColumns;
@@ -156,6 +156,7 @@ impl Compiler<'_> {
             let outputs = vec![Arc::clone(&partial_schema), Arc::clone(&spec.input)];
             let partial =
                 self.operator("partial", format!("partial {detail}"), factory, early, vec![vec![edge]], outputs);
+            self.identify(partial, first_phase(&node.meaning));
             edges.push(Edge { from: partial, output: MAIN, distribution: distribution.clone() });
             if node.window != WindowKind::Instant && node.window != WindowKind::Global {
                 let stream = Stream { node: partial, output: LATE, steps: vec![], schema: Arc::clone(&spec.input) };

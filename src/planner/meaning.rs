@@ -13,7 +13,8 @@ use arrow::datatypes::Schema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, Result, internal_err};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, Unnest};
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator, Unnest};
+use datafusion::scalar::ScalarValue;
 
 use super::functions::human;
 use super::per_window_node::PerWindowNode;
@@ -21,7 +22,7 @@ use super::scans::TableExpressions;
 use super::streaming::join_conditions;
 use super::tables::SourceColumns;
 use super::window_node::WindowAggregateNode;
-use crate::checkpoint::takeover::{Fingerprint, shortened};
+use crate::checkpoint::takeover::{FIRST_PHASE, Fingerprint, shortened};
 use crate::operators::per_window::Grouping;
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, WindowKind};
 
@@ -72,6 +73,11 @@ pub fn fingerprint(meaning: &str, state: &[&Schema]) -> Fingerprint {
         format!("({})", columns.collect::<Vec<_>>().join(", "))
     });
     Fingerprint::new(&format!("{meaning}, kept as {}", kept.collect::<Vec<_>>().join(" and ")))
+}
+
+/// The identity of the first phase of an aggregation, which keeps nothing but its watermark.
+pub fn first_phase(meaning: &str) -> Fingerprint {
+    Fingerprint::new(&format!("{FIRST_PHASE}{meaning}"))
 }
 
 /// What a windowed aggregation computes.
@@ -280,7 +286,8 @@ fn joined(join: &Join, left: &Meaning, right: &Meaning) -> Result<(String, Vec<S
         sides.sort_unstable();
         conditions.insert(sides.join(" = "));
     }
-    for condition in join.filter.iter().flat_map(split_conjunction) {
+    let equality = |condition: &Expr| matches!(condition, Expr::BinaryExpr(binary) if binary.op == Operator::Eq);
+    for condition in join.filter.iter().flat_map(split_conjunction).filter(|condition| !equality(condition)) {
         conditions.insert(text_of(condition, &column)?);
     }
     let conditions: Vec<String> = conditions.into_iter().collect();
@@ -290,7 +297,8 @@ fn joined(join: &Join, left: &Meaning, right: &Meaning) -> Result<(String, Vec<S
         _ => both,
     };
     columns.resize(join.schema.fields().len(), "mark".into());
-    Ok((format!("{} join on {}", join.join_type, conditions.join(" and ")), columns))
+    let text = format!("{} join on {} ({:?})", join.join_type, conditions.join(" and "), join.null_equality);
+    Ok((text, columns))
 }
 
 /// An expression without aliases, its columns replaced by what `column` says they are. Whatever has parts in it and no
@@ -301,6 +309,7 @@ fn text_of(expr: &Expr, column: &dyn Fn(&Column) -> Result<String>) -> Result<St
         Ok(match part {
             Expr::Column(own) => named(column(&own)?),
             Expr::Alias(alias) => Transformed::yes(*alias.expr),
+            Expr::Literal(ScalarValue::DurationNanosecond(Some(length @ 0..)), _) => named(human(length)),
             Expr::Literal(..) => Transformed::no(part),
             Expr::BinaryExpr(_)
             | Expr::Not(_)
