@@ -1,11 +1,12 @@
 use super::*;
 use crate::catalog::options::Options;
-use crate::catalog::{BadRows, TableName};
+use crate::catalog::{BadRows, FutureLimit, Percent, TableName};
 use crate::connectors::delivery::OpenSink;
 use crate::connectors::{
     Boundedness, ConnectorError, Decoding, SinkContext, SinkFactory, SinkMode, Source, SourceContext, SourceFactory,
 };
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// A connector that opens nothing: `both` can be read and written, `in` and `out` only one of them, and `keyed` is
 /// written by key. All take `topic`, `brokers` and `password`.
