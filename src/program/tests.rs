@@ -430,9 +430,9 @@ fn the_limits_of_trouble_are_read() {
 CREATE TABLE b (id INT) WITH ('connector' = 'in', 'late_rows' = 'update', 'bad_rows_limit' = '100 percent')"
         ),
         [
-            "1:71: option 'bad_rows_limit' does not take '5' \
+            "1:70: option 'bad_rows_limit' does not take '5' \
              (it takes a share below 100 such as '5 percent' or '0.5 %', or 'none')",
-            "1:93: option 'future_limit' does not take 'soon' \
+            "1:92: option 'future_limit' does not take 'soon' \
              (it takes a length of time such as '250 ms', '1 second' or '1 hour')",
             "2:65: 'late_rows' does not take 'update': a window that is closed is not opened again \
              (let windows wait longer, WATERMARK FOR ts AS ts - INTERVAL '1 hour', and publish them meanwhile with \
