@@ -12,6 +12,7 @@ mod progress;
 mod run;
 mod sample;
 mod signals;
+mod state_limit;
 mod summary;
 mod test;
 

@@ -122,7 +122,7 @@ fn short(time: Duration) -> String {
 }
 
 /// `512 B`, `1.5 KB`, `20.0 MB`.
-fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KB", "MB"] {
         if value < 1024.0 {

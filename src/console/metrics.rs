@@ -121,6 +121,7 @@ fn describe() {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use super::super::tests::console;
@@ -202,6 +203,19 @@ mod tests {
             let name = line.split(' ').nth(2).unwrap();
             assert!(text.contains(&format!("# HELP {name} ")), "{name} has no description");
         }
+    }
+
+    #[test]
+    fn the_readme_has_every_metric_and_no_other() {
+        let console = console();
+        keep_checkpoints(&console);
+        let text = render(&console, SystemTime::now());
+        let shown: BTreeSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let table = include_str!("../../README.md").lines().skip_while(|line| !line.starts_with("| metric |"));
+        let names = table.take_while(|line| line.starts_with('|')).filter_map(|line| line.split('|').nth(1));
+        let told: BTreeSet<&str> = names.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        assert_eq!(shown, told);
     }
 
     #[test]

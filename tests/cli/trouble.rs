@@ -75,3 +75,18 @@ fn a_run_stops_when_too_many_records_are_bad() {
         assert_eq!(said.contains(stopped), code == 3, "{said}");
     }
 }
+
+#[test]
+fn a_state_that_outgrows_its_limit_ends_the_run_with_3() {
+    let sql = "CREATE TABLE t (k BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)\n\
+               WITH (connector = 'datagen', rows_per_second = 'max', 'fields.k.kind' = 'sequence');\n\
+               CREATE TABLE b (k BIGINT, n BIGINT) WITH (connector = 'blackhole');\n\
+               INSERT INTO b SELECT k, count(*) FROM t GROUP BY tumble(INTERVAL '1 day'), k;";
+    let place = folder(&[("p.sql", sql)]);
+    let mut command = acequia();
+    command.current_dir(place.path()).args(["run", text(place.path()), "--no-http", "--state-limit", "16MB"]);
+    let output = command.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("more than --state-limit 16.0 MB; ") && said.contains("of it are in b.window"), "{said}");
+}
