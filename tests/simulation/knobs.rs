@@ -65,7 +65,7 @@ impl Knobs {
             sink_errors: often(random, 0.4, 0.3),
             sink_lost_answers: often(random, 0.5, 0.3),
             sink_outages: often(random, 0.2, 0.05),
-            sink_restarts: often(random, 0.4, 0.1),
+            sink_restarts: often(random, 0.5, 0.3),
             power_loss: often(random, 0.6, 1.0),
             freezes: often(random, 0.5, 0.7),
         }

@@ -20,7 +20,7 @@ use super::{Destination, End, Fate, Ledger, Outage, writer};
 use crate::rows;
 
 /// Commits of the last so many milliseconds can be forgotten.
-const UNSYNCED: Duration = Duration::from_millis(300);
+const UNSYNCED: Duration = Duration::from_millis(1000);
 
 pub struct Database {
     state: Mutex<State>,
@@ -60,10 +60,11 @@ impl Database {
     fn restart(&self, end: &End) {
         let mut state = self.state.lock();
         let young = state.commits.iter().rev().take_while(|commit| commit.at.elapsed() < UNSYNCED).count();
-        for _ in 0..end.world.below(young as u64 + 1) {
+        end.note(format_args!("restarts"));
+        for _ in 0..(1 + end.world.below(young as u64)).min(young as u64) {
             if let Some(lost) = state.commits.pop() {
                 state.ledger.vanish(&lost.rows);
-                end.note(format_args!("restarts and forgets {:?}", lost.marker.map(|marker| marker.epoch)));
+                end.note(format_args!("forgets {:?}", lost.marker.map(|marker| marker.epoch)));
             }
         }
     }
