@@ -210,8 +210,10 @@ async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample
         batch_size: batch_size(),
         bounded: true,
         checkpoint_interval: Duration::from_secs(1),
+        checkpoint_bytes: 64 << 20,
         linger: Duration::from_millis(200),
         data_dir: data.path().to_owned(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };

@@ -296,8 +296,10 @@ async fn execute(graph: Graph, settings: Settings) -> Result<(), CaseError> {
         batch_size: settings.batch_size,
         bounded: true,
         checkpoint_interval: Duration::from_secs(1),
+        checkpoint_bytes: 64 << 20,
         linger: Duration::from_millis(200),
         data_dir: std::env::temp_dir(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: abort.clone(),
     };

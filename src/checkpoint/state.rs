@@ -41,15 +41,21 @@ pub struct OperatorState {
     pub batches: Vec<(usize, RecordBatch)>,
 }
 
+impl SourceState {
+    /// Adds what is known later.
+    pub fn advance(&mut self, later: SourceState) {
+        self.positions.extend(later.positions);
+        self.origin = later.origin.or(self.origin.take());
+        self.watermarks.extend(later.watermarks);
+    }
+}
+
 impl EpochState {
     /// Adds a later epoch on.
     pub fn advance(&mut self, later: EpochState) {
         self.epoch = later.epoch;
         for (name, source) in later.sources {
-            let known = self.sources.entry(name).or_default();
-            known.positions.extend(source.positions);
-            known.origin = source.origin.or(known.origin.take());
-            known.watermarks.extend(source.watermarks);
+            self.sources.entry(name).or_default().advance(source);
         }
         for (name, operator) in later.operators {
             match self.operators.get_mut(&name) {

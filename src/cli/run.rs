@@ -15,9 +15,13 @@ use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::time::WallClock;
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
 const LINGER: Duration = Duration::from_millis(200);
+
+/// So many bytes of rows that wait end an epoch before its time.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
 
 /// Run a folder of SQL files until stopped, or to the end of its input.
 #[derive(clap::Args, Debug)]
@@ -149,8 +153,10 @@ fn options(arguments: &RunArguments) -> RunOptions {
         batch_size: arguments.batch_size as usize,
         bounded: arguments.bounded,
         checkpoint_interval: arguments.checkpoint_interval,
+        checkpoint_bytes: CHECKPOINT_BYTES,
         linger: LINGER,
         data_dir: arguments.data_dir.clone(),
+        wall_clock: Some(WallClock::system()),
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     }

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::report::{Command, Report, TaskId, TaskSnapshot};
-use crate::checkpoint::state::{EpochState, OperatorState};
+use crate::checkpoint::log::EpochRecord;
+use crate::checkpoint::state::OperatorState;
 use crate::time::Epoch;
 
 /// What becomes of a run's epochs.
@@ -18,9 +19,9 @@ pub struct Coordinator {
     /// The last epoch that was begun.
     epoch: Epoch,
     /// What the tasks handed over for the epoch under way, or for the next one when none is.
-    collected: EpochState,
+    collected: EpochRecord,
     /// What ended tasks handed over after they had acknowledged the epoch under way.
-    next: EpochState,
+    next: EpochRecord,
     stopping: bool,
     last_sent: bool,
 }
@@ -32,8 +33,8 @@ impl Coordinator {
             running: tasks.into_iter().collect(),
             waiting: None,
             epoch,
-            collected: EpochState::default(),
-            next: EpochState::default(),
+            collected: EpochRecord::default(),
+            next: EpochRecord::default(),
             stopping: false,
             last_sent: false,
         }
@@ -51,6 +52,11 @@ impl Coordinator {
         Some(Command::Barrier { epoch: self.epoch, last: self.stopping })
     }
 
+    /// Whether an epoch has begun to end and not all tasks have passed its barrier.
+    pub fn is_under_way(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// The run is told to stop: the next epoch is the last.
     pub fn stop(&mut self) -> Option<Command> {
         self.stopping = true;
@@ -58,7 +64,7 @@ impl Coordinator {
     }
 
     /// Takes a report. Returns the epoch that it completes.
-    pub fn report(&mut self, report: Report) -> Option<EpochState> {
+    pub fn report(&mut self, report: Report) -> Option<EpochRecord> {
         match report {
             Report::Passed(task, epoch, snapshot) => {
                 if epoch == self.epoch {
@@ -84,31 +90,34 @@ impl Coordinator {
     }
 
     /// The epoch between the last barrier and the end; `None` if a last barrier went before the end.
-    pub fn finish(&mut self) -> Option<EpochState> {
+    pub fn finish(&mut self) -> Option<EpochRecord> {
         if self.last_sent {
             return None;
         }
         self.epoch = self.epoch.next();
         self.waiting = Some(BTreeSet::new());
-        self.complete()
+        let record = self.complete();
+        record.map(|record| EpochRecord { finished: !self.stopping, ..record })
     }
 
-    fn complete(&mut self) -> Option<EpochState> {
+    fn complete(&mut self) -> Option<EpochRecord> {
         if !self.waiting.as_ref()?.is_empty() {
             return None;
         }
         self.waiting = None;
-        let mut state = std::mem::replace(&mut self.collected, std::mem::take(&mut self.next));
-        state.epoch = self.epoch;
-        Some(state)
+        let mut record = std::mem::replace(&mut self.collected, std::mem::take(&mut self.next));
+        record.added.epoch = self.epoch;
+        Some(record)
     }
 }
 
-fn collect(state: &mut EpochState, snapshot: TaskSnapshot) {
+fn collect(record: &mut EpochRecord, snapshot: TaskSnapshot) {
+    let state = &mut record.added;
     if let Some((name, source)) = snapshot.source {
-        let known = state.sources.entry(name).or_default();
-        known.positions.extend(source.positions);
-        known.watermarks.extend(source.watermarks);
+        state.sources.entry(name).or_default().advance(source);
+    }
+    if let Some((sink, rows)) = snapshot.outbox {
+        record.outbox.insert(sink, rows);
     }
     for operator in snapshot.operators {
         let known = state
@@ -129,7 +138,7 @@ mod tests {
     fn at(offset: i64) -> TaskSnapshot {
         let positions = Positions::from([("t[0]".to_owned(), offset)]);
         let source = Some(("t".to_owned(), SourceState { positions, ..SourceState::default() }));
-        TaskSnapshot { source, operators: vec![] }
+        TaskSnapshot { source, ..TaskSnapshot::default() }
     }
 
     fn other(offset: i64) -> TaskSnapshot {
@@ -153,8 +162,8 @@ mod tests {
         assert_eq!(coordinator.begin(true), None, "one at a time");
         assert!(coordinator.report(Report::Passed(0, Epoch(1), at(7))).is_none());
         let state = coordinator.report(passed(1, 1)).unwrap();
-        assert_eq!(state.epoch, Epoch(1));
-        assert_eq!(state.sources["t"].positions["t[0]"], 7);
+        assert_eq!(state.added.epoch, Epoch(1));
+        assert_eq!(state.added.sources["t"].positions["t[0]"], 7);
         assert_eq!(coordinator.begin(false), None, "nothing to hold");
         assert_eq!(coordinator.begin(true), barrier(2, false));
     }
@@ -165,7 +174,7 @@ mod tests {
         coordinator.begin(true);
         assert!(coordinator.report(passed(1, 5)).is_none());
         let state = coordinator.report(Report::Ended(0, at(9))).unwrap();
-        assert_eq!(state.sources["t"].positions["t[0]"], 9);
+        assert_eq!(state.added.sources["t"].positions["t[0]"], 9);
         assert_eq!(coordinator.begin(true), barrier(6, false));
         assert!(coordinator.report(passed(1, 6)).is_some());
     }
@@ -177,12 +186,13 @@ mod tests {
         coordinator.report(Report::Passed(0, Epoch(1), at(3)));
         assert!(coordinator.report(Report::Ended(0, at(8))).is_none());
         let first = coordinator.report(passed(1, 1)).unwrap();
-        assert_eq!(first.sources["t"].positions["t[0]"], 3);
+        assert_eq!(first.added.sources["t"].positions["t[0]"], 3);
         coordinator.report(Report::Ended(1, other(5)));
         assert!(coordinator.finished());
         let end = coordinator.finish().unwrap();
-        assert_eq!((end.epoch, end.sources["t"].positions["t[0]"]), (Epoch(2), 8));
-        assert_eq!(end.sources["u"].positions["t[0]"], 5);
+        assert_eq!((end.added.epoch, end.added.sources["t"].positions["t[0]"]), (Epoch(2), 8));
+        assert_eq!(end.added.sources["u"].positions["t[0]"], 5);
+        assert!(end.finished);
     }
 
     #[test]

@@ -4,14 +4,17 @@
 //! their operators. A [`source_task`] turns what a source sends into rows ([`reader`]) and knows how far event time
 //! has come ([`source_watermark`]); its [`chain`] runs them through the operators that need no exchange. An
 //! [`exchange`] deals rows out by key to an [`operator_task`], which reads them through a [`gate`]; a [`sink_task`]
-//! writes them. The [`coordinator`] moves the whole from epoch to epoch.
+//! collects them in its [`outbox`], from where its [`deliverer`] brings them to the destination. The [`coordinator`]
+//! moves the whole from epoch to epoch, the [`checkpointer`] keeps each, and [`recovery`] goes on from what was kept.
 
 mod bad_row_log;
 mod build;
 mod chain;
 mod channel;
+mod checkpointer;
 mod compactor;
 mod coordinator;
+mod deliverer;
 mod exchange;
 mod failing;
 mod gate;
@@ -19,7 +22,9 @@ pub mod graph;
 mod layout;
 pub mod listener;
 mod operator_task;
+mod outbox;
 mod reader;
+pub mod recovery;
 mod report;
 mod run;
 mod sink_task;
@@ -38,11 +43,12 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::state::EpochState;
+use crate::checkpoint::log::CheckpointError;
 use crate::connectors::ConnectorError;
-pub use compactor::{GraphCompactor, identities};
+use crate::time::WallClock;
+pub use compactor::GraphCompactor;
 use graph::Graph;
-use listener::EpochListener;
+use recovery::Beginning;
 use statistics::Statistics;
 
 /// How to run a graph.
@@ -58,10 +64,15 @@ pub struct RunOptions {
     pub bounded: bool,
     /// Time between barriers.
     pub checkpoint_interval: Duration,
+    /// Bytes of rows waiting in a sink that end an epoch before its time.
+    pub checkpoint_bytes: u64,
     /// How long rows may wait in a sink before they are flushed.
     pub linger: Duration,
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,
+    /// The time of day, by which event times that lie far in the future are told. `None` in a replay, which must not
+    /// depend on the day; bounded runs do not ask it either.
+    pub wall_clock: Option<WallClock>,
     /// Cancelled to stop in order: sources stop, what they sent is worked off, sinks flush and close. Windows that
     /// are still open are not closed by it.
     pub drain: CancellationToken,
@@ -106,6 +117,9 @@ pub enum RunError {
         /// The panic's message.
         message: String,
     },
+    /// Checkpoints cannot be written or read.
+    #[error("checkpoints: {0}")]
+    Checkpoint(#[from] CheckpointError),
     /// Told to stop at once.
     #[error("stopped before the end")]
     Aborted,
@@ -125,11 +139,11 @@ impl RunError {
 /// # Errors
 /// The first failure; the other tasks are stopped before this returns.
 pub async fn run(graph: Graph, options: RunOptions, statistics: Arc<Statistics>) -> Result<(), RunError> {
-    run_from(graph, options, statistics, None, None).await
+    run_from(graph, options, statistics, Beginning::default()).await
 }
 
-/// As [`run()`], going on from the state at the end of an epoch if there is one. `listener` hears of every epoch that
-/// completes from there on. The parallelism may be another one than before.
+/// As [`run()`], going on from the state at the end of an epoch if there is one, and keeping epochs if there is a log.
+/// The parallelism may be another one than before.
 ///
 /// # Errors
 /// As for [`run()`].
@@ -137,9 +151,8 @@ pub async fn run_from(
     graph: Graph,
     options: RunOptions,
     statistics: Arc<Statistics>,
-    start: Option<EpochState>,
-    listener: Option<Arc<dyn EpochListener>>,
+    beginning: Beginning,
 ) -> Result<(), RunError> {
     // The state machine of a whole run is large: it stays out of its caller's future.
-    Box::pin(run::run(graph, options, statistics, start, listener)).await
+    Box::pin(run::run(graph, options, statistics, beginning)).await
 }

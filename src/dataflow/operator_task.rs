@@ -19,12 +19,12 @@ pub async fn run(mut gate: Gate, mut chain: Chain, reporter: Reporter) -> Result
             Some(GateEvent::Barrier(epoch)) => {
                 let operators = chain.barrier(epoch)?;
                 deliver(&mut chain).await?;
-                reporter.passed(epoch, TaskSnapshot { source: None, operators });
+                reporter.passed(epoch, TaskSnapshot { operators, ..TaskSnapshot::default() });
             }
             Some(GateEvent::End) => {
                 let operators = chain.end();
                 deliver(&mut chain).await?;
-                reporter.ended(TaskSnapshot { source: None, operators });
+                reporter.ended(TaskSnapshot { operators, ..TaskSnapshot::default() });
                 return Ok(());
             }
             None => {}

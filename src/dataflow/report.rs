@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
+use crate::checkpoint::log::SinkRows;
 use crate::checkpoint::state::SourceState;
 use crate::time::{Epoch, EventTime};
 
@@ -23,7 +24,7 @@ pub enum Command {
         /// Whether the run is to stop after it.
         last: bool,
     },
-    /// Every task and sink has worked off the epoch.
+    /// The epoch is durable.
     Committed(Epoch),
 }
 
@@ -42,6 +43,8 @@ pub struct TaskSnapshot {
     pub source: Option<(String, SourceState)>,
     /// Its operators.
     pub operators: Vec<OperatorSnapshot>,
+    /// The sink that it collects for, with the rows that are not delivered.
+    pub outbox: Option<(String, SinkRows)>,
 }
 
 /// What one instance of a node hands over at a barrier.
@@ -61,18 +64,49 @@ pub struct OperatorSnapshot {
 pub struct Reporter {
     task: TaskId,
     reports: mpsc::UnboundedSender<Report>,
-    active: Arc<AtomicBool>,
+    epoch: Arc<OpenEpoch>,
+}
+
+/// What the tasks of a run know about the epoch that is open.
+#[derive(Default)]
+pub struct OpenEpoch {
+    /// Something happened in it that must be held.
+    active: AtomicBool,
+    /// Enough waits for its end.
+    full: Notify,
+}
+
+impl OpenEpoch {
+    /// Whether anything happened since this was last asked.
+    pub fn take_active(&self) -> bool {
+        self.active.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether anything happened.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Returns when enough waits for the epoch to end.
+    pub async fn filled(&self) {
+        self.full.notified().await;
+    }
 }
 
 impl Reporter {
-    /// A line for `task`; `active` is shared by all.
-    pub fn new(task: TaskId, reports: mpsc::UnboundedSender<Report>, active: Arc<AtomicBool>) -> Reporter {
-        Reporter { task, reports, active }
+    /// A line for `task`; `epoch` is shared by all.
+    pub fn new(task: TaskId, reports: mpsc::UnboundedSender<Report>, epoch: Arc<OpenEpoch>) -> Reporter {
+        Reporter { task, reports, epoch }
     }
 
     /// Something was read or sent that the next epoch must hold.
     pub fn active(&self) {
-        self.active.store(true, Ordering::Relaxed);
+        self.epoch.active.store(true, Ordering::Relaxed);
+    }
+
+    /// So many rows wait that the epoch should end, whatever the time.
+    pub fn full(&self) {
+        self.epoch.full.notify_one();
     }
 
     /// The barrier has passed.

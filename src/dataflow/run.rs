@@ -4,31 +4,37 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::try_join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::checkpointer::{self, Kept, Note};
 use super::coordinator::Coordinator;
+use super::deliverer::Deliverer;
 use super::gate::Gate;
-use super::graph::{Graph, NodeId, NodeKind, SourceNode};
+use super::graph::{Graph, NodeId, NodeKind, SinkNode, SourceNode};
 use super::layout::{Layout, Wiring};
 use super::listener::EpochListener;
+use super::outbox::Outbox;
 use super::reader::Reader;
-use super::report::{Command, Report, Reporter, TaskId};
+use super::recovery::Beginning;
+use super::report::{Command, OpenEpoch, Report, Reporter, TaskId};
 use super::sink_task::SinkTask;
 use super::source_task::SourceTask;
 use super::source_watermark::SourceWatermark;
 use super::statistics::Statistics;
 use super::{RunError, RunOptions, build, operator_task};
 use crate::catalog::{BadRows, MetadataKey};
-use crate::checkpoint::state::EpochState;
-use crate::connectors::{ConnectorError, Decoding, SinkContext, SourceContext};
+use crate::checkpoint::log::{CheckpointLog, EpochRecord, OutboxReader};
+use crate::checkpoint::state::{EpochState, SourceState};
+use crate::connectors::delivery::{Delivery, Writer};
+use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext, SourceContext};
 use crate::time::{Epoch, EventTime};
 
 /// How long tasks may take to end when the run is stopped at once. A sink may be in the middle of a write.
@@ -39,8 +45,7 @@ pub async fn run(
     graph: Graph,
     options: RunOptions,
     statistics: Arc<Statistics>,
-    start: Option<EpochState>,
-    listener: Option<Arc<dyn EpochListener>>,
+    beginning: Beginning,
 ) -> Result<(), RunError> {
     let abort = options.abort.child_token();
     let source_stop = abort.child_token();
@@ -50,22 +55,36 @@ pub async fn run(
         () = options.drain.cancelled() => return Ok(()),
         sources = source_instances(&graph, &options, &source_stop) => sources?,
     };
+    let Beginning { state: start, log, undelivered, listener, accept_lost_input } = beginning;
     let (reports_in, reports) = mpsc::unbounded_channel();
-    let run = Run {
+    let (kept_in, kept) = mpsc::unbounded_channel();
+    let first = start.as_ref().map_or(Epoch::default(), |start| start.epoch);
+    let first = log.as_ref().map_or(first, |log| first.max(log.last_epoch()));
+    let mut run = Run {
         layout: Layout::new(&graph, &sources, options.parallelism),
         graph,
         options,
         statistics,
         start,
+        accept_lost_input,
         abort,
         source_stop,
-        active: Arc::default(),
+        open_epoch: Arc::default(),
         reports: reports_in,
         commands: vec![],
+        outboxes: BTreeMap::new(),
+        undelivered,
+        begun: watch::Sender::new(first),
+        keeper: Keeper::new(log.as_ref(), listener),
         tasks: JoinSet::new(),
-        spawned: 0,
+        reported: 0,
     };
-    run.supervise(reports, listener).await
+    if let Some(log) = log {
+        let (notes, receiver) = mpsc::unbounded_channel();
+        run.keeper.notes = Some(notes);
+        run.spawn("checkpoints", false, checkpointer::run(log, receiver, kept_in));
+    }
+    run.supervise(reports, kept).await
 }
 
 /// Asks all sources at once how many instances each is worth.
@@ -76,11 +95,11 @@ async fn source_instances(
 ) -> Result<BTreeMap<NodeId, usize>, RunError> {
     let asked = graph.nodes.iter().enumerate().filter_map(|(index, node)| {
         let NodeKind::Source(source) = &node.kind else { return None };
-        let context = source_context(source, &node.name, options, stop, (0, 1), None);
+        let context = source_context(source, &node.name, options, stop, (0, 1), None, false);
         Some(async move {
             let instances = source.factory.instances(&context, options.parallelism.max(1)).await;
             let instances = instances.map_err(|source| RunError::Connector { node: node.name.clone(), source })?;
-            Ok((NodeId(index), instances.max(1)))
+            Ok::<_, RunError>((NodeId(index), instances.max(1)))
         })
     });
     Ok(try_join_all(asked).await?.into_iter().collect())
@@ -93,7 +112,9 @@ fn source_context(
     stop: &CancellationToken,
     (instance, instances): (usize, usize),
     start: Option<&EpochState>,
+    accept_lost_input: bool,
 ) -> SourceContext {
+    let known = restored(node, name, start);
     let letters = node.dead_letters.as_ref().filter(|_| matches!(node.settings.bad_rows, BadRows::Table(_)));
     let wants = |key: MetadataKey, name: &str| {
         node.metadata.iter().any(|(used, _)| *used == key)
@@ -110,15 +131,17 @@ fn source_context(
         wants_timestamps: wants(MetadataKey::Timestamp, "timestamp"),
         wants_headers: wants(MetadataKey::Headers, "headers"),
         batch_size: options.batch_size.max(1),
-        positions: start
-            .and_then(|start| start.sources.get(name))
-            .map(|source| source.positions.clone())
-            .unwrap_or_default(),
-        origin: None,
-        accept_lost_input: false,
+        positions: known.map(|source| source.positions.clone()).unwrap_or_default(),
+        origin: known.and_then(|source| source.origin.clone()),
+        accept_lost_input,
         data_dir: options.data_dir.clone(),
         stop: stop.clone(),
     }
+}
+
+/// Where a source stood, if that still means anything.
+fn restored<'a>(node: &SourceNode, name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
+    start.and_then(|start| start.sources.get(name)).filter(|_| !node.factory.is_ephemeral())
 }
 
 struct Run {
@@ -126,36 +149,71 @@ struct Run {
     options: RunOptions,
     statistics: Arc<Statistics>,
     start: Option<EpochState>,
+    accept_lost_input: bool,
     layout: Layout,
     /// Stops everything at once; a child of the caller's.
     abort: CancellationToken,
     source_stop: CancellationToken,
-    /// Whether anything happened that the next epoch must hold.
-    active: Arc<AtomicBool>,
+    open_epoch: Arc<OpenEpoch>,
     reports: mpsc::UnboundedSender<Report>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
+    /// By the sink's node name.
+    outboxes: BTreeMap<String, Arc<Outbox>>,
+    undelivered: BTreeMap<String, Vec<Epoch>>,
+    /// The last epoch that was begun to end.
+    begun: watch::Sender<Epoch>,
+    keeper: Keeper,
     tasks: JoinSet<Result<(), RunError>>,
-    spawned: TaskId,
+    /// Tasks that report to the coordinator.
+    reported: TaskId,
+}
+
+/// What becomes of complete epochs.
+struct Keeper {
+    writer: Option<Writer>,
+    reader: Option<OutboxReader>,
+    /// To the checkpointer, if there is one.
+    notes: Option<mpsc::UnboundedSender<Note>>,
+    listener: Option<Arc<dyn EpochListener>>,
+    /// Epochs that it has not made durable yet.
+    writing: usize,
+    /// Where every source stands.
+    sources: BTreeMap<String, SourceState>,
+}
+
+impl Keeper {
+    fn new(log: Option<&CheckpointLog>, listener: Option<Arc<dyn EpochListener>>) -> Keeper {
+        Keeper {
+            writer: log.map(CheckpointLog::writer),
+            reader: log.map(CheckpointLog::outbox),
+            notes: None,
+            listener,
+            writing: 0,
+            sources: BTreeMap::new(),
+        }
+    }
 }
 
 impl Run {
     async fn supervise(
         mut self,
         mut reports: mpsc::UnboundedReceiver<Report>,
-        listener: Option<Arc<dyn EpochListener>>,
+        mut kept: mpsc::UnboundedReceiver<Kept>,
     ) -> Result<(), RunError> {
         let mut failure = self.start_tasks().err();
         if failure.is_some() {
             self.abort.cancel();
         }
-        let first = self.start.as_ref().map_or(Epoch::default(), |start| start.epoch);
-        let mut coordinator = Coordinator::new(0..self.spawned, first);
+        let first = *self.begun.borrow();
+        let mut coordinator = Coordinator::new(0..self.reported, first);
         let interval = self.options.checkpoint_interval.max(Duration::from_millis(1));
         let mut timer = interval_at(Instant::now() + interval, interval);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut give_up_at: Option<Instant> = failure.as_ref().map(|_| Instant::now() + GRACE);
         let mut draining = false;
         let mut finished = false;
+        let mut closed = false;
+        let open_epoch = Arc::clone(&self.open_epoch);
         loop {
             let mut error = None;
             tokio::select! {
@@ -169,8 +227,14 @@ impl Run {
                     self.tell(command);
                 }
                 Some(report) = reports.recv() => {
-                    let state = coordinator.report(report);
-                    self.completed(state, &listener);
+                    let record = coordinator.report(report);
+                    self.complete(record);
+                    let command = coordinator.begin(false);
+                    self.tell(command);
+                }
+                Some(kept) = kept.recv() => {
+                    self.keeper.writing -= 1;
+                    self.durable(kept.added);
                     let command = coordinator.begin(false);
                     self.tell(command);
                 }
@@ -180,10 +244,14 @@ impl Run {
                     // Panics are caught inside; only a runtime that shuts down ends a task otherwise.
                     Some(Err(_)) => error = Some(RunError::Aborted),
                 },
-                _ = timer.tick(), if !finished => {
-                    let command = coordinator.begin(self.active.load(Ordering::Relaxed));
+                () = open_epoch.filled(), if self.keeper.writing == 0 && !coordinator.is_under_way() => {
+                    let command = coordinator.begin(true);
+                    self.tell(command);
+                }
+                _ = timer.tick(), if !finished && self.keeper.writing == 0 => {
+                    let command = coordinator.begin(self.open_epoch.is_active());
                     if command.is_some() {
-                        self.active.store(false, Ordering::Relaxed);
+                        self.open_epoch.take_active();
                     }
                     self.tell(command);
                 }
@@ -204,27 +272,76 @@ impl Run {
             }
             if coordinator.finished() && !finished && failure.is_none() {
                 finished = true;
-                let state = coordinator.finish();
-                self.completed(state, &listener);
-                // The sources' tasks end when nobody commands them any more.
+                let record = coordinator.finish();
+                self.complete(record);
+            }
+            if finished && !closed && self.keeper.writing == 0 {
+                closed = true;
+                // What is left is delivered; then sinks, checkpointer and sources end, each when nobody tells it
+                // anything any more.
+                self.outboxes.values().for_each(|outbox| outbox.close());
+                self.outboxes.clear();
                 self.commands.clear();
+                self.keeper.notes = None;
             }
         }
         failure.map_or(Ok(()), Err)
     }
 
-    fn completed(&self, state: Option<EpochState>, listener: &Option<Arc<dyn EpochListener>>) {
-        let Some(state) = state.filter(|_| !self.abort.is_cancelled()) else { return };
-        let epoch = state.epoch;
-        self.statistics.epoch.store(epoch.0, Ordering::Relaxed);
-        if let Some(listener) = listener {
-            listener.completed(state);
+    /// An epoch is complete: it is kept, if anything is.
+    fn complete(&mut self, record: Option<EpochRecord>) {
+        let Some(mut record) = record.filter(|_| !self.abort.is_cancelled()) else { return };
+        for sink in record.outbox.keys() {
+            if let Some(outbox) = self.outboxes.get(sink) {
+                outbox.assign(record.added.epoch);
+            }
         }
+        for (name, source) in &record.added.sources {
+            self.keeper.sources.entry(name.clone()).or_default().advance(source.clone());
+        }
+        let Some(notes) = &self.keeper.notes else { return self.durable(record.added) };
+        if record.finished {
+            record.added = self.afterwards(record.added.epoch);
+        }
+        self.keeper.writing += 1;
+        // A checkpointer that is gone has failed, which its task reports.
+        let _ = notes.send(Note::Keep(Box::new(record)));
+    }
+
+    /// What a next run needs to know when this one has come to the end of its input: where topics go on. Sources that
+    /// end by themselves are read anew.
+    fn afterwards(&self, epoch: Epoch) -> EpochState {
+        let goes_on = |name: &str| {
+            self.graph.nodes.iter().any(|node| match &node.kind {
+                NodeKind::Source(source) if node.name == name => source.factory.boundedness() == Boundedness::Unbounded,
+                _ => false,
+            })
+        };
+        let sources = self.keeper.sources.iter().filter(|(name, _)| goes_on(name));
+        let position = |source: &SourceState| SourceState { watermarks: BTreeMap::new(), ..source.clone() };
+        let sources = sources.map(|(name, source)| (name.clone(), position(source))).collect();
+        EpochState { epoch, sources, operators: BTreeMap::new() }
+    }
+
+    /// An epoch is durable: it is delivered, and the sources may forget it.
+    fn durable(&mut self, added: EpochState) {
+        if self.abort.is_cancelled() {
+            return;
+        }
+        let epoch = added.epoch;
+        self.statistics.epoch.store(epoch.0, Ordering::Relaxed);
+        if let Some(listener) = &self.keeper.listener {
+            listener.completed(added);
+        }
+        self.outboxes.values().for_each(|outbox| outbox.durable(epoch));
         self.tell(Some(Command::Committed(epoch)));
     }
 
     fn tell(&self, command: Option<Command>) {
         let Some(command) = command else { return };
+        if let Command::Barrier { epoch, .. } = command {
+            self.begun.send_replace(epoch);
+        }
         for source in &self.commands {
             // A source that is gone has failed, which its task reports.
             let _ = source.send(command);
@@ -236,7 +353,7 @@ impl Run {
         for (stage, instances) in wiring.into_iter().enumerate() {
             self.start_stage(stage, instances)?;
         }
-        let (nodes, tasks) = (self.graph.nodes.len(), self.spawned);
+        let (nodes, tasks) = (self.graph.nodes.len(), self.reported);
         tracing::info!("running {nodes} nodes in {tasks} tasks, parallelism {}", self.options.parallelism);
         Ok(())
     }
@@ -255,12 +372,13 @@ impl Run {
         };
         let reading = Arc::new(AtomicUsize::new(instances.len()));
         for (instance, wiring) in instances.into_iter().enumerate() {
-            let reporter = Reporter::new(self.spawned, self.reports.clone(), Arc::clone(&self.active));
+            let reporter = Reporter::new(self.reported, self.reports.clone(), Arc::clone(&self.open_epoch));
+            self.reported += 1;
             let gate = Gate::new(wiring.receivers);
-            if let NodeKind::Sink(_) = &self.graph.nodes[head.0].kind {
-                if let Some(task) = self.sink_task(head, reporter) {
-                    self.spawn(&name, true, task.run(gate));
-                }
+            if let NodeKind::Sink(sink) = &self.graph.nodes[head.0].kind {
+                let (collector, deliverer) = self.sink_tasks(head, &sink.clone(), reporter);
+                self.spawn(&name, false, collector.run(gate));
+                self.spawn(&name, true, deliverer.run());
                 continue;
             }
             let stage = &self.layout.stages[stage];
@@ -268,7 +386,9 @@ impl Run {
                 build::chain(&self.graph, stage, instance, wiring.ports, &self.statistics, self.start.as_ref())?;
             if let NodeKind::Source(source) = &self.graph.nodes[head.0].kind {
                 let at = (instance, stage.instances);
-                let context = source_context(source, &name, &self.options, &self.source_stop, at, self.start.as_ref());
+                let start = self.start.as_ref();
+                let lost = self.accept_lost_input;
+                let context = source_context(source, &name, &self.options, &self.source_stop, at, start, lost);
                 let decoder = match source.factory.decoding() {
                     Decoding::Rows => None,
                     Decoding::Format(format) => {
@@ -280,7 +400,7 @@ impl Run {
                 };
                 let (commands, receiver) = mpsc::unbounded_channel();
                 self.commands.push(commands);
-                let restored = self.start.as_ref().and_then(|start| start.sources.get(&name)).cloned();
+                let restored = restored(source, &name, self.start.as_ref()).cloned();
                 let task = SourceTask {
                     name: name.clone(),
                     factory: Arc::clone(&source.factory),
@@ -304,30 +424,52 @@ impl Run {
         Ok(())
     }
 
-    fn sink_task(&self, node: NodeId, reporter: Reporter) -> Option<SinkTask> {
-        let NodeKind::Sink(sink) = &self.graph.nodes[node.0].kind else { return None };
+    /// The two tasks of a sink, with its outbox between them.
+    fn sink_tasks(&mut self, node: NodeId, sink: &SinkNode, reporter: Reporter) -> (SinkTask, Deliverer) {
+        let name = self.graph.nodes[node.0].name.clone();
+        let kept = self.keeper.writer.is_some();
+        let delivery = if kept { sink.factory.delivery() } else { Delivery::AtOnce };
+        let undelivered = self.undelivered.remove(&name).unwrap_or_default();
+        let outbox = Arc::new(Outbox::new(delivery, kept, &undelivered));
+        self.outboxes.insert(name.clone(), Arc::clone(&outbox));
+        let opened = CancellationToken::new();
+        let statistics = Arc::clone(&self.statistics.nodes()[node.0]);
+        let collector = SinkTask {
+            name: name.clone(),
+            schema: Arc::clone(&sink.schema),
+            outbox: Arc::clone(&outbox),
+            kept,
+            epoch_bytes: self.options.checkpoint_bytes,
+            begun: self.begun.subscribe(),
+            opened: opened.clone(),
+            statistics: Arc::clone(&statistics),
+            reporter,
+        };
         let context = SinkContext {
             table: sink.table.clone(),
             pipeline: self.options.pipeline.clone(),
-            writer: None,
+            writer: self.keeper.writer.clone(),
             schema: Arc::clone(&sink.schema),
             data_dir: self.options.data_dir.clone(),
             stop: self.abort.clone(),
         };
-        Some(SinkTask {
-            name: self.graph.nodes[node.0].name.clone(),
+        let deliverer = Deliverer {
+            name,
             factory: Arc::clone(&sink.factory),
             context,
+            outbox,
+            log: self.keeper.reader.clone(),
+            notes: self.keeper.notes.clone(),
             linger: self.options.linger,
-            statistics: Arc::clone(&self.statistics.nodes()[node.0]),
-            reporter,
+            statistics,
+            opened,
             drain: self.options.drain.clone(),
-        })
+        };
+        (collector, deliverer)
     }
 
     /// Starts a task. When the run is stopped at once, a sink may finish what it is at; others are dropped.
     fn spawn(&mut self, node: &str, is_sink: bool, task: impl Future<Output = Result<(), RunError>> + Send + 'static) {
-        self.spawned += 1;
         let node = node.to_owned();
         let abort = self.abort.clone();
         self.tasks.spawn(async move {

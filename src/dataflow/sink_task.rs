@@ -1,4 +1,7 @@
-//! A task that writes: one sink behind a gate.
+//! A task that collects a sink's rows: behind its gate, in front of its [`Outbox`].
+//!
+//! It never waits for the destination where the run keeps checkpoints: what is not delivered at a barrier goes into the
+//! epoch's checkpoint. Without checkpoints a barrier passes when the destination has confirmed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,129 +10,106 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::gate::{Gate, GateEvent};
+use super::outbox::Outbox;
 use super::report::{Reporter, TaskSnapshot};
 use super::statistics::NodeStatistics;
-use crate::connectors::delivery::OpenSink;
-use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
+use crate::checkpoint::log::SinkRows;
+use crate::connectors::delivery::Delivery;
+use crate::time::Epoch;
+
+/// How long a barrier waits for a destination to confirm what was written at once, so that it need not be kept.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a sink's task needs.
 pub struct SinkTask {
     /// The node's name.
     pub name: String,
-    /// Opens the sink.
-    pub factory: Arc<dyn SinkFactory>,
-    /// What it is told.
-    pub context: SinkContext,
-    /// How long rows may wait before they are flushed.
-    pub linger: Duration,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+    /// Where its rows wait.
+    pub outbox: Arc<Outbox>,
+    /// Whether the run keeps checkpoints.
+    pub kept: bool,
+    /// Bytes of an epoch that are enough to end it.
+    pub epoch_bytes: u64,
+    /// The last epoch that has been begun to end.
+    pub begun: watch::Receiver<Epoch>,
+    /// Cancelled when the sink has opened.
+    pub opened: CancellationToken,
     /// The node's figures.
     pub statistics: Arc<NodeStatistics>,
     /// The line to the coordinator.
     pub reporter: Reporter,
-    /// Cancelled to stop in order.
-    pub drain: CancellationToken,
 }
 
 impl SinkTask {
-    /// Writes what comes through `gate` until all senders have ended; then flushes and closes.
+    /// Collects what comes through `gate` until all senders have ended.
     ///
     /// # Errors
-    /// What the sink says, or that a row does not fit its columns.
-    pub async fn run(self, mut gate: Gate) -> Result<(), RunError> {
-        let failed = |source: ConnectorError| RunError::Connector { node: self.name.clone(), source };
-        let Some((mut sink, first)) = self.open(&mut gate).await? else { return Ok(()) };
-        // When the oldest row that is not flushed has waited long enough.
-        let mut flush_at: Option<Instant> = None;
-        if let Some(batch) = first {
-            self.write(sink.as_mut(), batch).await?;
-            flush_at = Some(Instant::now() + self.linger);
-        }
+    /// That a row does not fit its columns.
+    pub async fn run(mut self, mut gate: Gate) -> Result<(), RunError> {
+        let mut epoch = *self.begun.borrow();
         loop {
-            let event = tokio::select! {
-                biased;
-                // First, so that a steady stream does not put it off.
-                () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => None,
-                // A call that waits for its server watches the same token, so none is cut off in the middle.
-                () = self.context.stop.cancelled() => return Ok(()),
-                event = gate.next() => Some(event),
-            };
-            match event {
-                Some(GateEvent::Batch(_, batch)) => {
-                    self.write(sink.as_mut(), batch).await?;
-                    flush_at.get_or_insert_with(|| Instant::now() + self.linger);
+            match gate.next().await {
+                GateEvent::Batch(_, batch) => self.take(batch, epoch).await?,
+                GateEvent::Watermark(watermark) => self.statistics.set_watermark(watermark),
+                GateEvent::Barrier(passed) => {
+                    self.let_flush().await;
+                    let rows = self.sealed(Some(passed));
+                    self.reporter.passed(passed, rows);
+                    epoch = passed;
                 }
-                Some(GateEvent::Watermark(watermark)) => self.statistics.set_watermark(watermark),
-                Some(GateEvent::Barrier(epoch)) => {
-                    sink.flush().await.map_err(failed)?;
-                    flush_at = None;
-                    self.reporter.passed(epoch, TaskSnapshot::default());
-                }
-                Some(GateEvent::End) => {
-                    sink.flush().await.map_err(failed)?;
-                    sink.close().await.map_err(failed)?;
-                    self.reporter.ended(TaskSnapshot::default());
+                GateEvent::End => {
+                    self.let_flush().await;
+                    let rows = self.sealed(None);
+                    self.reporter.ended(rows);
                     return Ok(());
                 }
-                None => {
-                    sink.flush().await.map_err(failed)?;
-                    flush_at = None;
-                }
             }
         }
     }
 
-    /// Opens the sink, and gives it with the first rows if they came meanwhile. Until rows come, a server that is
-    /// away holds up neither epochs nor a stop in order: `None` if that came before there was anything to write.
-    async fn open(&self, gate: &mut Gate) -> Result<Option<(Box<dyn Sink>, Option<RecordBatch>)>, RunError> {
-        let failed = |source: ConnectorError| RunError::Connector { node: self.name.clone(), source };
-        let mut opening = self.factory.open(self.context.clone());
-        loop {
-            let event = tokio::select! {
-                biased;
-                sink = &mut opening => return Ok(Some((self.at_once(sink)?, None))),
-                event = gate.next() => event,
-            };
-            match event {
-                GateEvent::Batch(_, batch) => return Ok(Some((self.at_once(opening.await)?, Some(batch)))),
-                GateEvent::Watermark(watermark) => self.statistics.set_watermark(watermark),
-                GateEvent::Barrier(epoch) => self.reporter.passed(epoch, TaskSnapshot::default()),
-                GateEvent::End => {
-                    // Without a stop the sink is opened all the same: a table that gets no rows is made, too.
-                    tokio::select! {
-                        biased;
-                        () = self.drain.cancelled() => {}
-                        sink = opening => {
-                            let mut sink = self.at_once(sink)?;
-                            sink.flush().await.map_err(failed)?;
-                            sink.close().await.map_err(failed)?;
-                        }
-                    }
-                    self.reporter.ended(TaskSnapshot::default());
-                    return Ok(None);
-                }
+    async fn take(&mut self, batch: RecordBatch, epoch: Epoch) -> Result<(), RunError> {
+        self.statistics.rows_in.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        let batch =
+            fit(batch, &self.schema).map_err(|source| RunError::Operator { node: self.name.clone(), source })?;
+        let bytes = self.outbox.push(batch) as u64;
+        if !self.kept {
+            self.outbox.room().await;
+        } else if bytes >= self.epoch_bytes {
+            self.reporter.full();
+            if bytes >= 2 * self.epoch_bytes {
+                // While the epoch before is being written, this one cannot end; more rows would only fill the memory.
+                // Senders are gone only when the run is being stopped.
+                let _ = self.begun.wait_for(|begun| *begun > epoch).await;
             }
         }
-    }
-
-    fn at_once(&self, opened: Result<OpenSink, ConnectorError>) -> Result<Box<dyn Sink>, RunError> {
-        let sink = opened.map_err(|source| RunError::Connector { node: self.name.clone(), source })?;
-        sink.at_once()
-            .ok_or_else(|| RunError::Panic { node: self.name.clone(), message: "a sink of the wrong kind".into() })
-    }
-
-    async fn write(&self, sink: &mut dyn Sink, batch: RecordBatch) -> Result<(), RunError> {
-        let rows = batch.num_rows() as u64;
-        self.statistics.rows_in.fetch_add(rows, Ordering::Relaxed);
-        let batch = fit(batch, &self.context.schema)
-            .map_err(|source| RunError::Operator { node: self.name.clone(), source })?;
-        sink.write(batch).await.map_err(|source| RunError::Connector { node: self.name.clone(), source })?;
-        self.statistics.rows_out.fetch_add(rows, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Lets a destination that takes rows at once confirm them.
+    async fn let_flush(&self) {
+        if self.outbox.delivery() == Delivery::PerEpoch || (self.outbox.is_empty() && !self.opened.is_cancelled()) {
+            return;
+        }
+        let number = self.outbox.ask_flush();
+        if self.kept {
+            let _ = tokio::time::timeout(PATIENCE, self.outbox.flushed(number)).await;
+        } else {
+            self.outbox.flushed(number).await;
+        }
+    }
+
+    fn sealed(&self, epoch: Option<Epoch>) -> TaskSnapshot {
+        let batches = self.outbox.seal(epoch);
+        let whole = self.outbox.delivery() == Delivery::PerEpoch;
+        let outbox = (!batches.is_empty()).then(|| (self.name.clone(), SinkRows { batches, whole }));
+        TaskSnapshot { outbox, ..TaskSnapshot::default() }
     }
 }
 

@@ -386,7 +386,7 @@ impl Running {
                 let state = self.state();
                 self.positions.insert(epoch, state.positions.clone());
                 let source = Some((self.task.name.clone(), state));
-                self.task.reporter.passed(epoch, TaskSnapshot { source, operators });
+                self.task.reporter.passed(epoch, TaskSnapshot { source, operators, ..TaskSnapshot::default() });
                 if last && !self.end_sent {
                     self.reading = Reading::Stopped;
                     self.send_end().await?;
@@ -406,7 +406,7 @@ impl Running {
         let operators = self.task.chain.end();
         deliver(&mut self.task.chain).await?;
         let source = Some((self.task.name.clone(), self.state()));
-        self.task.reporter.ended(TaskSnapshot { source, operators });
+        self.task.reporter.ended(TaskSnapshot { source, operators, ..TaskSnapshot::default() });
         Ok(())
     }
 
@@ -424,7 +424,8 @@ impl Running {
         let positions =
             self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position?))).collect();
         let watermarks = self.splits.iter().map(|split| (split.name.to_string(), split.watermark)).collect();
-        SourceState { positions, origin: None, watermarks }
+        let origin = self.source.as_ref().and_then(|source| source.origin());
+        SourceState { positions, origin, watermarks }
     }
 }
 

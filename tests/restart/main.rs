@@ -15,8 +15,9 @@ use acequia::checkpoint::state::EpochState;
 use acequia::connectors::{SinkMode, stdout};
 use acequia::dataflow::graph::{Graph, NodeKind};
 use acequia::dataflow::listener::EpochListener;
+use acequia::dataflow::recovery::{Beginning, identities};
 use acequia::dataflow::statistics::Statistics;
-use acequia::dataflow::{GraphCompactor, RunError, RunOptions, identities, run_from};
+use acequia::dataflow::{GraphCompactor, RunError, RunOptions, run_from};
 use acequia::planner::{PlanOptions, plan};
 use acequia::program::Program;
 use acequia::sql::Variables;
@@ -116,8 +117,10 @@ async fn run(
         batch_size: 3,
         bounded: true,
         checkpoint_interval: Duration::from_millis(1),
+        checkpoint_bytes: 64 << 20,
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };
@@ -127,7 +130,8 @@ async fn run(
     let keeper = Arc::new(Keeper { state: Mutex::new(begun), until, stop: options.abort.clone() });
     let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
     let statistics = Arc::new(Statistics::of(&graph));
-    match run_from(graph, options, statistics, start, Some(listener)).await {
+    let beginning = Beginning { state: start, listener: Some(listener), ..Beginning::default() };
+    match run_from(graph, options, statistics, beginning).await {
         Ok(()) => assert!(epochs.is_none(), "the input ended before the epoch"),
         Err(RunError::Aborted) => assert!(epochs.is_some()),
         Err(error) => panic!("{error}"),

@@ -10,6 +10,7 @@ use super::parts::{MemorySink, MemorySource, options};
 use super::{expected, input, window_sums};
 use crate::checkpoint::state::EpochState;
 use crate::dataflow::listener::EpochListener;
+use crate::dataflow::recovery::Beginning;
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{RunError, run_from};
 use crate::time::Epoch;
@@ -34,6 +35,14 @@ impl EpochListener for Keeper {
     }
 }
 
+pub fn from(state: EpochState) -> Beginning {
+    Beginning { state: Some(state), ..Beginning::default() }
+}
+
+pub fn heard_by(listener: Arc<dyn EpochListener>) -> Beginning {
+    Beginning { listener: Some(listener), ..Beginning::default() }
+}
+
 fn paced(splits: &[Vec<super::parts::Record>]) -> Arc<MemorySource> {
     Arc::new(MemorySource { pace: Duration::from_millis(1), ..MemorySource::new(splits.to_vec()) })
 }
@@ -53,7 +62,10 @@ async fn run_until(
     let graph = window_sums(&paced(splits), &sink);
     let statistics = Arc::new(Statistics::of(&graph));
     let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
-    let outcome = run_from(graph, options, statistics, start, Some(listener)).await;
+    let outcome = {
+        let beginning = Beginning { state: start, listener: Some(listener), ..Beginning::default() };
+        run_from(graph, options, statistics, beginning).await
+    };
     assert!(matches!(outcome, Err(RunError::Aborted)), "{outcome:?}");
     // The sink flushes once an epoch.
     let log = sink.log.lock();
@@ -74,7 +86,7 @@ async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
         let sink = MemorySink::default();
         let graph = window_sums(&paced(&splits), &sink);
         let statistics = Arc::new(Statistics::of(&graph));
-        run_from(graph, options(third, 10), Arc::clone(&statistics), Some(state), None).await.unwrap();
+        run_from(graph, options(third, 10), Arc::clone(&statistics), from(state)).await.unwrap();
         rows.extend(sink.log.lock().rows.clone());
         rows.sort();
         assert_eq!(rows, whole.0, "parallelism {first}, {second}, {third}");
@@ -97,11 +109,11 @@ async fn a_drained_run_goes_on_as_if_it_had_not_stopped() {
         tokio::time::sleep(Duration::from_millis(13)).await;
         drain.cancel();
     });
-    run_from(graph, options_of_first, statistics, None, Some(listener)).await.unwrap();
+    run_from(graph, options_of_first, statistics, heard_by(listener)).await.unwrap();
     let state = keeper.state.lock().clone();
     let graph = window_sums(&paced(&splits), &sink);
     let statistics = Arc::new(Statistics::of(&graph));
-    run_from(graph, options(3, 3), statistics, Some(state), None).await.unwrap();
+    run_from(graph, options(3, 3), statistics, from(state)).await.unwrap();
     assert_eq!(sink.log.lock().sorted(), expected(&splits).0);
 }
 
@@ -113,12 +125,12 @@ async fn a_run_that_came_to_its_end_has_nothing_left_to_send() {
     let graph = window_sums(&paced(&splits), &sink);
     let statistics = Arc::new(Statistics::of(&graph));
     let listener = Arc::clone(&keeper) as Arc<dyn EpochListener>;
-    run_from(graph, options(2, 3), statistics, None, Some(listener)).await.unwrap();
+    run_from(graph, options(2, 3), statistics, heard_by(listener)).await.unwrap();
     let rows = sink.log.lock().rows.len();
     let state = keeper.state.lock().clone();
     assert_eq!(state.sources["t"].positions.values().sum::<i64>(), 120);
     let graph = window_sums(&paced(&splits), &sink);
     let statistics = Arc::new(Statistics::of(&graph));
-    run_from(graph, options(1, 3), statistics, Some(state), None).await.unwrap();
+    run_from(graph, options(1, 3), statistics, from(state)).await.unwrap();
     assert_eq!(sink.log.lock().rows.len(), rows);
 }

@@ -454,8 +454,10 @@ pub fn options(parallelism: usize, batch_size: usize) -> RunOptions {
         batch_size,
         bounded: true,
         checkpoint_interval: Duration::from_millis(1),
+        checkpoint_bytes: 64 << 20,
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     }

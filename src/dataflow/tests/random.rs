@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
-use super::epochs::Keeper;
+use super::epochs::{Keeper, from, heard_by};
 use super::expected;
 use super::parts::{Builder, MemorySink, MemorySource, Record, edge, options};
 use crate::dataflow::graph::{Distribution, Graph};
@@ -76,7 +76,7 @@ async fn rows(
         Arc::new(Keeper { state: Mutex::default(), until: Epoch(epochs), stop: options_of_first.abort.clone() });
     let start = graph(inputs, after, &sink);
     let statistics = Arc::new(Statistics::of(&start));
-    let outcome = run_from(start, options_of_first, statistics, None, Some(keeper.clone())).await;
+    let outcome = run_from(start, options_of_first, statistics, heard_by(keeper.clone())).await;
     let mut rows = sink.log.lock().rows.clone();
     if outcome.is_err() {
         rows.truncate(sink.log.lock().flushes[epochs as usize - 1]);
@@ -84,7 +84,7 @@ async fn rows(
         let rest = graph(inputs, after, &sink);
         let statistics = Arc::new(Statistics::of(&rest));
         let state = keeper.state.lock().clone();
-        run_from(rest, options(second, batch_size + 1), statistics, Some(state), None).await.unwrap();
+        run_from(rest, options(second, batch_size + 1), statistics, from(state)).await.unwrap();
         rows.extend(sink.log.lock().rows.clone());
     }
     rows.sort();

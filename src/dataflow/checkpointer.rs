@@ -1,0 +1,51 @@
+//! The task that keeps epochs: hands each to the log, in order, and says when it is durable.
+//!
+//! Writing takes its time beside the running pipeline: the next epoch is gathered while the last is written.
+
+use tokio::sync::mpsc;
+
+use super::RunError;
+use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord};
+use crate::checkpoint::state::EpochState;
+use crate::crash_point;
+use crate::time::Epoch;
+
+/// What the checkpointer is told.
+pub enum Note {
+    /// An epoch is complete.
+    Keep(Box<EpochRecord>),
+    /// A sink has everything up to an epoch.
+    Settled(String, Epoch),
+}
+
+/// An epoch is durable.
+pub struct Kept {
+    /// What it added.
+    pub added: EpochState,
+    /// What became of it.
+    pub appended: Appended,
+}
+
+/// Keeps what comes through `notes` until all senders are gone.
+///
+/// # Errors
+/// What the log says.
+pub async fn run(
+    mut log: CheckpointLog,
+    mut notes: mpsc::UnboundedReceiver<Note>,
+    kept: mpsc::UnboundedSender<Kept>,
+) -> Result<(), RunError> {
+    while let Some(note) = notes.recv().await {
+        match note {
+            Note::Keep(record) => {
+                let added = record.added.clone();
+                let appended = log.append(*record).await?;
+                crash_point!("checkpointer.durable");
+                // Nobody listens any more only when the run is being stopped.
+                let _ = kept.send(Kept { added, appended });
+            }
+            Note::Settled(sink, epoch) => log.settled(&sink, epoch),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The task that talks to a destination: takes what waits in a sink's [`Outbox`] and brings it there.
+//!
+//! It opens the sink, which fences earlier runs, and starts from the marker that it finds. A destination that is away
+//! holds up this task and nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::RunError;
+use super::checkpointer::Note;
+use super::outbox::{Outbox, Work};
+use super::statistics::NodeStatistics;
+use crate::checkpoint::log::OutboxReader;
+use crate::connectors::delivery::{Delivery, EpochSink, OpenSink};
+use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
+use crate::crash_point;
+use crate::time::Epoch;
+
+/// How often a sink that gathers epochs is asked to settle what is due.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a deliverer needs.
+pub struct Deliverer {
+    /// The sink's node name.
+    pub name: String,
+    /// Opens the sink.
+    pub factory: Arc<dyn SinkFactory>,
+    /// What it is told.
+    pub context: SinkContext,
+    /// What waits.
+    pub outbox: Arc<Outbox>,
+    /// Reads durable epochs back; `None` when the run keeps no checkpoints.
+    pub log: Option<OutboxReader>,
+    /// To the checkpointer: what is settled.
+    pub notes: Option<mpsc::UnboundedSender<Note>>,
+    /// How long rows may wait before they are flushed.
+    pub linger: Duration,
+    /// The node's figures.
+    pub statistics: Arc<NodeStatistics>,
+    /// Cancelled when the sink has opened.
+    pub opened: CancellationToken,
+    /// Cancelled to stop in order.
+    pub drain: CancellationToken,
+}
+
+impl Deliverer {
+    /// Delivers until the outbox is closed and empty; then closes the sink.
+    ///
+    /// # Errors
+    /// What the sink or the log says.
+    pub async fn run(self) -> Result<(), RunError> {
+        let opened = tokio::select! {
+            biased;
+            opened = self.factory.open(self.context.clone()) => opened.map_err(|source| self.failed(source))?,
+            // Without rows for it, a server that is away holds up no stop in order. Otherwise the sink is opened even
+            // then: a table that gets no rows is made, too.
+            () = self.nothing_to_come() => return Ok(()),
+        };
+        self.opened.cancel();
+        match (opened, self.outbox.delivery()) {
+            (OpenSink::AtOnce(sink), Delivery::AtOnce) => self.at_once(sink).await,
+            (OpenSink::PerEpoch { sink, settled }, Delivery::PerEpoch) => self.per_epoch(sink, settled).await,
+            _ => {
+                Err(RunError::Panic { node: self.name.clone(), message: "a sink of another kind than it said".into() })
+            }
+        }
+    }
+
+    fn failed(&self, source: ConnectorError) -> RunError {
+        RunError::Connector { node: self.name.clone(), source }
+    }
+
+    /// The run is told to stop, and nothing waits or will wait.
+    async fn nothing_to_come(&self) {
+        self.drain.cancelled().await;
+        while !self.outbox.is_closed_and_empty() {
+            self.outbox.wait().await;
+        }
+    }
+
+    async fn at_once(&self, mut sink: Box<dyn Sink>) -> Result<(), RunError> {
+        let failed = |source| self.failed(source);
+        // When the oldest row that is not flushed has waited long enough.
+        let mut flush_at: Option<Instant> = None;
+        loop {
+            // First, so that a steady stream does not put it off.
+            if flush_at.is_some_and(|at| at <= Instant::now()) {
+                sink.flush().await.map_err(failed)?;
+                self.outbox.confirm();
+                flush_at = None;
+            }
+            match self.outbox.next() {
+                Some(Work::Write(batch)) => {
+                    let rows = batch.num_rows() as u64;
+                    sink.write(batch).await.map_err(failed)?;
+                    self.statistics.rows_out.fetch_add(rows, Ordering::Relaxed);
+                    flush_at.get_or_insert_with(|| Instant::now() + self.linger);
+                }
+                Some(Work::Load(epoch)) => self.outbox.reload(epoch, self.read(epoch).await?),
+                Some(Work::Flush) => {
+                    sink.flush().await.map_err(failed)?;
+                    self.outbox.confirm();
+                    flush_at = None;
+                }
+                Some(Work::Settled(epoch)) => self.note(epoch),
+                Some(Work::Close) => {
+                    sink.flush().await.map_err(failed)?;
+                    return sink.close().await.map_err(failed);
+                }
+                Some(Work::Deliver(..)) | None => {
+                    tokio::select! {
+                        biased;
+                        // A call that waits for its server watches the same token: none is cut off in the middle.
+                        () = self.context.stop.cancelled() => return Ok(()),
+                        () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if flush_at.is_some() => {}
+                        () = self.outbox.wait() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn per_epoch(&self, mut sink: Box<dyn EpochSink>, marker: Option<Epoch>) -> Result<(), RunError> {
+        let failed = |source| self.failed(source);
+        if let Some(marker) = marker {
+            self.settle(marker);
+        }
+        crash_point!("deliverer.after_fence");
+        let mut settle_at = Instant::now() + SETTLE_EVERY;
+        loop {
+            if settle_at <= Instant::now() {
+                settle_at = Instant::now() + SETTLE_EVERY;
+                if let Some(settled) = sink.settle(false).await.map_err(failed)? {
+                    self.settle(settled);
+                }
+            }
+            match self.outbox.next() {
+                Some(Work::Deliver(epoch, rows)) => {
+                    let rows = match rows {
+                        Some(rows) => rows,
+                        None => self.read(epoch).await?,
+                    };
+                    crash_point!("deliverer.before_deliver");
+                    let settled = sink.deliver(epoch, &rows).await.map_err(failed)?;
+                    crash_point!("deliverer.after_deliver");
+                    let delivered: usize = rows.iter().map(RecordBatch::num_rows).sum();
+                    self.statistics.rows_out.fetch_add(delivered as u64, Ordering::Relaxed);
+                    self.settle(settled);
+                }
+                Some(Work::Close) => {
+                    if let Some(settled) = sink.settle(true).await.map_err(failed)? {
+                        self.settle(settled);
+                    }
+                    if self.outbox.is_closed_and_empty() {
+                        return sink.close().await.map_err(failed);
+                    }
+                    sleep_until(settle_at).await;
+                }
+                _ => {
+                    tokio::select! {
+                        biased;
+                        () = self.context.stop.cancelled() => return Ok(()),
+                        () = self.outbox.wait() => {}
+                        () = sleep_until(settle_at) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(&self, settled: Epoch) {
+        let kept = |after| self.log.as_ref().map(|log| log.epochs(&self.name, after)).unwrap_or_default();
+        self.outbox.settle(settled, kept);
+        self.note(settled);
+    }
+
+    fn note(&self, settled: Epoch) {
+        if let Some(notes) = &self.notes {
+            // Nobody listens any more only when the run is being stopped.
+            let _ = notes.send(Note::Settled(self.name.clone(), settled));
+        }
+    }
+
+    async fn read(&self, epoch: Epoch) -> Result<Vec<RecordBatch>, RunError> {
+        match &self.log {
+            Some(log) => Ok(log.read(&self.name, epoch).await?),
+            None => Ok(vec![]),
+        }
+    }
+}

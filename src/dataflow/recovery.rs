@@ -1,0 +1,103 @@
+//! What a run begins with: nothing, or the checkpoints of earlier runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::compactor::GraphCompactor;
+use super::graph::{Graph, NodeKind};
+use super::listener::EpochListener;
+use crate::checkpoint::log::{CheckpointError, CheckpointLog, LogOptions};
+use crate::checkpoint::state::EpochState;
+use crate::checkpoint::store::Store;
+use crate::checkpoint::takeover::{Identities, TakeoverError, take_over};
+use crate::crash_point;
+use crate::time::{Epoch, Incarnation};
+
+/// What a run goes on from, and where it keeps what it comes to know.
+#[derive(Default)]
+pub struct Beginning {
+    /// The state at the end of an epoch; `None` to begin from nothing.
+    pub state: Option<EpochState>,
+    /// Where epochs are kept. Without, sinks get their rows at once and nothing outlives the process.
+    pub log: Option<CheckpointLog>,
+    /// Epochs that wait for a sink, by its node's name.
+    pub undelivered: BTreeMap<String, Vec<Epoch>>,
+    /// Hears of every epoch that is durable.
+    pub listener: Option<Arc<dyn EpochListener>>,
+    /// Go on at the nearest records there are where the input that the state asks for is gone.
+    pub accept_lost_input: bool,
+}
+
+/// What was found, for a log line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Which run this is.
+    pub incarnation: Incarnation,
+    /// The epoch that it goes on from; `None` at a start from nothing.
+    pub epoch: Option<Epoch>,
+    /// What a user should know. One line each.
+    pub notes: Vec<String>,
+}
+
+/// Why checkpoints cannot be gone on from.
+#[derive(Debug, Error)]
+pub enum RecoveryError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] CheckpointError),
+    /// The queries.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
+}
+
+impl Beginning {
+    /// Opens the log in `store`, which fences earlier runs, and takes its newest state over for `graph`.
+    ///
+    /// # Errors
+    /// When another run is alive, no checkpoint is whole, or the state does not fit the graph.
+    pub async fn recover(
+        graph: &Graph,
+        store: Arc<dyn Store>,
+        options: LogOptions,
+        accept_lost_state: bool,
+    ) -> Result<(Beginning, Found), RecoveryError> {
+        let (mut log, recovered) = CheckpointLog::open(store, options).await?;
+        crash_point!("recovery.loaded");
+        let identities = identities(graph);
+        let begins_anew = recovered.is_none();
+        let recovered = recovered.unwrap_or_default();
+        let takeover = take_over(&recovered, &identities, accept_lost_state)?;
+        log.begin(&takeover, identities, Arc::new(GraphCompactor::new(graph.clone())));
+        let found = Found {
+            incarnation: log.writer().incarnation,
+            epoch: (!begins_anew).then_some(takeover.state.epoch),
+            notes: if begins_anew { vec![] } else { takeover.notes },
+        };
+        let beginning = Beginning {
+            state: (!begins_anew).then_some(takeover.state),
+            log: Some(log),
+            undelivered: takeover.undelivered,
+            ..Beginning::default()
+        };
+        Ok((beginning, found))
+    }
+}
+
+/// The parts of a graph that checkpoints know.
+pub fn identities(graph: &Graph) -> Identities {
+    let mut identities = Identities { operators: BTreeMap::new(), sources: BTreeSet::new(), sinks: BTreeSet::new() };
+    for node in &graph.nodes {
+        match &node.kind {
+            NodeKind::Source(_) => drop(identities.sources.insert(node.name.clone())),
+            NodeKind::Sink(_) => drop(identities.sinks.insert(node.name.clone())),
+            NodeKind::Operator(operator) => {
+                if let Some(fingerprint) = &operator.fingerprint {
+                    identities.operators.insert(node.name.clone(), fingerprint.clone());
+                }
+            }
+        }
+    }
+    identities
+}
