@@ -140,11 +140,27 @@ mod tests {
 
     #[test]
     fn skipping_counts() {
-        let mut refused = RefusedRows::new(OnError::Skip, "a table");
-        for _ in 0..3 {
-            refused.refuse(&batch("b"), 1, "value too long").unwrap();
+        for policy in [OnError::Skip, OnError::DeadLetters] {
+            let mut refused = RefusedRows::new(policy, "a table");
+            for _ in 0..3 {
+                refused.refuse(&batch("b"), 1, "value too long").unwrap();
+            }
+            assert_eq!(refused.skipped(), 3);
         }
-        assert_eq!(refused.skipped(), 3);
+    }
+
+    #[test]
+    fn what_becomes_of_them_depends_on_where_they_can_be_kept() {
+        let options = |text: &'static str| crate::connectors::sql_table::tests::options(&[("on_error", text)]);
+        let none = || crate::connectors::sql_table::tests::options(&[]);
+        assert_eq!(OnError::take(&mut none()), OnError::Fail);
+        assert_eq!(OnError::take_with_dead_letters(&mut none()), OnError::DeadLetters);
+        assert_eq!(OnError::take_with_dead_letters(&mut options("fail")), OnError::Fail);
+        let mut wrong = options("dead_letters");
+        OnError::take(&mut wrong);
+        let errors = wrong.finish("redis");
+        assert_eq!(errors[0].message, "option 'on_error' does not take 'dead_letters'");
+        assert_eq!(errors[0].help.as_deref(), Some("it takes 'fail' or 'skip'"));
     }
 
     #[test]

@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(values(0..20_000), (0..20_000).collect::<Vec<_>>());
         assert_eq!(values(2..5), [2, 3, 4]);
         assert_eq!(values(9000..9001), [9000]);
-        assert_eq!(values(7..7), []);
+        assert!(values(7..7).is_empty());
         for number in [0, 2, 3, 19_999] {
             let (batch, row) = rows.at(number);
             assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(row), number as i64);

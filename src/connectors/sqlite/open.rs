@@ -33,9 +33,11 @@ pub(super) async fn open(
     table: &SqlTableOptions,
     context: SinkContext,
 ) -> Result<(Transactions<SqliteTable>, Option<Epoch>), ConnectorError> {
-    let refused = |message: String| ConnectorError::Refused { what: what.clone(), message };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| refused(format!("its folder cannot be made: {error}")))?;
+        std::fs::create_dir_all(folder).map_err(|error| ConnectorError::Refused {
+            what: what.clone(),
+            message: format!("its folder cannot be made: {error}"),
+        })?;
     }
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -43,6 +45,16 @@ pub(super) async fn open(
         .busy_timeout(BUSY_TIMEOUT)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full);
+    open_with(what, options, table, context).await
+}
+
+async fn open_with(
+    what: String,
+    options: SqliteConnectOptions,
+    table: &SqlTableOptions,
+    context: SinkContext,
+) -> Result<(Transactions<SqliteTable>, Option<Epoch>), ConnectorError> {
+    let refused = |message: String| ConnectorError::Refused { what: what.clone(), message };
     let create = create_table(Dialect::Sqlite, table, &context.schema);
     let attempt = || async {
         let mut connection = connect(&options, &what).await?;
@@ -160,5 +172,69 @@ impl Target {
             ));
         }
         wrong
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use arrow::datatypes::DataType;
+    use sqlx::Connection;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::connectors::delivery::{EpochSink, Writer};
+    use crate::connectors::sql_table::TableEpochs;
+    use crate::connectors::sql_table::tests::{options, table};
+    use crate::time::{Incarnation, LogId};
+
+    /// A database that may not grow stands for a disk that is full: SQLite says the same of both.
+    #[tokio::test]
+    async fn a_full_disk_is_waited_for() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("t.sqlite");
+        let open = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .journal_mode(SqliteJournalMode::Wal);
+        let mut client = SqliteConnection::connect_with(&open).await.unwrap();
+        run(&mut client, "CREATE TABLE other AS SELECT zeroblob(400000) AS data").await.unwrap();
+
+        let text = "x".repeat(1000);
+        let rows = RecordBatch::try_from_iter([
+            ("id", Arc::new(Int64Array::from_iter_values(0..200)) as ArrayRef),
+            ("name", Arc::new(StringArray::from(vec![text.as_str(); 200]))),
+        ])
+        .unwrap();
+        let definition = table("t", &[("id", DataType::Int64), ("name", DataType::Utf8)], &[]);
+        let table = SqlTableOptions::take("sqlite", &definition, &mut options(&[("create", "true")]));
+        let (log, incarnation) = (LogId("ours".into()), Incarnation(1));
+        let context = SinkContext {
+            table: "t".into(),
+            pipeline: "test".into(),
+            writer: Some(Writer { pipeline: "test".into(), log, incarnation, resumed: Epoch(0), fresh: false }),
+            schema: rows.schema(),
+            data_dir: folder.path().into(),
+            stop: CancellationToken::new(),
+        };
+        let what = "SQLite table t in t.sqlite".to_string();
+        let full = open.clone().pragma("max_page_count", "120");
+        let (transactions, settled) = open_with(what, full, &table, context).await.unwrap();
+        let mut sink = TableEpochs::new(transactions, settled);
+
+        let delivering = tokio::spawn(async move { sink.deliver(Epoch(1), &[rows]).await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!delivering.is_finished(), "{:?}", delivering.await);
+        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM t").fetch_one(&mut client).await.unwrap();
+        assert_eq!(count, 0);
+        run(&mut client, "DROP TABLE other").await.unwrap();
+        let settled = tokio::time::timeout(Duration::from_secs(30), delivering).await.unwrap().unwrap().unwrap();
+        assert_eq!(settled, Epoch(1));
+        let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM t").fetch_one(&mut client).await.unwrap();
+        assert_eq!(count, 200);
     }
 }
