@@ -36,7 +36,23 @@ macro_rules! crash_point {
 }
 
 /// Every crash point of the crate.
-pub const POINTS: &[&str] = &[];
+pub const POINTS: &[&str] = &[
+    "sink.file.after_fence",
+    "sink.file.after_marker",
+    "sink.file.amid_rows",
+    "sink.file.before_marker",
+    "sink.file.before_rows",
+    "sink.file.before_sync",
+    "sink.parquet.after_fence",
+    "sink.parquet.after_marker",
+    "sink.parquet.before_marker",
+    "sink.parquet.before_part",
+    "sink.parquet.before_rename",
+    "sink.redis.after_fence",
+    "sink.redis.after_write",
+    "sink.redis.before_write",
+    "sink.redis.between_chunks",
+];
 
 #[cfg(debug_assertions)]
 mod armed {
