@@ -2,6 +2,7 @@
 //! and which are stopped, by their pids, when a test ends in whatever way.
 
 mod postgres;
+mod redis_delivery;
 mod redis_server;
 #[path = "../servers/server.rs"]
 mod server;
