@@ -4,6 +4,7 @@
 //! All are newtypes so that a wall-clock reading, an offset or a row count cannot be passed for one.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A moment of event time: nanoseconds since 1970-01-01T00:00:00 UTC, as in Arrow's `Timestamp(Nanosecond)`.
@@ -78,6 +79,33 @@ pub struct LogId(pub String);
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Tells the time of day. It is handed to whoever needs it, so that a test or a simulation can set it.
+#[derive(Clone)]
+pub struct WallClock(Arc<dyn Fn() -> EventTime + Send + Sync>);
+
+impl WallClock {
+    /// The machine's.
+    pub fn system() -> WallClock {
+        WallClock::new(|| EventTime(chrono::Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX)))
+    }
+
+    /// One that says what `now` returns.
+    pub fn new(now: impl Fn() -> EventTime + Send + Sync + 'static) -> WallClock {
+        WallClock(Arc::new(now))
+    }
+
+    /// The time of day.
+    pub fn now(&self) -> EventTime {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WallClock({})", self.now())
     }
 }
 

@@ -213,6 +213,7 @@ async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample
         checkpoint_bytes: 64 << 20,
         linger: Duration::from_millis(200),
         data_dir: data.path().to_owned(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     };

@@ -299,6 +299,7 @@ async fn execute(graph: Graph, settings: Settings) -> Result<(), CaseError> {
         checkpoint_bytes: 64 << 20,
         linger: Duration::from_millis(200),
         data_dir: std::env::temp_dir(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: abort.clone(),
     };

@@ -45,6 +45,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::ConnectorError;
+use crate::time::WallClock;
+pub use compactor::{GraphCompactor, identities};
 use graph::Graph;
 use recovery::Beginning;
 use statistics::Statistics;
@@ -68,6 +70,9 @@ pub struct RunOptions {
     pub linger: Duration,
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,
+    /// The time of day, by which event times that lie far in the future are told. `None` in a replay, which must not
+    /// depend on the day; bounded runs do not ask it either.
+    pub wall_clock: Option<WallClock>,
     /// Cancelled to stop in order: sources stop, what they sent is worked off, sinks flush and close. Windows that
     /// are still open are not closed by it.
     pub drain: CancellationToken,

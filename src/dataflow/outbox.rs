@@ -16,6 +16,9 @@ use crate::time::Epoch;
 /// Bytes of rows that may wait in memory before durable epochs are let go and read back later.
 const MEMORY: usize = 64 << 20;
 
+/// Batches that may wait where no log takes them: as many as in a channel.
+const FEW: usize = 8;
+
 /// The queue of one sink.
 pub struct Outbox {
     delivery: Delivery,
@@ -47,6 +50,8 @@ struct Waiting {
     sealed: bool,
     durable: bool,
     rows: Rows,
+    /// How many rows that are not settled, as far as this run knows.
+    count: u64,
     /// Given to a sink that has not settled it yet.
     delivered: bool,
 }
@@ -78,29 +83,34 @@ pub enum Work {
 /// How much waits, for statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Backlog {
-    /// Epochs that are durable and not settled.
-    pub epochs: u64,
-    /// Rows in memory.
+    /// Epochs that have ended and are not settled.
+    pub epochs: usize,
+    /// Rows that are not settled, but for those of earlier runs.
     pub rows: u64,
-    /// Their bytes.
+    /// Bytes of those in memory.
     pub bytes: u64,
-    /// The last epoch that is settled.
-    pub settled: Epoch,
 }
 
 impl Waiting {
     fn open() -> Waiting {
         let rows = Rows::Memory { batches: VecDeque::new(), taken: 0 };
-        Waiting { epoch: None, sealed: false, durable: false, rows, delivered: false }
+        Waiting { epoch: None, sealed: false, durable: false, rows, count: 0, delivered: false }
     }
 
     fn in_log(epoch: Epoch) -> Waiting {
-        Waiting { epoch: Some(epoch), sealed: true, durable: true, rows: Rows::Log, delivered: false }
+        Waiting { epoch: Some(epoch), sealed: true, durable: true, rows: Rows::Log, count: 0, delivered: false }
     }
 
     fn bytes(&self) -> usize {
         match &self.rows {
             Rows::Memory { batches, .. } => batches.iter().map(RecordBatch::get_array_memory_size).sum(),
+            Rows::Log => 0,
+        }
+    }
+
+    fn batches(&self) -> usize {
+        match &self.rows {
+            Rows::Memory { batches, .. } => batches.len(),
             Rows::Log => 0,
         }
     }
@@ -135,6 +145,7 @@ impl Outbox {
             queue.epochs.push_back(Waiting::open());
         }
         let Some(open) = queue.epochs.back_mut() else { return 0 };
+        open.count += batch.num_rows() as u64;
         if let Rows::Memory { batches, .. } = &mut open.rows {
             batches.push_back(batch);
         }
@@ -227,11 +238,11 @@ impl Outbox {
         queue.closing && queue.epochs.is_empty()
     }
 
-    /// Returns when rows in memory are fewer than the limit: where they cannot be read back, senders wait for this.
+    /// Returns when few batches wait: where they cannot be read back, senders wait for this.
     pub async fn room(&self) {
         loop {
             let progress = self.progress.notified();
-            if self.queue.lock().epochs.iter().map(Waiting::bytes).sum::<usize>() < MEMORY {
+            if self.queue.lock().epochs.iter().map(Waiting::batches).sum::<usize>() < FEW {
                 return;
             }
             progress.await;
@@ -241,9 +252,10 @@ impl Outbox {
     /// What is to be done next; `None` when there is nothing yet.
     pub fn next(&self) -> Option<Work> {
         let mut queue = self.queue.lock();
+        self.progress.notify_waiters();
         match self.delivery {
             Delivery::PerEpoch => queue.next_epoch(),
-            Delivery::AtOnce => queue.next_rows(),
+            Delivery::AtOnce => queue.next_rows(self.kept),
         }
     }
 
@@ -256,26 +268,31 @@ impl Outbox {
     pub fn reload(&self, epoch: Epoch, rows: Vec<RecordBatch>) {
         let mut queue = self.queue.lock();
         if let Some(waiting) = queue.epochs.iter_mut().find(|waiting| waiting.epoch == Some(epoch)) {
+            waiting.count = rows.iter().map(|batch| batch.num_rows() as u64).sum();
             waiting.rows = Rows::Memory { batches: rows.into(), taken: 0 };
         }
     }
 
-    /// All that was written is in the destination.
-    pub fn confirm(&self) {
+    /// All that was written is in the destination. Returns how many rows that were.
+    pub fn confirm(&self) -> u64 {
         let mut queue = self.queue.lock();
+        let mut confirmed = 0;
         for waiting in &mut queue.epochs {
             if let Rows::Memory { batches, taken } = &mut waiting.rows {
-                batches.drain(..std::mem::take(taken));
+                let rows: u64 = batches.drain(..std::mem::take(taken)).map(|batch| batch.num_rows() as u64).sum();
+                waiting.count = waiting.count.saturating_sub(rows);
+                confirmed += rows;
             }
         }
         queue.flushes.1 = queue.flushes.0;
         drop(queue);
         self.progress.notify_waiters();
+        confirmed
     }
 
     /// The destination has everything up to `settled`. When that is less than it had before, `kept_epochs` are
-    /// delivered again.
-    pub fn settle(&self, settled: Epoch, kept_epochs: impl FnOnce(Epoch) -> Vec<Epoch>) {
+    /// delivered again. Returns how many rows are settled that were not.
+    pub fn settle(&self, settled: Epoch, kept_epochs: impl FnOnce(Epoch) -> Vec<Epoch>) -> u64 {
         let mut queue = self.queue.lock();
         if queue.settled.is_some_and(|before| settled < before) {
             tracing::warn!("a destination has lost what came after epoch {settled}: it is delivered again");
@@ -284,24 +301,23 @@ impl Outbox {
                 queue.epochs.push_front(Waiting::in_log(epoch));
             }
         }
+        let before: u64 = queue.epochs.iter().map(|waiting| waiting.count).sum();
         queue.epochs.retain(|waiting| !waiting.durable || waiting.epoch > Some(settled));
+        let after: u64 = queue.epochs.iter().map(|waiting| waiting.count).sum();
         queue.settled = Some(settled);
         drop(queue);
         self.progress.notify_waiters();
+        before - after
     }
 
     /// How much waits.
     pub fn backlog(&self) -> Backlog {
         let queue = self.queue.lock();
-        let mut backlog = Backlog { settled: queue.settled.unwrap_or_default(), ..Backlog::default() };
-        for waiting in &queue.epochs {
-            backlog.epochs += u64::from(waiting.sealed);
-            backlog.bytes += waiting.bytes() as u64;
-            if let Rows::Memory { batches, .. } = &waiting.rows {
-                backlog.rows += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-            }
+        Backlog {
+            epochs: queue.epochs.iter().filter(|waiting| waiting.sealed).count(),
+            rows: queue.epochs.iter().map(|waiting| waiting.count).sum(),
+            bytes: queue.epochs.iter().map(Waiting::bytes).sum::<usize>() as u64,
         }
-        backlog
     }
 }
 
@@ -318,7 +334,7 @@ impl Queue {
         }
     }
 
-    fn next_rows(&mut self) -> Option<Work> {
+    fn next_rows(&mut self, kept: bool) -> Option<Work> {
         if self.epochs.front().is_some_and(|first| first.durable && first.is_empty()) {
             self.settled = self.epochs.pop_front().and_then(|first| first.epoch);
             return self.settled.map(Work::Settled);
@@ -326,6 +342,12 @@ impl Queue {
         for waiting in &mut self.epochs {
             match &mut waiting.rows {
                 Rows::Log => return waiting.epoch.map(Work::Load),
+                // What no checkpoint will hold need not be held until it is confirmed.
+                Rows::Memory { batches, .. } if !kept => {
+                    if let Some(batch) = batches.pop_front() {
+                        return Some(Work::Write(batch));
+                    }
+                }
                 Rows::Memory { batches, taken } => {
                     if let Some(batch) = batches.get(*taken) {
                         *taken += 1;
@@ -338,5 +360,180 @@ impl Queue {
             return Some(Work::Flush);
         }
         (self.closing && self.epochs.iter().all(Waiting::is_empty)).then_some(Work::Close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn batch(value: i64) -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+        RecordBatch::try_from_iter([("value", column)]).unwrap()
+    }
+
+    fn values(batches: &[RecordBatch]) -> Vec<i64> {
+        batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    }
+
+    /// What is to be done, in a short form.
+    fn next(outbox: &Outbox) -> String {
+        match outbox.next() {
+            None => "nothing".into(),
+            Some(Work::Deliver(epoch, Some(rows))) => format!("deliver {epoch}: {:?}", values(&rows)),
+            Some(Work::Deliver(epoch, None)) => format!("deliver {epoch} from the log"),
+            Some(Work::Write(batch)) => format!("write {:?}", values(&[batch])),
+            Some(Work::Load(epoch)) => format!("load {epoch}"),
+            Some(Work::Flush) => "flush".into(),
+            Some(Work::Settled(epoch)) => format!("settled {epoch}"),
+            Some(Work::Close) => "close".into(),
+        }
+    }
+
+    fn no_epochs(_: Epoch) -> Vec<Epoch> {
+        panic!("nothing was lost")
+    }
+
+    #[test]
+    fn a_whole_epoch_is_delivered_when_it_is_durable_and_not_before() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[]);
+        outbox.push(batch(1));
+        assert_eq!(next(&outbox), "nothing");
+        assert_eq!(values(&outbox.seal(Some(Epoch(4)))), [1]);
+        outbox.push(batch(2));
+        assert_eq!(next(&outbox), "nothing");
+        outbox.durable(Epoch(4));
+        assert_eq!(next(&outbox), "deliver 4: [1]");
+        assert_eq!(next(&outbox), "nothing");
+        outbox.settle(Epoch(4), no_epochs);
+        // The end of the input, whose epoch the coordinator numbers.
+        assert_eq!(values(&outbox.seal(None)), [2]);
+        outbox.durable(Epoch(5));
+        assert_eq!(next(&outbox), "nothing", "which epoch it is in is not known");
+        outbox.assign(Epoch(6));
+        outbox.durable(Epoch(6));
+        outbox.close();
+        assert_eq!(next(&outbox), "deliver 6: [2]");
+        assert!(!outbox.is_closed_and_empty());
+        outbox.settle(Epoch(6), no_epochs);
+        assert_eq!(next(&outbox), "close");
+        assert!(outbox.is_closed_and_empty());
+    }
+
+    #[test]
+    fn an_epoch_without_rows_is_not_delivered() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[]);
+        assert!(outbox.seal(Some(Epoch(1))).is_empty());
+        outbox.durable(Epoch(1));
+        assert_eq!(next(&outbox), "nothing");
+    }
+
+    #[test]
+    fn undelivered_epochs_of_an_earlier_run_come_first_and_the_marker_takes_them_out() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[Epoch(3), Epoch(5)]);
+        outbox.push(batch(1));
+        outbox.seal(Some(Epoch(6)));
+        outbox.durable(Epoch(6));
+        outbox.settle(Epoch(3), no_epochs);
+        assert_eq!(next(&outbox), "deliver 5 from the log");
+        assert_eq!(next(&outbox), "deliver 6: [1]");
+    }
+
+    #[test]
+    fn a_destination_that_gathers_epochs_settles_them_later() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[]);
+        for epoch in [1, 2] {
+            outbox.push(batch(epoch));
+            outbox.seal(Some(Epoch(epoch as u64)));
+            outbox.durable(Epoch(epoch as u64));
+            next(&outbox);
+        }
+        outbox.close();
+        assert_eq!(next(&outbox), "close");
+        assert!(!outbox.is_closed_and_empty());
+        outbox.settle(Epoch(2), no_epochs);
+        assert!(outbox.is_closed_and_empty());
+    }
+
+    #[test]
+    fn what_a_destination_has_lost_is_delivered_again() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[]);
+        for epoch in [1, 2, 3, 4] {
+            outbox.push(batch(epoch));
+            outbox.seal(Some(Epoch(epoch as u64)));
+            outbox.durable(Epoch(epoch as u64));
+        }
+        for epoch in [1, 2, 3] {
+            next(&outbox);
+            outbox.settle(Epoch(epoch), no_epochs);
+        }
+        outbox.push(batch(5));
+        outbox.settle(Epoch(1), |after| {
+            assert_eq!(after, Epoch(1));
+            vec![Epoch(2), Epoch(3), Epoch(4)]
+        });
+        for epoch in [2, 3, 4] {
+            assert_eq!(next(&outbox), format!("deliver {epoch} from the log"));
+        }
+        outbox.seal(Some(Epoch(5)));
+        outbox.durable(Epoch(5));
+        assert_eq!(next(&outbox), "deliver 5: [5]");
+    }
+
+    #[tokio::test]
+    async fn rows_at_once_are_kept_at_a_barrier_only_if_they_are_not_confirmed() {
+        let outbox = Outbox::new(Delivery::AtOnce, true, &[]);
+        outbox.push(batch(1));
+        outbox.push(batch(2));
+        assert_eq!(next(&outbox), "write [1]");
+        let number = outbox.ask_flush();
+        assert!(outbox.flushed(number).now_or_never().is_none());
+        assert_eq!(next(&outbox), "write [2]");
+        assert_eq!(next(&outbox), "flush");
+        outbox.confirm();
+        assert!(outbox.flushed(number).now_or_never().is_some());
+        outbox.push(batch(3));
+        assert_eq!(next(&outbox), "write [3]");
+        outbox.push(batch(4));
+        assert_eq!(values(&outbox.seal(Some(Epoch(1)))), [3, 4]);
+        assert_eq!(next(&outbox), "write [4]");
+        outbox.confirm();
+        assert_eq!(next(&outbox), "nothing", "not durable yet");
+        outbox.durable(Epoch(1));
+        assert_eq!(next(&outbox), "settled 1");
+        outbox.close();
+        assert_eq!(next(&outbox), "close");
+    }
+
+    #[test]
+    fn too_much_that_waits_leaves_the_memory_and_is_read_back() {
+        let large = |value: i64| {
+            let column: ArrayRef = Arc::new(Int64Array::from(vec![value; (MEMORY / 8) * 2 / 3]));
+            RecordBatch::try_from_iter([("value", column)]).unwrap()
+        };
+        for delivery in [Delivery::AtOnce, Delivery::PerEpoch] {
+            let outbox = Outbox::new(delivery, true, &[]);
+            for epoch in [1, 2] {
+                outbox.push(large(epoch));
+                outbox.seal(Some(Epoch(epoch as u64)));
+                outbox.durable(Epoch(epoch as u64));
+            }
+            assert!(outbox.backlog().bytes <= MEMORY as u64);
+            let Some(Work::Write(_) | Work::Deliver(Epoch(1), Some(_))) = outbox.next() else { panic!("{delivery:?}") };
+            match delivery {
+                Delivery::AtOnce => {
+                    assert_eq!(next(&outbox), "load 2");
+                    outbox.reload(Epoch(2), vec![batch(2)]);
+                    assert_eq!(next(&outbox), "write [2]");
+                }
+                Delivery::PerEpoch => assert_eq!(next(&outbox), "deliver 2 from the log"),
+            }
+        }
     }
 }

@@ -11,12 +11,18 @@ use parking_lot::Mutex;
 use super::graph::{Graph, NodeKind};
 use crate::time::EventTime;
 
+mod checkpoints;
+
+pub use checkpoints::{CheckpointStatistics, DeliveryStatistics, Underway, UnderwayCall};
+
 /// The figures of all nodes, in the graph's order.
 #[derive(Debug, Default)]
 pub struct Statistics {
     nodes: Vec<Arc<NodeStatistics>>,
     /// The last epoch that is complete in every sink.
     pub epoch: AtomicU64,
+    /// What is counted about checkpoints; zeros in a run that keeps none.
+    pub checkpoints: CheckpointStatistics,
 }
 
 /// The figures of one node, summed over its instances.
@@ -36,6 +42,8 @@ pub struct NodeStatistics {
     pub late_rows: AtomicU64,
     /// Bytes held in state.
     pub state_bytes: AtomicU64,
+    /// What a sink counts about its epochs; zeros for other nodes, and in a run that keeps no checkpoints.
+    pub delivery: DeliveryStatistics,
     /// The newest watermark, in nanoseconds; [`EventTime::MIN`] at first.
     watermark: AtomicI64,
     /// Bad records by reason.
@@ -59,7 +67,7 @@ impl Statistics {
     /// Zeros for nodes of these names.
     pub fn new(nodes: impl IntoIterator<Item = (String, Role)>) -> Statistics {
         let nodes = nodes.into_iter().map(|(name, role)| Arc::new(NodeStatistics::new(name, role))).collect();
-        Statistics { nodes, epoch: AtomicU64::new(0) }
+        Statistics { nodes, ..Statistics::default() }
     }
 
     /// Zeros for the nodes of a graph: what [`super::run()`] counts in.
@@ -95,6 +103,7 @@ impl NodeStatistics {
             bytes_in: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            delivery: DeliveryStatistics::default(),
             watermark: AtomicI64::new(EventTime::MIN.0),
             bad_rows: Mutex::default(),
             lag: Mutex::default(),

@@ -457,6 +457,7 @@ pub fn options(parallelism: usize, batch_size: usize) -> RunOptions {
         checkpoint_bytes: 64 << 20,
         linger: Duration::from_secs(3600),
         data_dir: PathBuf::new(),
+        wall_clock: None,
         drain: CancellationToken::new(),
         abort: CancellationToken::new(),
     }
