@@ -1,8 +1,8 @@
 //! What Redis runs in one step: the comparison with the fence key, and only then the writes.
 //!
 //! The fence key of a table is a hash: `log` and `run` say who may write, `session` which of its connections (what an
-//! older one still has under way must not arrive later), `epoch` up to where a stream has been written, `part` and
-//! `done` how many entries of the next epoch are there.
+//! older one still has under way must not arrive later), `epoch` up to where a stream has been written and `by` which run,
+//! `part` and `done` how many entries of the next epoch are there.
 
 use std::sync::OnceLock;
 
@@ -18,20 +18,21 @@ const CHUNK_COMMANDS: usize = 5_000;
 const CALL_ARGUMENTS: usize = 1_000;
 
 /// Arguments: log, run, whether another log's fence is replaced.
-/// Answers: `fenced`, `other`, `none` or `found`, then log, run and epoch of what was found, then the new session.
+/// Answers: `fenced`, `other`, `none` or `found`, then log, run and epoch of what was found and the run that wrote the
+/// epoch, then the new session.
 const CLAIM: &str = r"
-local at = redis.call('HMGET', KEYS[1], 'log', 'run', 'epoch')
-local log, run, epoch = at[1] or '', at[2] or '0', at[3] or '0'
-if log == ARGV[1] and tonumber(run) > tonumber(ARGV[2]) then return {'fenced', log, run, epoch, ''} end
+local at = redis.call('HMGET', KEYS[1], 'log', 'run', 'epoch', 'by')
+local log, run, epoch, by = at[1] or '', at[2] or '0', at[3] or '0', at[4] or '0'
+if log == ARGV[1] and tonumber(run) > tonumber(ARGV[2]) then return {'fenced', log, run, epoch, by, ''} end
 if log ~= '' and log ~= ARGV[1] then
-  if ARGV[3] ~= '1' then return {'other', log, run, epoch, ''} end
+  if ARGV[3] ~= '1' then return {'other', log, run, epoch, by, ''} end
   redis.call('DEL', KEYS[1])
 end
 local time = redis.call('TIME')
 local session = time[1] .. '.' .. time[2]
 redis.call('HSET', KEYS[1], 'log', ARGV[1], 'run', ARGV[2], 'session', session)
-if log == '' then return {'none', '', '0', '0', session} end
-return {'found', log, run, epoch, session}
+if log == '' then return {'none', '', '0', '0', '0', session} end
+return {'found', log, run, epoch, by, session}
 ";
 
 /// Arguments: log, run, session; the epoch of a stream or nothing, the epoch that is known to be there, the number of
@@ -64,7 +65,7 @@ while i <= #ARGV do
   i, count = i + words + 1, count + 1
 end
 if epoch and ARGV[7] == '1' then
-  redis.call('HSET', KEYS[1], 'epoch', ARGV[4])
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'by', ARGV[2])
   redis.call('HDEL', KEYS[1], 'part', 'done')
 elseif epoch then
   redis.call('HSET', KEYS[1], 'part', ARGV[4], 'done', tostring(first + count))

@@ -95,7 +95,7 @@ impl Session {
                 lost |= !first && claimed.run != fence.writer.incarnation;
                 if claimed.anew {
                     let mut forget = redis::cmd("HDEL");
-                    let forget = forget.arg(&fence.key).arg(&["epoch", "part", "done"]);
+                    let forget = forget.arg(&fence.key).arg(&["epoch", "by", "part", "done"]);
                     forget.exec_async(&mut connection).await.map_err(|error| self.server.error(&error))?;
                 }
                 (claimed.session, claimed.epoch)
@@ -125,7 +125,7 @@ impl Session {
 
     fn claimed(&self, fence: &Fence, answer: &[String], first: bool) -> Result<Claimed, ConnectorError> {
         let (what, writer) = (&self.server.what, &fence.writer);
-        let [outcome, log, run, epoch, session] = answer else { return Err(self.unreadable(answer)) };
+        let [outcome, log, run, epoch, by, session] = answer else { return Err(self.unreadable(answer)) };
         let number = |text: &str| text.parse().unwrap_or_default();
         let marker =
             Marker { log: LogId(log.clone()), incarnation: Incarnation(number(run)), epoch: Epoch(number(epoch)) };
@@ -151,7 +151,9 @@ impl Session {
                 Ok(Claimed { run: marker.incarnation, epoch: Epoch(0), anew: false, session: session.clone() })
             }
             "found" => {
-                let resumed = writer.resume(what, Some(&marker))?;
+                // Not who holds the fence: that may be this run already, if the answer to its first attempt was lost.
+                let wrote = Marker { incarnation: Incarnation(number(by)), ..marker.clone() };
+                let resumed = writer.resume(what, Some(&wrote))?;
                 let (epoch, anew) = (resumed.unwrap_or_default(), resumed.is_none());
                 Ok(Claimed { run: marker.incarnation, epoch, anew, session: session.clone() })
             }
