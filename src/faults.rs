@@ -36,7 +36,15 @@ macro_rules! crash_point {
 }
 
 /// Every crash point of the crate.
-pub const POINTS: &[&str] = &[];
+pub const POINTS: &[&str] = &[
+    "sink.kafka.after_claim",
+    "sink.kafka.after_commit",
+    "sink.kafka.after_fence",
+    "sink.kafka.before_claim",
+    "sink.kafka.before_commit",
+    "sink.kafka.before_fence",
+    "sink.kafka.before_marker",
+];
 
 #[cfg(debug_assertions)]
 mod armed {
