@@ -130,6 +130,7 @@ async fn examine(
     };
     match read_back(table, sink, source, options).await {
         Ok(found) => (Some(found.tally.rows), judge(expected, found)),
+        Err(ConnectorError::Mismatch { message, .. }) => (None, Verdict::Unprovable(message)),
         Err(error) => (None, Verdict::Failed(error.to_string())),
     }
 }
@@ -191,29 +192,30 @@ async fn read_back(
     sink: &SinkNode,
     factory: Arc<dyn SourceFactory>,
     options: &AuditOptions,
-) -> Result<Found, DataFusionError> {
-    let external = |error: ConnectorError| DataFusionError::External(Box::new(error));
+) -> Result<Found, ConnectorError> {
+    let refused =
+        |error: DataFusionError| ConnectorError::Refused { what: factory.describe(), message: error.strip_backtrace() };
     let node = source_node(table, Arc::clone(&factory));
-    let mut source = factory.open(context(table, &node, options)).await.map_err(external)?;
+    let mut source = factory.open(context(table, &node, options)).await?;
     let decoder = match factory.decoding() {
         Decoding::Rows => None,
-        Decoding::Format(format) => {
-            Some(format.decoder(Arc::clone(&node.physical)).map_err(|error| external(error.into()))?)
-        }
+        Decoding::Format(format) => Some(format.decoder(Arc::clone(&node.physical))?),
     };
     let mut reader = Reader::new(&node, decoder, None);
     let mut splits: Vec<Split> = vec![];
     let mut found = Found::default();
     loop {
-        let read = match source.next().await.map_err(external)? {
+        let read = match source.next().await? {
             SourceEvent::Split(index, name) => {
                 let split = Split { name: name.into(), watermark: EventTime::MIN, position: None };
                 splits.resize(splits.len().max(index.0 as usize + 1), split.clone());
                 splits[index.0 as usize] = split;
                 continue;
             }
-            SourceEvent::Records(records) => reader.records(&records, &mut splits)?,
-            SourceEvent::Rows(batch, runs, offsets) => reader.rows(batch, &runs, &offsets, &mut splits)?,
+            SourceEvent::Records(records) => reader.records(&records, &mut splits).map_err(refused)?,
+            SourceEvent::Rows(batch, runs, offsets) => {
+                reader.rows(batch, &runs, &offsets, &mut splits).map_err(refused)?
+            }
             SourceEvent::CaughtUp(_) | SourceEvent::SplitEnd(_) => continue,
             SourceEvent::End => return Ok(found),
         };
@@ -221,7 +223,8 @@ async fn read_back(
         if let Some(first) = read.bad.into_iter().next() {
             found.unreadable_because.get_or_insert(first.message);
         }
-        found.tally.add(&as_written(&read.batch, &sink.schema)?)?;
+        let rows = as_written(&read.batch, &sink.schema).map_err(refused)?;
+        found.tally.add(&rows).map_err(|error| refused(error.into()))?;
     }
 }
 
