@@ -145,15 +145,16 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));
 
-    let state_limit = Arc::new(StateLimit::default());
-    if let Some(limit) = arguments.state_limit {
-        tasks.spawn(Arc::clone(&state_limit).watch(limit, Arc::clone(&statistics), options.drain.clone()));
-    }
     let mut beginning = match arguments.recovery.begin(&graph, &options, began, &statistics).await {
         Ok(beginning) => beginning,
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    let state_limit = Arc::new(StateLimit::default());
+    if let Some(limit) = arguments.state_limit {
+        tasks.spawn(Arc::clone(&state_limit).watch(limit, Arc::clone(&statistics), options.drain.clone()));
+    }
+
     let began = Instant::now();
     console.enter(Phase::Running);
     let outcome = dataflow::run_from(graph, options, statistics, beginning).await;
