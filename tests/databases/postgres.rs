@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Server, batch, context, factory, open, refusal};
 
 /// A server that the tests which do not stop it share, and a database of one's own on it.
-struct Database {
+pub struct Database {
     _server: Arc<Server>,
     url: String,
     address: String,
 }
 
-async fn database() -> Database {
+pub async fn database() -> Database {
     static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let server = {
@@ -47,11 +47,16 @@ async fn database() -> Database {
 }
 
 impl Database {
+    /// Where it is, with user and password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     async fn client(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
-    async fn run(&self, statement: &'static str) {
+    pub async fn run(&self, statement: &'static str) {
         self.client().await.execute(statement).await.unwrap();
     }
 
