@@ -6,6 +6,7 @@
 //! delivered. At a start the newest whole manifest is loaded, its state is matched with the operators of today's
 //! queries ([`takeover`]), and what the outbox still holds is delivered again as it was.
 
+pub mod ledger;
 pub mod log;
 pub mod state;
 pub mod store;

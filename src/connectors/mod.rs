@@ -55,6 +55,11 @@ pub trait ConnectorTable: Send + Sync {
         None
     }
 
+    /// How to read back all that its sink has written, from the first row on, for an audit; `None` if it cannot be.
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        self.source()
+    }
+
     /// How to write it, or `None` if it can only be read.
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         None
