@@ -1,4 +1,5 @@
 //! A PostgreSQL or Redis that a script starts in a temporary folder on a free port.
+#![allow(dead_code, reason = "no test target uses all of it")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,22 @@ impl Server {
         self.run("stop", &[]);
     }
 
+    /// Ends all its processes at once, as when the machine runs out of memory.
+    pub fn kill(&self) {
+        let file = if self.script.starts_with("postgres") { "data/postmaster.pid" } else { "redis.pid" };
+        let text = std::fs::read_to_string(self.dir().join(file)).unwrap();
+        let server = text.lines().next().unwrap().trim();
+        // Stopped first, so that none of its children is started meanwhile.
+        signal("-STOP", &[server]);
+        let children = Command::new("pgrep").args(["-P", server]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        signal("-KILL", &[&[server], children.lines().collect::<Vec<_>>().as_slice()].concat());
+        // A new one would take it for alive as long as it is there.
+        while Path::new("/proc").join(server).join("cwd").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     fn run(&self, action: &str, more: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
         let mut command = Command::new(script);
@@ -58,4 +75,9 @@ impl Drop for Server {
             self.stop();
         }
     }
+}
+
+fn signal(name: &str, pids: &[&str]) {
+    // A process may be gone by itself in the meantime.
+    let _ = Command::new("kill").arg(name).args(pids).status().unwrap();
 }
