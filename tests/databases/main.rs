@@ -2,6 +2,9 @@
 //! and which are stopped, by their pids, when a test ends in whatever way.
 
 mod postgres;
+#[path = "../servers/proxy.rs"]
+mod proxy;
+mod proxy_faults;
 mod redis_server;
 #[path = "../servers/server.rs"]
 mod server;

@@ -508,7 +508,7 @@ async fn the_warehouse_is_migrated_once_from_many_sides_and_keeps_what_is_there(
         opening.push(tokio::spawn(async move { factory.open(context).await }));
     }
     for sink in opening {
-        write(&mut sink.await.unwrap().unwrap(), rows.clone()).await.unwrap();
+        write(&mut sink.await.unwrap().unwrap().at_once().unwrap(), rows.clone()).await.unwrap();
     }
     let mut client = database.client().await;
     let row: (i64, i32, String, i64) = sqlx::query_as(
@@ -584,6 +584,7 @@ async fn a_server_that_is_down_at_start_is_waited_for_until_told_to_stop() {
         async move { factory.open(context).await }
     });
     server.start(&[]);
-    let mut sink = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap();
+    let mut sink =
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap().at_once().unwrap();
     write(&mut sink, rows).await.unwrap();
 }

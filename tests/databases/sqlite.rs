@@ -194,7 +194,7 @@ async fn the_embedded_warehouse_makes_its_tables_from_two_sides_at_once() {
         opening.push(tokio::spawn(async move { factory.open(context).await }));
     }
     for sink in opening {
-        let mut sink = sink.await.unwrap().unwrap();
+        let mut sink = sink.await.unwrap().unwrap().at_once().unwrap();
         sink.write(rows.clone()).await.unwrap();
         sink.flush().await.unwrap();
     }
