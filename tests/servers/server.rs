@@ -40,17 +40,19 @@ impl Server {
     /// Ends all its processes at once, as when the machine runs out of memory.
     pub fn kill(&self) {
         let file = if self.script.starts_with("postgres") { "data/postmaster.pid" } else { "redis.pid" };
-        let text = std::fs::read_to_string(self.dir().join(file)).unwrap();
+        let pid_file = self.dir().join(file);
+        let text = std::fs::read_to_string(&pid_file).unwrap();
         let server = text.lines().next().unwrap().trim();
         // Stopped first, so that none of its children is started meanwhile.
         signal("-STOP", &[server]);
         let children = Command::new("pgrep").args(["-P", server]).output().unwrap();
         let children = String::from_utf8(children.stdout).unwrap();
-        signal("-KILL", &[&[server], children.lines().collect::<Vec<_>>().as_slice()].concat());
-        // A new one would take it for alive as long as it is there.
+        signal("-KILL", &[children.lines().collect::<Vec<_>>().as_slice(), &[server]].concat());
         while Path::new("/proc").join(server).join("cwd").exists() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        // Until its parent has heard of its end, its number is taken, and a new server would think that it is alive.
+        std::fs::remove_file(pid_file).unwrap();
     }
 
     fn run(&self, action: &str, more: &[&str]) -> String {
