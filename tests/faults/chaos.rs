@@ -234,4 +234,3 @@ fn a_seed_repeats_its_schedule() {
         assert!(steps(7).iter().any(|step| step.victim == victim), "{victim:?}");
     }
 }
-

@@ -31,10 +31,13 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
     let mut trials = vec![];
     for (number, point) in points.enumerate() {
         let (servers, room) = (Arc::clone(&servers), Arc::clone(&room));
-        trials.push((*point, tokio::spawn(async move {
-            let _permit = room.acquire().await.unwrap();
-            crash_at(&servers, point, number as u64).await
-        })));
+        trials.push((
+            *point,
+            tokio::spawn(async move {
+                let _permit = room.acquire().await.unwrap();
+                crash_at(&servers, point, number as u64).await
+            }),
+        ));
     }
     assert!(!trials.is_empty(), "there are no crash points");
     let mut failures = vec![];
@@ -44,7 +47,9 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
         match (trial.await, excuse) {
             (Err(_), _) => failures.push(format!("{point}: see above")),
             (Ok(0), None) => failures.push(format!("{point} was never reached")),
-            (Ok(1..), Some(_)) => failures.push(format!("{point} was reached: take it from the list of those that are not")),
+            (Ok(1..), Some(_)) => {
+                failures.push(format!("{point} was reached: take it from the list of those that are not"))
+            }
             (Ok(died), _) => deaths += died,
         }
     }

@@ -7,13 +7,20 @@
 mod kafka;
 #[path = "../servers/pipeline.rs"]
 mod pipeline;
+#[path = "../servers/proxy.rs"]
+mod proxy;
 #[path = "../servers/server.rs"]
 mod server;
 
 mod chaos;
 mod crash_points;
+mod damage;
 mod destinations;
+mod disk;
+mod instances;
 mod ledger;
+mod network;
+mod outages;
 mod trial;
 mod undisturbed;
 mod verdict;

@@ -1,5 +1,6 @@
 //! A pipeline with topics, tables and folders of its own, on servers that trials share.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,10 +28,11 @@ use crate::verdict::{Found, HEADING, Judge, Shape, Verdict};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Kafka, PostgreSQL and Redis, running.
+#[derive(Clone)]
 pub struct Servers {
-    pub kafka: Cluster,
-    pub postgres: Server,
-    pub redis: Server,
+    pub kafka: Arc<Cluster>,
+    pub postgres: Arc<Server>,
+    pub redis: Arc<Server>,
 }
 
 impl Servers {
@@ -39,7 +41,15 @@ impl Servers {
         let (postgres, redis) = (Server::new("postgres.sh"), Server::new("redis.sh"));
         postgres.start(&[]);
         redis.start(&[]);
-        Servers { kafka, postgres, redis }
+        Servers { kafka: Arc::new(kafka), postgres: Arc::new(postgres), redis: Arc::new(redis) }
+    }
+
+    /// The shared ones, but for a Redis that nobody else uses.
+    pub fn with_own_redis() -> Arc<Servers> {
+        let redis = Server::new("redis.sh");
+        redis.start(&[]);
+        let shared = Servers::shared();
+        Arc::new(Servers { redis: Arc::new(redis), ..(*shared).clone() })
     }
 
     /// Those of the tests that leave them running.
@@ -68,6 +78,8 @@ pub struct Trial {
     pub name: String,
     pub servers: Arc<Servers>,
     pub ledger: Ledger,
+    /// Told to the pipeline in place of what is said otherwise: addresses of proxies.
+    pub variables: BTreeMap<&'static str, String>,
     place: TempDir,
 }
 
@@ -81,7 +93,7 @@ impl Trial {
         let mut client = PgConnection::connect(&servers.postgres_url()).await.unwrap();
         client.execute(AssertSqlSafe(format!("CREATE SCHEMA {name}"))).await.unwrap();
         let place = tempfile::Builder::new().prefix("acequia-faults-").tempdir().unwrap();
-        Trial { name, servers, ledger, place }
+        Trial { name, servers, ledger, variables: BTreeMap::new(), place }
     }
 
     /// Its folder.
@@ -102,12 +114,15 @@ impl Trial {
     pub fn command_with(&self, checkpoints: &Path) -> Command {
         let mut command = acequia();
         command.arg("run").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/pipeline"));
-        if std::env::var("NOCP").is_err() {command.arg("--checkpoints").arg(checkpoints);}
+        if std::env::var("NOCP").is_err() {
+            command.arg("--checkpoints").arg(checkpoints);
+        }
         command.arg("--data-dir").arg(self.place().join("data"));
         command.args(["--checkpoint-interval", "200ms", "--parallelism", "2", "--name", &self.name]);
         command.env("TRIAL", &self.name).env("PLACE", self.place());
         command.env("KAFKA", &self.servers.kafka.servers);
         command.env("POSTGRES", self.servers.postgres_url()).env("REDIS", self.servers.redis_url());
+        command.envs(&self.variables);
         command
     }
 
@@ -184,7 +199,10 @@ impl Trial {
         let totals = self.place().join("totals.sqlite");
         let sqlite = Found::Documents(destinations::sqlite(&totals, "totals", &Shape::Windows.names()).await);
         // The window in which a row falls, and the one that began five seconds before.
-        let hop = windows("date_bin('5 seconds', ts, '2024-01-01') - back", ", (VALUES (INTERVAL '0'), ('5 seconds')) AS b(back)");
+        let hop = windows(
+            "date_bin('5 seconds', ts, '2024-01-01') - back",
+            ", (VALUES (INTERVAL '0'), ('5 seconds')) AS b(back)",
+        );
         let all = [
             ("Kafka topic", Shape::Events, rows("amount >= 200"), topic),
             ("PostgreSQL rows", Shape::Events, rows("true"), table("events")),

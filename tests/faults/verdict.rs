@@ -113,13 +113,7 @@ impl Judge {
     }
 
     /// Holds what was found against the rows of `expected`, a query over `ledger`.
-    pub async fn judge(
-        &mut self,
-        destination: &'static str,
-        shape: Shape,
-        expected: &str,
-        found: Found,
-    ) -> Verdict {
+    pub async fn judge(&mut self, destination: &'static str, shape: Shape, expected: &str, found: Found) -> Verdict {
         let (schema, columns, key) = (self.schema.clone(), shape.list(), shape.key());
         self.run(format!("SET search_path = {schema}; DROP TABLE IF EXISTS expected, found, documents")).await;
         self.run(format!("CREATE TABLE expected AS {expected}")).await;

@@ -65,6 +65,11 @@ impl Pipeline {
         assert!(status.success());
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
