@@ -1,6 +1,8 @@
-//! The hot path of windowed aggregation: rows of one open window at a time, by one text key.
+//! The hot path of windowed aggregation: rows of one open window at a time, by one text key; and what a start and a
+//! compaction do with the state of many keys.
 //!
-//! `cargo bench --bench window`. The throughput is in rows: its inverse is the time a row takes in both phases.
+//! `cargo bench --bench window`. The throughput of `window` is in rows: its inverse is the time a row takes in both
+//! phases. That of `state` is in keys.
 
 #![allow(missing_docs, reason = "Criterion's macros make public functions without documentation")]
 
@@ -128,5 +130,66 @@ fn windows(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, windows);
+const KEYS: i64 = 1_000_000;
+
+/// What a barrier hands over of one open window with [`KEYS`] keys.
+fn snapshot_of_many_keys(spec: &Arc<WindowAggregate>) -> Vec<RecordBatch> {
+    let mut partial = PartialAggregate::new(Arc::clone(spec)).expect("a first phase");
+    let mut last = FinalAggregate::new(Arc::clone(spec), false, 0).expect("a second phase");
+    let mut out = Output::default();
+    for first in (0..KEYS).step_by(ROWS as usize) {
+        partial.on_batch(0, many_keys(first..KEYS.min(first + ROWS)), &mut out).expect("an update");
+    }
+    partial.snapshot(&mut out).expect("a barrier");
+    for (_, batch) in out.take() {
+        last.on_batch(0, batch, &mut Output::default()).expect("a merge");
+    }
+    last.snapshot(&mut out).expect("a snapshot")
+}
+
+/// Rows of as many keys, all in the first window.
+fn many_keys(keys: std::ops::Range<i64>) -> RecordBatch {
+    let rows = (keys.end - keys.start) as usize;
+    let times = || TimestampNanosecondArray::from_value(0, rows);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(keys.clone().map(|key| format!("product-{key}")))),
+        Arc::new(Float64Array::from_iter_values(keys.clone().map(|key| key as f64))),
+        Arc::new(Int64Array::from_iter_values(keys)),
+        Arc::new(times()),
+        Arc::new(TimestampNanosecondArray::from_value(-1, rows)),
+    ];
+    RecordBatch::try_new(schema(), columns).expect("columns that fit")
+}
+
+fn restored(spec: &Arc<WindowAggregate>, state: &[RecordBatch]) -> FinalAggregate {
+    let mut operator = FinalAggregate::new(Arc::clone(spec), false, 0).expect("a second phase");
+    state.iter().for_each(|batch| operator.restore(batch.clone()).expect("a state"));
+    operator.on_watermark(EventTime(0), &mut Output::default()).expect("a watermark");
+    operator
+}
+
+fn states(criterion: &mut Criterion) {
+    // Without a sketch of distinct users a key, which is a thousand times the size of all the rest.
+    let mut spec = WindowAggregate::clone(&specification(WindowKind::Tumble { width: 60_000_000_000 }));
+    spec.aggregates.pop();
+    let spec = WindowAggregate::new(spec.window, spec.input, spec.group_by, spec.aggregates);
+    let spec = Arc::new(spec);
+    let deltas = snapshot_of_many_keys(&spec);
+    let whole = restored(&spec, &deltas).state().expect("the whole state");
+    let mut group = criterion.benchmark_group("state");
+    group.throughput(Throughput::Elements(KEYS as u64));
+    group.sample_size(10);
+    group.bench_function("restore from deltas", |bencher| {
+        bencher.iter(|| black_box(restored(&spec, &deltas)));
+    });
+    group.bench_function("restore from the whole", |bencher| {
+        bencher.iter(|| black_box(restored(&spec, &whole)));
+    });
+    group.bench_function("compact", |bencher| {
+        bencher.iter(|| black_box(restored(&spec, &deltas).state().expect("the whole state")));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, windows, states);
 criterion_main!(benches);

@@ -14,7 +14,7 @@ use super::graph::{Distribution, Graph, NodeId, NodeKind};
 use super::layout::{Stage, forwarded};
 use super::statistics::Statistics;
 use crate::checkpoint::state::{EpochState, OperatorState};
-use crate::operators::{Operator, Output, OutputIndex};
+use crate::operators::{INPUT, Operator, Output, OutputIndex};
 use crate::time::EventTime;
 
 /// Makes instance `instance` of a stage's chain.
@@ -73,7 +73,7 @@ pub fn chain(
     Ok(Chain::new(members, ways_out))
 }
 
-fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunError> {
+pub(super) fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(made) => made.map_err(|source| RunError::Operator { node: node.to_owned(), source }),
         Err(panic) => Err(RunError::panic(node, panic.as_ref())),
@@ -82,11 +82,11 @@ fn guarded<T>(node: &str, work: impl FnOnce() -> Result<T>) -> Result<T, RunErro
 
 /// Gives an operator the part of its node's state that belongs to this instance, at whatever parallelism it was made.
 ///
-/// State that begins with the columns of the node's keyed input is dealt out as the exchange deals its rows; what a
+/// State that is rows of a keyed input, or begins with its columns, is dealt out as the exchange deals its rows; what a
 /// batch says beside its rows, in its schema, concerns every instance, so that one without rows gets it too. Other
 /// state goes to the instance that made it, or to one that stands in for it: right for operators that hand everything
 /// on at a barrier, such as a partial aggregate in a source's task.
-fn restore(
+pub(super) fn restore(
     operator: &mut dyn Operator,
     graph: &Graph,
     node: NodeId,
@@ -113,12 +113,19 @@ fn restore(
     Ok(())
 }
 
-/// The columns by which an input's rows are dealt out, if `state` holds the same columns in the same places. The
-/// input that shares the most columns with the state is the one it came by.
+/// The columns by which an input's rows are dealt out, if `state` says that it is rows of one, or holds the same columns
+/// in the same places. The input that shares the most columns with the state is the one it came by.
 fn key_columns(graph: &Graph, node: NodeId, state: &RecordBatch) -> Option<Vec<usize>> {
     let state = state.schema();
+    let inputs = &graph.nodes[node.0].inputs;
+    if let Some(input) = state.metadata().get(INPUT).and_then(|index| index.parse::<usize>().ok()) {
+        return inputs.get(input)?.iter().find_map(|edge| match &edge.distribution {
+            Distribution::Hash(columns) => Some(columns.clone()),
+            _ => None,
+        });
+    }
     let mut best: Option<(usize, &Vec<usize>)> = None;
-    for edge in graph.nodes[node.0].inputs.iter().flatten() {
+    for edge in inputs.iter().flatten() {
         let Distribution::Hash(columns) = &edge.distribution else { continue };
         let sent = &graph.nodes[edge.from.0].outputs[edge.output];
         let same = |index: usize| match (sent.fields().get(index), state.fields().get(index)) {

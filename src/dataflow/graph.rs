@@ -140,7 +140,8 @@ pub struct OperatorNode {
     pub factory: Arc<dyn OperatorFactory>,
     /// How often [`Operator::on_tick`] is called, if at all.
     pub tick: Option<Duration>,
-    /// What it computes, for an operator with state: checkpoints find it by this.
+    /// What it computes, for an operator that knows something at a barrier, be it only its watermark: checkpoints find
+    /// it by this.
     pub fingerprint: Option<Fingerprint>,
 }
 

@@ -46,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::ConnectorError;
 use crate::time::WallClock;
+pub use compactor::{GraphCompactor, identities};
 use graph::Graph;
 use recovery::Beginning;
 use statistics::Statistics;

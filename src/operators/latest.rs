@@ -4,27 +4,39 @@
 //! final row must not replace a newer window's early one, so rows older than what the key already shows are dropped.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, TimestampNanosecondArray};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampNanosecondType};
 use arrow::row::{RowConverter, SortField};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, exec_err, internal_err};
 
 use super::subplan::with_schema;
+use super::window::{EVENT_TIME, TIME_TYPE};
 use super::{InputIndex, Operator, Output};
 
 /// Drops rows whose key has already shown a later event time.
 ///
-/// Input: the sink's columns and, last, `__event_time`. Output: the sink's columns. State: one event time a key.
+/// Input: the sink's columns and, last, `__event_time`. Output: the sink's columns. State: one event time a key, kept
+/// in the key's columns, named by position, and `__event_time`.
 pub struct Latest {
     keys: Vec<usize>,
     converter: RowConverter,
     newest: HashMap<Box<[u8]>, i64, ahash::RandomState>,
-    /// The keys that changed since the last barrier, as input rows.
+    /// The keys that changed since the last barrier.
     delta: Vec<RecordBatch>,
+    state: SchemaRef,
     output: SchemaRef,
     key_bytes: usize,
+}
+
+/// What a batch is to the keys in it.
+struct Seen {
+    /// The rows as new as what their key has shown, or newer.
+    current: BooleanArray,
+    /// The rows that are newer.
+    newer: BooleanArray,
 }
 
 impl Latest {
@@ -35,57 +47,92 @@ impl Latest {
     pub fn new(keys: Vec<usize>, input: &SchemaRef, output: SchemaRef) -> Result<Latest> {
         let fields = keys.iter().map(|key| SortField::new(input.field(*key).data_type().clone())).collect();
         let converter = RowConverter::new(fields)?;
+        let state = Latest::state_schema(&keys, input);
         let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let newest = HashMap::with_hasher(hashing);
-        Ok(Latest { keys, converter, newest, delta: vec![], output, key_bytes: 0 })
+        Ok(Latest { keys, converter, newest, delta: vec![], state, output, key_bytes: 0 })
     }
 
-    /// Which rows are as new as what their key has shown; notes them as shown.
-    fn newest_rows(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
-        let columns: Vec<ArrayRef> = self.keys.iter().map(|key| batch.column(*key).clone()).collect();
-        let Some(times) = batch.columns().last().and_then(|c| c.as_primitive_opt::<TimestampNanosecondType>()) else {
-            return exec_err!("rows for a sink that keeps the newest have no event time");
+    /// The schema of the state.
+    pub fn state_schema(keys: &[usize], input: &SchemaRef) -> SchemaRef {
+        let key = |(position, key): (usize, &usize)| {
+            Field::new(format!("__key_{position}"), input.field(*key).data_type().clone(), true)
         };
-        let rows = if columns.is_empty() { None } else { Some(self.converter.convert_columns(&columns)?) };
-        let mut keep = Vec::with_capacity(times.len());
-        for (row, time) in times.values().iter().enumerate() {
-            let key: &[u8] = rows.as_ref().map_or(&[], |rows| rows.row(row).data());
+        let mut fields: Vec<Field> = keys.iter().enumerate().map(key).collect();
+        fields.push(Field::new(EVENT_TIME, TIME_TYPE, false));
+        Arc::new(Schema::new(fields))
+    }
+
+    /// Compares rows of the state's columns with what their keys have shown, and notes them as shown.
+    fn show(&mut self, rows: &RecordBatch) -> Result<Seen> {
+        let Some((times, keys)) = rows.columns().split_last() else {
+            return internal_err!("state of a sink that keeps the newest without columns");
+        };
+        let times = times.as_primitive::<TimestampNanosecondType>().values();
+        let keys = if keys.is_empty() { None } else { Some(self.converter.convert_columns(keys)?) };
+        let (mut current, mut newer) = (Vec::with_capacity(times.len()), Vec::with_capacity(times.len()));
+        for (row, time) in times.iter().enumerate() {
+            let key: &[u8] = keys.as_ref().map_or(&[], |keys| keys.row(row).data());
             match self.newest.get_mut(key) {
                 Some(newest) => {
-                    keep.push(time >= newest);
+                    current.push(time >= newest);
+                    newer.push(time > newest);
                     *newest = (*newest).max(*time);
                 }
                 None => {
                     self.key_bytes += key.len();
                     self.newest.insert(key.into(), *time);
-                    keep.push(true);
+                    current.push(true);
+                    newer.push(true);
                 }
             }
         }
-        Ok(BooleanArray::from(keep))
+        Ok(Seen { current: BooleanArray::from(current), newer: BooleanArray::from(newer) })
     }
 }
 
 impl Operator for Latest {
     fn on_batch(&mut self, _input: InputIndex, batch: RecordBatch, out: &mut Output) -> Result<()> {
-        let keep = self.newest_rows(&batch)?;
-        let kept = if keep.true_count() == batch.num_rows() { batch } else { filter_record_batch(&batch, &keep)? };
-        if kept.num_rows() == 0 {
-            return Ok(());
+        let columns: Vec<usize> = self.keys.iter().copied().chain([batch.num_columns() - 1]).collect();
+        let rows = with_schema(&batch.project(&columns)?, &self.state)?;
+        let Seen { current, newer } = self.show(&rows)?;
+        if newer.has_true() {
+            self.delta.push(filter_record_batch(&rows, &newer)?);
         }
+        let kept = if current.has_false() { filter_record_batch(&batch, &current)? } else { batch };
         let columns: Vec<usize> = (0..self.output.fields().len()).collect();
-        let shown = with_schema(&kept.project(&columns)?, &self.output)?;
-        self.delta.push(kept);
-        out.emit(shown);
+        out.emit(with_schema(&kept.project(&columns)?, &self.output)?);
         Ok(())
     }
 
     fn snapshot(&mut self, _out: &mut Output) -> Result<Vec<RecordBatch>> {
-        Ok(std::mem::take(&mut self.delta))
+        if self.delta.is_empty() {
+            return Ok(vec![]);
+        }
+        Ok(vec![concat_batches(&self.state, &std::mem::take(&mut self.delta))?])
     }
 
     fn restore(&mut self, state: RecordBatch) -> Result<()> {
-        self.newest_rows(&state).map(|_| ())
+        // Metadata aside, which a store may add.
+        if state.schema_ref().fields() != self.state.fields() {
+            return exec_err!("the state is not that of a sink which keeps the newest row of the same key");
+        }
+        self.newest.reserve(state.num_rows());
+        self.show(&state).map(|_| ())
+    }
+
+    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        if self.newest.is_empty() {
+            return Ok(vec![]);
+        }
+        let times = TimestampNanosecondArray::from_iter_values(self.newest.values().copied());
+        let parser = self.converter.parser();
+        let mut columns = match self.keys.is_empty() {
+            true => vec![],
+            false => self.converter.convert_rows(self.newest.keys().map(|key| parser.parse(key)))?,
+        };
+        columns.push(Arc::new(times));
+        Ok(vec![RecordBatch::try_new(Arc::clone(&self.state), columns)?])
     }
 
     fn state_bytes(&self) -> usize {
@@ -95,13 +142,11 @@ impl Operator for Latest {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::DataType;
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::operators::window::{EVENT_TIME, TIME_TYPE};
 
     fn schemas() -> (SchemaRef, SchemaRef) {
         let shown = vec![Field::new("category", DataType::Utf8, true), Field::new("sales", DataType::Int64, true)];
@@ -153,5 +198,63 @@ mod tests {
             after.restore(state).unwrap();
         }
         assert!(shown(&mut after, rows(&[(Some("toys"), 2, 30)])).is_empty());
+    }
+
+    #[test]
+    fn what_is_published_again_is_not_kept_again() {
+        let (input, output) = schemas();
+        let mut latest = Latest::new(vec![0], &input, output).unwrap();
+        shown(&mut latest, rows(&[(Some("toys"), 1, 60)]));
+        assert_eq!(latest.snapshot(&mut Output::default()).unwrap()[0].num_rows(), 1);
+        assert_eq!(shown(&mut latest, rows(&[(Some("toys"), 2, 60)])), [2]);
+        assert!(latest.snapshot(&mut Output::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_state_of_another_key_is_refused() {
+        let (input, output) = schemas();
+        let mut by_category = Latest::new(vec![0], &input, Arc::clone(&output)).unwrap();
+        shown(&mut by_category, rows(&[(Some("toys"), 1, 60)]));
+        let state = by_category.snapshot(&mut Output::default()).unwrap().remove(0);
+        let mut by_sales = Latest::new(vec![1], &input, output).unwrap();
+        assert_eq!(
+            by_sales.restore(state).unwrap_err().strip_backtrace(),
+            "Execution error: the state is not that of a sink which keeps the newest row of the same key"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_whole_state_is_what_all_snapshots_add_up_to(
+            batches in prop::collection::vec(prop::collection::vec((0..4_usize, 0..9_i64, 0..30_i64), 0..6), 0..12),
+            compacted_at in 0..12_usize,
+            keyed in any::<bool>(),
+        ) {
+            let (input, output) = schemas();
+            let keys = if keyed { vec![0] } else { vec![] };
+            let made = || Latest::new(keys.clone(), &input, Arc::clone(&output)).unwrap();
+            let names = [None, Some("toys"), Some("food"), Some("books")];
+            let batch = |batch: &[(usize, i64, i64)]| {
+                rows(&batch.iter().map(|(key, sales, time)| (names[*key], *sales, *time)).collect::<Vec<_>>())
+            };
+            let (before, after) = batches.split_at(compacted_at.min(batches.len()));
+            let mut running = made();
+            let mut snapshots = vec![];
+            for rows in before {
+                shown(&mut running, batch(rows));
+                snapshots.extend(running.snapshot(&mut Output::default()).unwrap());
+            }
+            let mut compacting = made();
+            snapshots.into_iter().for_each(|state| compacting.restore(state).unwrap());
+            let mut restored = made();
+            compacting.state().unwrap().into_iter().for_each(|state| restored.restore(state).unwrap());
+            for rows in after {
+                let expected = shown(&mut running, batch(rows));
+                prop_assert_eq!(shown(&mut compacting, batch(rows)), expected.clone());
+                prop_assert_eq!(shown(&mut restored, batch(rows)), expected);
+            }
+        }
     }
 }

@@ -28,6 +28,10 @@ pub const MAIN: OutputIndex = 0;
 /// The output of a windowed operator's late rows, in the schema of its input.
 pub const LATE: OutputIndex = 1;
 
+/// Key of the schema metadata of a batch of state that is rows of an input as they came: the input's index. Such a
+/// batch is dealt out by that input's keys, whatever its columns are called.
+pub const INPUT: &str = "acequia.input";
+
 /// A synchronous step of a dataflow.
 ///
 /// Errors are DataFusion's: they come from evaluating expressions and end the query, with its name added by the task.
@@ -68,8 +72,8 @@ pub trait Operator: Send {
     /// batch; then [`Operator::on_watermark`] is called with the watermark of that epoch, and what it sends is
     /// dropped, because it was delivered before.
     ///
-    /// At another parallelism, a batch that begins with the columns of a hashed input is dealt out by the hash of its
-    /// keys, as rows are. Every instance gets its part, with the schema's metadata, even if that has no rows. Other
+    /// At another parallelism, a batch that begins with the columns of a hashed input, or says that it is rows of it
+    /// ([`INPUT`]), is dealt out by the hash of its keys, as rows are. Every instance gets its part, with the schema's metadata, even if that has no rows. Other
     /// state stays with one instance, so an operator in a source's task, which has no keyed
     /// input, hands everything on when it is asked for a snapshot and keeps nothing.
     ///

@@ -7,17 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{SchemaRef, TimestampNanosecondType};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampNanosecondType};
 use datafusion::common::{Result, exec_err, internal_err};
 
 use super::subplan::{Subplan, with_schema};
-use super::{InputIndex, Operator, Output};
+use super::{INPUT, InputIndex, Operator, Output};
 use crate::time::EventTime;
 
-/// Key of a snapshot's schema metadata: which input the rows came by.
-const INPUT: &str = "acequia.input";
 /// Key of a snapshot's schema metadata: the watermark at the barrier, in nanoseconds.
 const WATERMARK: &str = "acequia.watermark";
 
@@ -41,11 +39,14 @@ pub struct WindowInput {
 
 /// Runs a plan over the rows of each window when it closes.
 ///
-/// Inputs: the plan's. Output: the plan's.
+/// Inputs: the plan's. Output: the plan's. State: the rows that wait, each input's in its own columns, named by
+/// position, with the input's index ([`INPUT`]) and the watermark in the schema's metadata.
 pub struct PerWindow {
     inputs: Vec<Input>,
     plan: Subplan,
     watermark: EventTime,
+    /// The watermark when a snapshot was last taken.
+    snapshot_watermark: EventTime,
 }
 
 /// The rows of one input that wait for their window to close.
@@ -68,7 +69,8 @@ impl PerWindow {
             bytes: 0,
             delta: vec![],
         };
-        PerWindow { inputs: inputs.into_iter().map(input).collect(), plan, watermark: EventTime::MIN }
+        let (watermark, snapshot_watermark) = (EventTime::MIN, EventTime::MIN);
+        PerWindow { inputs: inputs.into_iter().map(input).collect(), plan, watermark, snapshot_watermark }
     }
 
     /// Whether all rows are taken together.
@@ -104,6 +106,28 @@ impl PerWindow {
     }
 }
 
+impl Input {
+    /// The rows of `batch` whose window is open at `watermark`.
+    fn open(&self, batch: &RecordBatch, watermark: EventTime) -> Result<RecordBatch> {
+        let Some(column) = self.event_time else { return Ok(batch.clone()) };
+        let times = batch.column(column).as_primitive::<TimestampNanosecondType>();
+        let open: BooleanArray = times.values().iter().map(|time| Some(*time > watermark.0)).collect();
+        Ok(if open.has_false() { filter_record_batch(batch, &open)? } else { batch.clone() })
+    }
+
+    /// Rows as a batch of state: one batch even without rows, since the watermark has to be known.
+    fn state(&self, index: InputIndex, watermark: EventTime, rows: &[RecordBatch]) -> Result<RecordBatch> {
+        let fields = self.schema.fields().iter().enumerate();
+        let fields: Vec<Field> = fields
+            .map(|(column, field)| Field::new(format!("c{column}"), field.data_type().clone(), field.is_nullable()))
+            .collect();
+        let metadata =
+            HashMap::from([(INPUT.to_string(), index.to_string()), (WATERMARK.to_string(), watermark.0.to_string())]);
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+        with_schema(&concat_batches(&self.schema, rows)?, &schema)
+    }
+}
+
 impl Operator for PerWindow {
     fn on_batch(&mut self, input: InputIndex, batch: RecordBatch, _out: &mut Output) -> Result<()> {
         self.inputs[input].delta.push(batch.clone());
@@ -126,19 +150,30 @@ impl Operator for PerWindow {
     }
 
     fn snapshot(&mut self, _out: &mut Output) -> Result<Vec<RecordBatch>> {
+        let unchanged = self.snapshot_watermark == self.watermark;
+        self.snapshot_watermark = self.watermark;
+        if unchanged && self.inputs.iter().all(|input| input.delta.is_empty()) {
+            return Ok(vec![]);
+        }
         let watermark = self.watermark;
         let mut batches = vec![];
         for (index, input) in self.inputs.iter_mut().enumerate() {
-            let metadata = HashMap::from([
-                (INPUT.to_string(), index.to_string()),
-                (WATERMARK.to_string(), watermark.0.to_string()),
-            ]);
-            let schema = Arc::new(input.schema.as_ref().clone().with_metadata(metadata));
-            // One batch even without rows: the watermark has to be known.
-            let rows = arrow::compute::concat_batches(&input.schema, &std::mem::take(&mut input.delta))?;
-            batches.push(with_schema(&rows, &schema)?);
+            let delta = std::mem::take(&mut input.delta);
+            // What has come and been worked off since the last barrier is nobody's any more.
+            let open = delta.iter().map(|batch| input.open(batch, watermark)).collect::<Result<Vec<_>>>()?;
+            batches.push(input.state(index, watermark, &open)?);
         }
         Ok(batches)
+    }
+
+    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        let inputs = self.inputs.iter().enumerate();
+        inputs
+            .map(|(index, input)| {
+                let waiting: Vec<RecordBatch> = input.waiting.values().flatten().cloned().collect();
+                input.state(index, self.watermark, &waiting)
+            })
+            .collect()
     }
 
     fn restore(&mut self, state: RecordBatch) -> Result<()> {
@@ -153,6 +188,7 @@ impl Operator for PerWindow {
         let rows = with_schema(&state, &self.inputs[input].schema)?;
         self.keep(input, rows)?;
         self.watermark = self.watermark.max(EventTime(watermark));
+        self.snapshot_watermark = self.watermark;
         let closed = self.watermark.0;
         if !self.takes_everything() && closed != i64::MIN {
             for input in &mut self.inputs {
@@ -192,6 +228,7 @@ mod tests {
     use datafusion::execution::SessionStateBuilder;
     use datafusion::logical_expr::{EmptyRelation, JoinType, LogicalPlan, LogicalPlanBuilder};
     use datafusion::prelude::col;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::operators::window::{EVENT_TIME, TIME_TYPE};
@@ -290,5 +327,105 @@ mod tests {
         states.into_iter().for_each(|state| after.restore(state).unwrap());
         feed(&mut after, 1, rows(&[(1, 20)]));
         assert_eq!(column(&mut after, EventTime::MAX, 2), [Some(1)], "the window of 10 was closed before");
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_is_new_and_still_open() {
+        let mut join = joining();
+        let snapshot = |join: &mut PerWindow| -> Vec<usize> {
+            join.snapshot(&mut Output::default()).unwrap().iter().map(RecordBatch::num_rows).collect()
+        };
+        assert_eq!(snapshot(&mut join), [0; 0]);
+        feed(&mut join, 0, rows(&[(1, 10), (2, 20)]));
+        column(&mut join, EventTime(10), 0);
+        assert_eq!(snapshot(&mut join), [1, 0]);
+        assert_eq!(snapshot(&mut join), [0; 0], "nothing is new");
+        column(&mut join, EventTime(11), 0);
+        assert_eq!(snapshot(&mut join), [0, 0], "only the watermark is new");
+    }
+
+    /// A step of a random run.
+    #[derive(Clone, Debug)]
+    enum Does {
+        Feed(usize, Vec<(i64, i64)>),
+        Advance(i64),
+        Barrier,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Does>> {
+        let fed = (0..2_usize, prop::collection::vec((0..4_i64, 1..6_i64), 0..6));
+        let step = prop_oneof![
+            4 => fed.prop_map(|(input, rows)| Does::Feed(input, rows)),
+            2 => (0..4_i64).prop_map(Does::Advance),
+            1 => Just(Does::Barrier),
+        ];
+        prop::collection::vec(step, 0..30)
+    }
+
+    /// Takes a step at each of `operators`, which answer alike; rows are never late.
+    fn step(
+        does: &Does,
+        inputs: usize,
+        time: &mut i64,
+        operators: &mut [&mut PerWindow],
+    ) -> Vec<Vec<Vec<Option<i64>>>> {
+        let mut answers = vec![];
+        if let Does::Advance(by) = does {
+            *time += by;
+        }
+        for operator in operators {
+            match does {
+                Does::Feed(input, batch) => {
+                    let ahead: Vec<(i64, i64)> = batch.iter().map(|(x, after)| (*x, *time + after)).collect();
+                    feed(operator, input % inputs, rows(&ahead));
+                }
+                Does::Advance(_) => {
+                    let mut out = Output::default();
+                    operator.on_watermark(EventTime(*time), &mut out).unwrap();
+                    let rows = out.take().into_iter().flat_map(|(_, batch)| {
+                        let cells = |row| {
+                            let cell = |column: &usize| {
+                                let values = arrow::compute::cast(batch.column(*column), &DataType::Int64).unwrap();
+                                values.as_primitive::<Int64Type>().iter().nth(row).unwrap()
+                            };
+                            (0..batch.num_columns()).map(|column| cell(&column)).collect::<Vec<_>>()
+                        };
+                        (0..batch.num_rows()).map(cells).collect::<Vec<_>>()
+                    });
+                    answers.push(rows.collect());
+                }
+                Does::Barrier => {}
+            }
+        }
+        answers
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_whole_state_is_what_all_snapshots_add_up_to(before in steps(), after in steps(), kind in 0..3) {
+            let inputs = if kind == 0 { 2 } else { 1 };
+            let made = || match kind {
+                0 => joining(),
+                1 => sorting(Some(1)),
+                _ => sorting(None),
+            };
+            let (mut running, mut snapshots, mut time) = (made(), vec![], 0);
+            for does in before.iter().chain([&Does::Barrier]) {
+                step(does, inputs, &mut time, &mut [&mut running]);
+                if let Does::Barrier = does {
+                    snapshots.extend(running.snapshot(&mut Output::default()).unwrap());
+                }
+            }
+            let mut compacting = made();
+            snapshots.into_iter().for_each(|state| compacting.restore(state).unwrap());
+            let mut restored = made();
+            compacting.state().unwrap().into_iter().for_each(|state| restored.restore(state).unwrap());
+            for does in after.iter().chain([&Does::Advance(i64::MAX / 2)]) {
+                let answers = step(does, inputs, &mut time, &mut [&mut running, &mut compacting, &mut restored]);
+                prop_assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DFSchema, Result, internal_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -15,10 +15,12 @@ use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::meaning::{fingerprint, first_phase};
 use super::per_window_node::PerWindowNode;
 use super::streaming::{LEFT_TIME, RIGHT_TIME, hidden_column, join_conditions, partition_by};
 use super::tables::SourceColumns;
 use super::window_node::WindowAggregateNode;
+use crate::checkpoint::takeover::Fingerprint;
 use crate::dataflow::graph::{Distribution, Edge, Graph, Node, NodeId, NodeKind, OperatorFactory, OperatorNode};
 use crate::operators::aggregate::{FinalAggregate, PartialAggregate};
 use crate::operators::map::{Map, Step};
@@ -154,6 +156,7 @@ impl Compiler<'_> {
             let outputs = vec![Arc::clone(&partial_schema), Arc::clone(&spec.input)];
             let partial =
                 self.operator("partial", format!("partial {detail}"), factory, early, vec![vec![edge]], outputs);
+            self.identify(partial, first_phase(&node.meaning));
             edges.push(Edge { from: partial, output: MAIN, distribution: distribution.clone() });
             if node.window != WindowKind::Instant && node.window != WindowKind::Global {
                 let stream = Stream { node: partial, output: LATE, steps: vec![], schema: Arc::clone(&spec.input) };
@@ -167,6 +170,7 @@ impl Compiler<'_> {
         };
         let outputs = vec![Arc::clone(&spec.output)];
         let id = self.operator("window", detail, factory, early, vec![edges], outputs);
+        self.identify(id, fingerprint(&node.meaning, &[&partial_schema]));
         let stream = Stream { node: id, output: MAIN, steps: vec![], schema: Arc::clone(&spec.output) };
         Ok(stream.renamed(node.schema.inner()))
     }
@@ -215,6 +219,8 @@ impl Compiler<'_> {
             };
             inputs.push(WindowInput { schema, event_time });
         }
+        let kept: Vec<&Schema> = inputs.iter().map(|input| input.schema.as_ref()).collect();
+        let identity = fingerprint(&per_window.meaning, &kept);
         let schema = Arc::clone(node.schema().inner());
         let session = self.session.clone();
         let (subplan, output) = (node.clone(), Arc::clone(&schema));
@@ -225,6 +231,7 @@ impl Compiler<'_> {
         // What cannot be made is said now, with the query's place, and not when the pipeline starts.
         factory(0, 1)?;
         let id = self.operator(suffix, node.display().to_string(), factory, None, edges, vec![Arc::clone(&schema)]);
+        self.identify(id, identity);
         Ok(vec![Stream { node: id, output: MAIN, steps: vec![], schema }])
     }
 
@@ -263,6 +270,13 @@ impl Compiler<'_> {
         let name = self.graph.free_name(base);
         let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick, fingerprint: None });
         self.graph.add(Node { name, detail, kind, inputs, outputs })
+    }
+
+    /// Says what an operator with state computes.
+    pub fn identify(&mut self, node: NodeId, fingerprint: Fingerprint) {
+        if let NodeKind::Operator(operator) = &mut self.graph.nodes[node.0].kind {
+            operator.fingerprint = Some(fingerprint);
+        }
     }
 
     /// The table at the far end of a stream, if a single source feeds it.

@@ -11,6 +11,7 @@ mod early;
 mod error;
 mod functions;
 mod lateral;
+mod meaning;
 mod per_window_node;
 mod queries;
 mod scans;

@@ -8,6 +8,8 @@ use datafusion::common::{DFSchemaRef, Result};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use std::sync::Arc;
 
+use super::meaning;
+use super::scans::TableExpressions;
 use crate::operators::per_window::Grouping;
 
 /// Wraps a plan node; its inputs are the wrapped node's.
@@ -20,12 +22,18 @@ pub struct PerWindowNode {
     pub node: LogicalPlan,
     /// Over which rows at a time.
     pub grouping: Grouping,
+    /// What it computes, as the query says and not as an optimizer has it: [`super::meaning`].
+    pub meaning: String,
 }
 
 impl PerWindowNode {
-    /// `node`, run over `grouping`, as a plan.
-    pub fn plan(node: LogicalPlan, grouping: Grouping) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(PerWindowNode { node, grouping }) })
+    /// `node`, run over `grouping`, as a plan that reads `tables`.
+    ///
+    /// # Errors
+    /// When a column of the plan is not there, which is a defect.
+    pub fn plan(node: LogicalPlan, grouping: Grouping, tables: &[TableExpressions]) -> Result<LogicalPlan> {
+        let meaning = meaning::of_per_window(&node, grouping, tables)?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(PerWindowNode { node, grouping, meaning }) }))
     }
 }
 
@@ -58,6 +66,6 @@ impl UserDefinedLogicalNodeCore for PerWindowNode {
 
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let node = self.node.with_new_exprs(self.node.expressions(), inputs)?;
-        Ok(PerWindowNode { node, grouping: self.grouping })
+        Ok(PerWindowNode { node, grouping: self.grouping, meaning: self.meaning.clone() })
     }
 }

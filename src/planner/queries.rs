@@ -18,7 +18,7 @@ use super::error::{PlanError, Result};
 use super::scans::TableExpressions;
 use super::streaming::{Rewriter, SinkAbility, Streaming, hidden_column, visible_columns};
 use super::tables::DeclaredTable;
-use super::{PlanOptions, placed};
+use super::{PlanOptions, meaning, placed};
 use crate::connectors::{SinkFactory, SinkMode};
 use crate::operators::window::EVENT_TIME;
 use crate::program::{Insert, InsertTarget, Program, Table};
@@ -41,6 +41,8 @@ pub struct QueryPlan {
     pub plan: LogicalPlan,
     /// The key columns, by index, of which the sink shows the row of the newest window.
     pub keep_newest: Option<Vec<usize>>,
+    /// What keeping the newest computes; empty without.
+    pub newest_meaning: String,
     /// Whether windows may be published while they are open.
     pub early: bool,
     /// Whether it aggregates an input without end without a window: it has results only while it runs.
@@ -179,6 +181,10 @@ pub async fn query_plan(
         exprs.extend(hidden_column(streaming.plan.schema(), EVENT_TIME).map(Expr::Column));
     }
     let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(streaming.plan))?);
+    let newest_meaning = match &keep_newest {
+        Some(keys) => meaning::of_newest(&plan, keys, tables)?,
+        None => String::new(),
+    };
     let plan = session.optimizer().optimize(plan, session, |_, _| {})?;
     Ok(QueryPlan {
         name: insert.name.clone(),
@@ -188,6 +194,7 @@ pub async fn query_plan(
         schema,
         plan,
         keep_newest,
+        newest_meaning,
         early,
         endless,
     })

@@ -95,6 +95,11 @@ impl TableExpressions {
         Ok(replaced.data)
     }
 
+    /// Event time and watermark of a row, over physical and metadata columns.
+    pub fn time(&self) -> Option<(&Expr, &Expr)> {
+        self.time.as_ref().map(|(event_time, watermark)| (event_time, watermark))
+    }
+
     /// The column of that name, as an expression over a read of the table under the name `qualifier`.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::compile::{Compiler, LateStream, Stream};
 use super::error::{PlanError, Result};
+use super::meaning::fingerprint;
 use super::queries::QueryPlan;
 use super::scans::TableExpressions;
 use super::streaming::ORIGIN;
@@ -191,6 +192,7 @@ fn keep_newest(
         edges.push(gathered(compiler.settle(stream.renamed(&input))?));
     }
     let (keys, output) = (keys.to_vec(), Arc::clone(&query.schema));
+    let identity = fingerprint(&query.newest_meaning, &[&Latest::state_schema(&keys, &input)]);
     let names: Vec<&str> = keys.iter().map(|key| query.schema.field(*key).name().as_str()).collect();
     let detail = match names.as_slice() {
         [] => "keep the newest window".to_string(),
@@ -200,6 +202,7 @@ fn keep_newest(
         Ok(Box::new(Latest::new(keys.clone(), &input, Arc::clone(&output))?))
     };
     let id = compiler.operator("newest", detail, factory, None, vec![edges], vec![Arc::clone(&query.schema)]);
+    compiler.identify(id, identity);
     Ok(Edge { from: id, output: MAIN, distribution: Distribution::Gather })
 }
 

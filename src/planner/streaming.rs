@@ -24,6 +24,7 @@ use super::early::EarlyResults;
 use super::error::{PlanError, Result, aggregate_of_endless, aggregate_without_end, no_event_time};
 use super::functions::{window_function, window_kind};
 use super::lateral;
+use super::meaning;
 use super::per_window_node::PerWindowNode;
 use super::scans::TableExpressions;
 use super::tables::{DeclaredTable, SourceColumns};
@@ -346,14 +347,16 @@ impl Rewriter<'_> {
             WindowKind::Global | WindowKind::Instant => input.hidden().into_iter().take(1).collect(),
             _ => input.hidden(),
         };
-        let node = WindowAggregateNode {
+        let mut node = WindowAggregateNode {
             window: kind,
             groups,
             aggregates: aggregate.aggr_expr.clone(),
             hidden,
             input: input.plan,
             schema,
+            meaning: String::new(),
         };
+        node.meaning = meaning::of_aggregate(&node, self.tables)?;
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         let early = EarlyResults::new(settled);
         let endless = kind == WindowKind::Global && !input.bounded;
@@ -379,10 +382,10 @@ impl Rewriter<'_> {
             Ok(LogicalPlan::Window(Window::try_new(window.window_expr.clone(), input)?))
         };
         if per_window {
-            let plan = PerWindowNode::plan(node(Arc::new(input.plan.clone()))?, Grouping::EventTime);
+            let plan = PerWindowNode::plan(node(Arc::new(input.plan.clone()))?, Grouping::EventTime, self.tables)?;
             return Ok(input.with(plan));
         }
-        whole_input(node(Arc::new(without_hidden(input)?.plan))?)
+        self.whole_input(node(Arc::new(without_hidden(input)?.plan))?)
     }
 
     fn join(&self, join: &Join) -> Result<Streaming> {
@@ -412,7 +415,7 @@ impl Rewriter<'_> {
         if on_windows && left.timed() && right.timed() {
             let (left, left_time) = with_named_time(left, LEFT_TIME)?;
             let (right, right_time) = with_named_time(right, RIGHT_TIME)?;
-            let joined = PerWindowNode::plan(rejoin(join, left, right)?, Grouping::EventTime);
+            let joined = PerWindowNode::plan(rejoin(join, left, right)?, Grouping::EventTime, self.tables)?;
             // Both sides of a pair have the same event time; of an outer join's lone row, one has it.
             let has = |column: &Column| joined.schema().has_column(column);
             let times: Vec<Expr> = [left_time, right_time].into_iter().filter(has).map(Expr::Column).collect();
@@ -432,7 +435,7 @@ impl Rewriter<'_> {
                 "GROUP BY the same tumble(...) AS window on both sides and join ON a.window = b.window AND ...",
             ));
         }
-        whole_input(rejoin(join, without_hidden(left)?.plan, without_hidden(right)?.plan)?)
+        self.whole_input(rejoin(join, without_hidden(left)?.plan, without_hidden(right)?.plan)?)
     }
 
     fn sort(&self, sort: &Sort) -> Result<Streaming> {
@@ -443,11 +446,11 @@ impl Rewriter<'_> {
         let first = sort.expr.first();
         let by_window = first.is_some_and(|key| key.asc && input.windows.tell(&key.expr));
         if by_window && input.timed() && sort.fetch.is_none() {
-            let plan = PerWindowNode::plan(node(input.plan.clone()), Grouping::EventTime);
+            let plan = PerWindowNode::plan(node(input.plan.clone()), Grouping::EventTime, self.tables)?;
             return Ok(input.with(plan));
         }
         if input.bounded {
-            return whole_input(node(without_hidden(input)?.plan));
+            return self.whole_input(node(without_hidden(input)?.plan));
         }
         Err(PlanError::refused(
             "ORDER BY would need all rows of an input without end",
@@ -467,15 +470,15 @@ impl Rewriter<'_> {
         }
         let input = Arc::new(without_hidden(input)?.plan);
         let (skip, fetch) = (limit.skip.clone(), limit.fetch.clone());
-        whole_input(LogicalPlan::Limit(Limit { skip, fetch, input }))
+        self.whole_input(LogicalPlan::Limit(Limit { skip, fetch, input }))
     }
-}
 
-/// Marks a node that needs its whole input, which ends.
-fn whole_input(node: LogicalPlan) -> Result<Streaming> {
-    let plan = PerWindowNode::plan(node, Grouping::Everything);
-    let early = EarlyResults::new(HashSet::new());
-    Ok(Streaming { plan, windows: Windows::none(), early, bounded: true, endless: false })
+    /// Marks a node that needs its whole input, which ends.
+    fn whole_input(&self, node: LogicalPlan) -> Result<Streaming> {
+        let plan = PerWindowNode::plan(node, Grouping::Everything, self.tables)?;
+        let early = EarlyResults::new(HashSet::new());
+        Ok(Streaming { plan, windows: Windows::none(), early, bounded: true, endless: false })
+    }
 }
 
 /// The plan without its hidden columns: its rows come when the input ends, which no event time tells.

@@ -29,6 +29,8 @@ pub struct WindowAggregateNode {
     pub input: LogicalPlan,
     /// The output.
     pub schema: DFSchemaRef,
+    /// What it computes, as the query says and not as an optimizer has it: [`super::meaning`].
+    pub meaning: String,
 }
 
 impl PartialOrd for WindowAggregateNode {
@@ -62,8 +64,8 @@ impl UserDefinedLogicalNodeCore for WindowAggregateNode {
         let hidden = exprs.split_off(self.groups.len() + self.aggregates.len());
         let aggregates = exprs.split_off(self.groups.len());
         let input = inputs.swap_remove(0);
-        let schema = self.schema.clone();
-        Ok(WindowAggregateNode { window: self.window, groups: exprs, aggregates, hidden, input, schema })
+        let (schema, meaning) = (self.schema.clone(), self.meaning.clone());
+        Ok(WindowAggregateNode { window: self.window, groups: exprs, aggregates, hidden, input, schema, meaning })
     }
 
     fn necessary_children_exprs(&self, _output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {

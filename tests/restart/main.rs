@@ -1,6 +1,8 @@
 //! A run that is broken off and goes on from an epoch, at another parallelism, writes what an uninterrupted one does:
-//! the planner's own graphs, each operator with state among them.
+//! the planner's own graphs, each operator with state among them, its state compacted or not. And what edits of a folder
+//! do to its state.
 
+mod edits;
 mod parts;
 
 use std::collections::BTreeMap;
@@ -8,13 +10,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acequia::checkpoint::log::Compactor;
 use acequia::checkpoint::state::EpochState;
 use acequia::connectors::{SinkMode, stdout};
 use acequia::dataflow::graph::{Graph, NodeKind};
 use acequia::dataflow::listener::EpochListener;
 use acequia::dataflow::recovery::Beginning;
 use acequia::dataflow::statistics::Statistics;
-use acequia::dataflow::{RunError, RunOptions, run_from};
+use acequia::dataflow::{GraphCompactor, RunError, RunOptions, identities, run_from};
 use acequia::planner::{PlanOptions, plan};
 use acequia::program::Program;
 use acequia::sql::Variables;
@@ -139,8 +142,20 @@ async fn run(
     keeper.state.lock().clone()
 }
 
-/// The state as it comes back from a disk: through Arrow's own format.
-fn stored(mut state: EpochState) -> EpochState {
+/// The state as it comes back from a disk, compacted here and there.
+fn stored(mut state: EpochState, graph: &Graph, random: &mut ChaCha8Rng) -> EpochState {
+    let (known, compactor) = (identities(graph).operators, GraphCompactor::new(graph.clone()));
+    for (name, operator) in &mut state.operators {
+        assert!(operator.batches.is_empty() || known.contains_key(name), "{name} keeps state without a fingerprint");
+        if random.random_bool(0.6) {
+            operator.batches = compactor.compact(name, operator).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+    through_arrow(state)
+}
+
+/// Through Arrow's own format.
+fn through_arrow(mut state: EpochState) -> EpochState {
     for (_, batch) in state.operators.values_mut().flat_map(|operator| &mut operator.batches) {
         let mut bytes = vec![];
         let mut writer = arrow::ipc::writer::StreamWriter::try_new(&mut bytes, &batch.schema()).unwrap();
@@ -179,6 +194,8 @@ async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
         let mut whole = Rows::new();
         let end = run(&inputs, 1, None, None, &mut whole).await;
         assert!(end.epoch.0 > 20, "{:?}", end.epoch);
+        let graph = graph(&inputs).await.0;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
         for (table, rows) in &whole {
             assert!(rows.len() > 5, "{table} has {} rows, which shows nothing", rows.len());
         }
@@ -191,8 +208,9 @@ async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
         ] {
             let mut rows = Rows::new();
             let state = run(&inputs, first, None, Some(Epoch(one)), &mut rows).await;
-            let state = run(&inputs, second, Some(stored(state)), Some(Epoch(two)), &mut rows).await;
-            run(&inputs, third, Some(stored(state)), None, &mut rows).await;
+            let state =
+                run(&inputs, second, Some(stored(state, &graph, &mut random)), Some(Epoch(two)), &mut rows).await;
+            run(&inputs, third, Some(stored(state, &graph, &mut random)), None, &mut rows).await;
             let what = format!("seed {seed}, parallelism {first}, {second}, {third}, epochs {one}, {two}");
             compare(&what, &modes, rows, &whole);
         }

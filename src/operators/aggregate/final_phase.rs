@@ -141,6 +141,12 @@ impl FinalAggregate {
         self.answers_for_nothing && matches!(&self.store, Store::Panes(panes) if panes.is_empty())
     }
 
+    /// The schema of a snapshot, with the watermark.
+    fn snapshot_schema(&self) -> SchemaRef {
+        let metadata = HashMap::from([(WATERMARK.to_owned(), self.watermark.to_string())]);
+        Arc::new(Schema::new_with_metadata(self.layout.partial.fields().clone(), metadata))
+    }
+
     fn emit(&self, results: Vec<RecordBatch>, out: &mut Output) -> Result<()> {
         match results.len() {
             0 | 1 => results.into_iter().for_each(|batch| out.emit(batch)),
@@ -216,9 +222,7 @@ impl Operator for FinalAggregate {
         if batches.is_empty() && unchanged {
             return Ok(vec![]);
         }
-        let metadata = HashMap::from([(WATERMARK.to_owned(), self.watermark.to_string())]);
-        let schema: SchemaRef = Arc::new(Schema::new_with_metadata(self.layout.partial.fields().clone(), metadata));
-        snapshot_batches(&schema, batches)
+        snapshot_batches(&self.snapshot_schema(), batches)
     }
 
     fn restore(&mut self, state: RecordBatch) -> Result<()> {
@@ -239,6 +243,19 @@ impl Operator for FinalAggregate {
         }
         self.restored = Some(watermark);
         self.insert(state, false)
+    }
+
+    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        self.apply_restored_watermark()?;
+        let schema = self.snapshot_schema();
+        let places = match &mut self.store {
+            Store::Panes(panes) => panes.states()?,
+            Store::Sliding(sliding) => sliding.states()?,
+            Store::Sessions(sessions) => return snapshot_batches(&schema, sessions.states()?),
+        };
+        let filled = places.into_iter().filter(|(_, states)| states.rows > 0);
+        let batches = filled.map(|(place, states)| self.layout.batch_at(place, states)).collect::<Result<_>>()?;
+        snapshot_batches(&schema, batches)
     }
 
     fn state_bytes(&self) -> usize {

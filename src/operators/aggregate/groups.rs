@@ -99,6 +99,8 @@ pub(super) struct GroupTable {
     numbers: GroupNumbers,
     accumulators: Accumulators,
     indices: Vec<usize>,
+    /// All states, while they have been read out and nothing has come since: the rest of the table is empty then.
+    resting: Option<GroupStates>,
 }
 
 impl GroupTable {
@@ -108,6 +110,7 @@ impl GroupTable {
             numbers: GroupNumbers::new(layout)?,
             accumulators: Accumulators::new(layout)?,
             indices: vec![],
+            resting: None,
         })
     }
 
@@ -124,15 +127,25 @@ impl GroupTable {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.numbers.count
+        self.resting.as_ref().map_or(self.numbers.count, |states| states.rows)
+    }
+
+    /// Puts back states that were read out.
+    fn wake(&mut self) -> Result<()> {
+        match self.resting.take() {
+            Some(states) => self.merge_states(&states),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn update(&mut self, rows: &EvaluatedRows) -> Result<()> {
+        self.wake()?;
         self.numbers.intern(&rows.groups, rows.rows, &mut self.indices)?;
         self.accumulators.update(&self.layout, &rows.arguments, &self.indices, self.numbers.count)
     }
 
     pub(super) fn merge(&mut self, groups: &[ArrayRef], states: &[ArrayRef], rows: usize) -> Result<()> {
+        self.wake()?;
         self.numbers.intern(groups, rows, &mut self.indices)?;
         self.accumulators.merge(&self.layout, states, &self.indices, self.numbers.count)
     }
@@ -147,6 +160,9 @@ impl GroupTable {
 
     /// Takes all states out.
     pub(super) fn take_states(mut self) -> Result<GroupStates> {
+        if let Some(states) = self.resting {
+            return Ok(states);
+        }
         if self.len() == 0 {
             return Ok(GroupStates { columns: vec![], rows: 0 });
         }
@@ -158,6 +174,7 @@ impl GroupTable {
 
     /// Takes all results out: groups, then aggregates; and how many rows they have.
     pub(super) fn take_results(mut self) -> Result<(Vec<ArrayRef>, usize)> {
+        self.wake()?;
         if self.len() == 0 {
             return Ok((vec![], 0));
         }
@@ -167,13 +184,11 @@ impl GroupTable {
         Ok((columns, rows))
     }
 
-    /// The states as they are now; the table stays. Costs a merge of all groups.
+    /// The states as they are now; the table stays. Costs a merge of all groups, but only once more of them come.
     pub(super) fn copy_states(&mut self) -> Result<GroupStates> {
         let table = std::mem::replace(self, GroupTable::new(&self.layout)?);
         let states = table.take_states()?;
-        if states.rows > 0 {
-            self.merge_states(&states)?;
-        }
+        self.resting = (states.rows > 0).then(|| states.clone());
         Ok(states)
     }
 
@@ -187,6 +202,7 @@ impl GroupTable {
     pub(super) fn size(&self) -> usize {
         self.numbers.values.as_ref().map_or(0, |values| values.size())
             + self.accumulators.size()
+            + self.resting.as_ref().map_or(0, GroupStates::size)
             + self.indices.capacity() * size_of::<usize>()
     }
 }

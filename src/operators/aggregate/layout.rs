@@ -10,6 +10,8 @@ use datafusion::common::{Result, internal_datafusion_err, plan_err};
 
 use super::super::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE, WindowAggregate, WindowKind};
 use super::accumulators::{Accumulators, Call};
+use super::groups::GroupStates;
+use super::lateness::Place;
 
 /// First column of a partial state: start of the pane, event time of an instant, start of a piece of a session.
 pub const PANE: &str = "__pane";
@@ -21,14 +23,18 @@ pub const FROM: &str = "__from";
 
 impl WindowAggregate {
     /// The schema between the phases: [`PANE`]; for sessions [`SESSION_END`]; for hop windows and sessions [`FROM`];
-    /// the groups; and the states of all aggregates, named by position.
+    /// the groups; and the states of all aggregates. Groups and states are named by position, so that the state in a
+    /// checkpoint does not depend on what a query calls its columns.
     ///
     /// # Errors
     /// When an aggregate does not say what its state is.
     pub fn partial_schema(&self) -> Result<SchemaRef> {
         let mut fields: Vec<FieldRef> =
             key_names(self.window).iter().map(|name| Arc::new(Field::new(*name, TIME_TYPE, false))).collect();
-        fields.extend(self.group_by.iter().map(|(_, field)| Arc::clone(field)));
+        for (position, (_, field)) in self.group_by.iter().enumerate() {
+            let name = format!("__group_{position}");
+            fields.push(Arc::new(Field::new(name, field.data_type().clone(), field.is_nullable())));
+        }
         let mut position = 0;
         for call in &self.aggregates {
             for field in call.function.state_fields()? {
@@ -162,6 +168,15 @@ impl Layout {
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.partial), columns, &options)?)
     }
 
+    /// A batch of the partial states of one place.
+    pub(super) fn batch_at(&self, place: Place, states: GroupStates) -> Result<RecordBatch> {
+        let mut keys = vec![moment(place.pane, states.rows)];
+        if self.keys > 1 {
+            keys.push(moment(place.from, states.rows));
+        }
+        self.partial_batch(keys, states.columns, states.rows)
+    }
+
     /// A batch of results. `bounds` are the windows' starts and ends, row by row.
     pub(super) fn output_batch(&self, bounds: Bounds, rest: Vec<ArrayRef>) -> Result<RecordBatch> {
         let Bounds { starts, ends } = bounds;
@@ -198,7 +213,7 @@ impl Bounds {
 }
 
 /// A column of one moment.
-pub(super) fn moment(nanoseconds: i64, rows: usize) -> ArrayRef {
+fn moment(nanoseconds: i64, rows: usize) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from_value(nanoseconds, rows))
 }
 

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::common::Result;
 
 use super::super::window::WindowKind;
-use super::groups::GroupTable;
+use super::groups::{GroupStates, GroupTable};
 use super::lateness::{Place, needed_at};
 use super::layout::{Bounds, Layout};
 
@@ -70,6 +70,12 @@ impl PaneStore {
             results.push(results_of(&layout, start, copy)?);
         }
         Ok(results)
+    }
+
+    /// The states of every open window.
+    pub(super) fn states(&mut self) -> Result<Vec<(Place, GroupStates)>> {
+        let place = |pane| Place { pane, from: 0 };
+        self.panes.iter_mut().map(|(&start, pane)| Ok((place(start), pane.table.copy_states()?))).collect()
     }
 
     fn results(&self, start: i64, table: GroupTable) -> Result<RecordBatch> {

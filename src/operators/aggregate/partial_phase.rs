@@ -13,7 +13,7 @@ use super::super::{InputIndex, LATE, Operator, Output};
 use super::fragments::{fragments_of_rows, merge_fragments};
 use super::groups::{EvaluatedRows, GroupTable};
 use super::lateness::{Place, Places, RowTimes, needed_at};
-use super::layout::{Layout, moment, nanoseconds};
+use super::layout::{Layout, nanoseconds};
 use crate::time::EventTime;
 
 /// All state is sent on when there are more groups than this.
@@ -129,12 +129,7 @@ impl PartialAggregate {
                 let window = self.layout.window;
                 let mut batches = vec![];
                 for (place, table) in panes.extract_if(.., |place, _| needed_at(window, *place) <= watermark) {
-                    let states = table.take_states()?;
-                    let mut keys = vec![moment(place.pane, states.rows)];
-                    if self.layout.keys > 1 {
-                        keys.push(moment(place.from, states.rows));
-                    }
-                    batches.push(self.layout.partial_batch(keys, states.columns, states.rows)?);
+                    batches.push(self.layout.batch_at(place, table.take_states()?)?);
                 }
                 match batches.len() {
                     0 => {}

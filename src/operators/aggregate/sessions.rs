@@ -125,6 +125,12 @@ impl SessionStore {
         Ok(())
     }
 
+    /// The fragments of every open session.
+    pub(super) fn states(&mut self) -> Result<Vec<RecordBatch>> {
+        self.rewrite()?;
+        Ok(self.batches.clone())
+    }
+
     /// Some columns of stored rows.
     fn gather(&self, columns: std::ops::Range<usize>, rows: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
         // Only the batches that are asked for: a `dyn Array` for each of them would cost more than a few rows.

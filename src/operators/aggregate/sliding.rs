@@ -145,6 +145,19 @@ impl SlidingStore {
         Ok(results)
     }
 
+    /// The states of every pane that an open window needs, each as it came: one for each pane and what it is late for.
+    pub(super) fn states(&mut self) -> Result<Vec<(Place, GroupStates)>> {
+        let place = |pane| Place { pane, from: pane + self.slide };
+        let mut states: Vec<_> = self.frozen.panes().map(|(pane, states)| (place(pane), states.clone())).collect();
+        for (&pane, table) in &mut self.growing {
+            states.push((place(pane), table.copy_states()?));
+        }
+        for (place, parts) in &self.behind {
+            states.push((*place, GroupTable::merged(&self.layout, parts)?.take_states()?));
+        }
+        Ok(states)
+    }
+
     pub(super) fn size(&self) -> usize {
         self.growing.values().map(GroupTable::size).sum::<usize>()
             + self.frozen.size()
@@ -155,12 +168,21 @@ impl SlidingStore {
 /// A queue of panes whose merge is always at hand.
 #[derive(Default)]
 struct TwoStacks {
-    /// The older panes, youngest first, each merged with all before it in this list.
-    suffixes: Vec<(i64, GroupStates)>,
+    /// The older panes, youngest first.
+    suffixes: Vec<Suffix>,
     /// The younger panes, oldest first.
     young: Vec<(i64, GroupStates)>,
     /// All of `young`, merged.
     young_merged: Option<GroupStates>,
+}
+
+/// An older pane.
+struct Suffix {
+    pane: i64,
+    /// Alone, for the state that a checkpoint keeps.
+    own: GroupStates,
+    /// Merged with all younger ones of its stack.
+    merged: GroupStates,
 }
 
 impl TwoStacks {
@@ -176,7 +198,7 @@ impl TwoStacks {
 
     /// Drops the panes that start before `start`.
     fn expire(&mut self, layout: &Arc<Layout>, start: i64) -> Result<()> {
-        while self.suffixes.last().is_some_and(|(pane, _)| *pane < start) {
+        while self.suffixes.last().is_some_and(|suffix| suffix.pane < start) {
             self.suffixes.pop();
         }
         if self.suffixes.is_empty() && self.young.first().is_some_and(|(pane, _)| *pane < start) {
@@ -187,7 +209,7 @@ impl TwoStacks {
                     break;
                 }
                 let merged = merge_two(layout, suffix, &states)?;
-                self.suffixes.push((pane, merged.clone()));
+                self.suffixes.push(Suffix { pane, own: states, merged: merged.clone() });
                 suffix = Some(merged);
             }
         }
@@ -196,21 +218,27 @@ impl TwoStacks {
 
     /// States that make up all panes.
     fn all(&self) -> impl Iterator<Item = &GroupStates> {
-        self.suffixes.last().map(|(_, states)| states).into_iter().chain(&self.young_merged)
+        self.suffixes.last().map(|suffix| &suffix.merged).into_iter().chain(&self.young_merged)
     }
 
     /// States that make up the panes from `start` on.
     fn from(&self, start: i64) -> impl Iterator<Item = &GroupStates> {
-        let suffix = self.suffixes.iter().rev().find(|(pane, _)| *pane >= start).map(|(_, states)| states);
+        let suffix = self.suffixes.iter().rev().find(|suffix| suffix.pane >= start).map(|suffix| &suffix.merged);
         let whole = self.young.first().is_some_and(|(pane, _)| *pane >= start);
         let merged = self.young_merged.iter().filter(move |_| whole);
         let single = self.young.iter().filter(move |(pane, _)| !whole && *pane >= start).map(|(_, states)| states);
         suffix.into_iter().chain(merged).chain(single)
     }
 
+    /// Every pane by itself.
+    fn panes(&self) -> impl Iterator<Item = (i64, &GroupStates)> {
+        let older = self.suffixes.iter().map(|suffix| (suffix.pane, &suffix.own));
+        older.chain(self.young.iter().map(|(pane, states)| (*pane, states)))
+    }
+
     fn size(&self) -> usize {
-        let panes = self.suffixes.iter().chain(&self.young).map(|(_, states)| states);
-        panes.chain(&self.young_merged).map(GroupStates::size).sum()
+        let merged = self.suffixes.iter().map(|suffix| &suffix.merged).chain(&self.young_merged);
+        merged.chain(self.panes().map(|(_, states)| states)).map(GroupStates::size).sum()
     }
 }
 

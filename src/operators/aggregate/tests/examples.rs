@@ -327,13 +327,31 @@ fn a_snapshot_of_another_aggregation_is_refused() {
     assert_eq!(
         other.restore(snapshot).unwrap_err().strip_backtrace(),
         "Execution error: the snapshot holds the state of another aggregation: its columns are __pane \
-         Timestamp(ns), key Utf8, __state_0 Int64, __state_1 Int64, here they are __pane Timestamp(ns), key Utf8"
+         Timestamp(ns), __group_0 Utf8, __state_0 Int64, __state_1 Int64, here they are __pane Timestamp(ns), \
+         __group_0 Utf8"
     );
     let bare = RecordBatch::new_empty(fewer.partial_schema().unwrap());
     assert_eq!(
         other.restore(bare).unwrap_err().strip_backtrace(),
         "Execution error: a snapshot of a windowed aggregation must carry its watermark (acequia.watermark)"
     );
+}
+
+#[test]
+fn a_compacted_state_has_one_row_for_each_open_window_and_group() {
+    for window in
+        [WindowKind::Tumble { width: 10 }, WindowKind::Hop { slide: 5, width: 10 }, WindowKind::Session { gap: 6 }]
+    {
+        let mut pipeline = Pipeline::new(&specification(window, true, counting()), 1, 1);
+        for _ in 0..3 {
+            pipeline.batch(0, &[row(1, "a", 1), row(12, "a", 1), row(16, "b", 1), row(17, "b", 1), row(12, "a", 1)]);
+            pipeline.barrier();
+        }
+        pipeline.batch(0, &[row(11, "a", 1)]);
+        pipeline.watermark(0, 9);
+        pipeline.compact(Some(1));
+        assert_eq!(pipeline.snapshot_rows(), 2, "{window:?}");
+    }
 }
 
 #[test]

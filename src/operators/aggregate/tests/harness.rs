@@ -274,19 +274,44 @@ impl Pipeline {
         }
     }
 
+    /// Replaces the snapshots by the whole state: that of the running instances, or what `instances` that took the
+    /// snapshots back say it is.
+    pub(super) fn compact(&mut self, instances: Option<usize>) {
+        self.barrier();
+        let snapshots = std::mem::take(&mut self.snapshots);
+        match instances {
+            None => self.finals.iter_mut().for_each(|operator| self.snapshots.extend(operator.state().unwrap())),
+            Some(instances) => {
+                for instance in 0..instances {
+                    let mut operator = self.restored(&snapshots, instance, instances);
+                    self.snapshots.extend(operator.state().unwrap());
+                }
+            }
+        }
+    }
+
+    fn restored(&self, snapshots: &[RecordBatch], instance: usize, instances: usize) -> FinalAggregate {
+        let mut operator = FinalAggregate::new(Arc::clone(&self.spec), true, instance).unwrap();
+        for snapshot in snapshots {
+            operator.restore(share(&self.spec, snapshot, instance, instances)).unwrap();
+        }
+        if self.final_watermark > i64::MIN {
+            operator.on_watermark(EventTime(self.final_watermark), &mut Output::default()).unwrap();
+        }
+        operator
+    }
+
+    /// Rows in all snapshots.
+    pub(super) fn snapshot_rows(&self) -> usize {
+        self.snapshots.iter().map(RecordBatch::num_rows).sum()
+    }
+
     /// Loses all instances right after a barrier and takes the snapshots back, in `instances` instances.
     pub(super) fn crash(&mut self, instances: usize) {
         self.barrier();
         for partial in &mut self.partials {
             *partial = PartialAggregate::new(Arc::clone(&self.spec)).unwrap();
         }
-        self.finals.clear();
-        for instance in 0..instances {
-            let mut operator = FinalAggregate::new(Arc::clone(&self.spec), true, instance).unwrap();
-            for snapshot in &self.snapshots {
-                operator.restore(share(&self.spec, snapshot, instance, instances)).unwrap();
-            }
-            self.finals.push(operator);
-        }
+        self.finals = (0..instances).map(|instance| self.restored(&self.snapshots, instance, instances)).collect();
     }
 }

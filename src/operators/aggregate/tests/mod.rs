@@ -113,6 +113,8 @@ fn run(seed: u64, window: WindowKind, grouped: bool, crashes: bool) -> Result<()
             0 => drop(pipeline.tick()),
             1 => pipeline.barrier(),
             2 if crashes => pipeline.crash(random.random_range(1..4)),
+            3 if crashes => pipeline.compact(None),
+            4 if crashes => pipeline.compact(Some(random.random_range(1..4))),
             _ => {}
         }
     }
@@ -140,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn a_crash_after_a_barrier_changes_nothing_at_any_parallelism(
+    fn a_crash_after_a_barrier_or_a_compaction_changes_nothing_at_any_parallelism(
         seed in any::<u64>(), kind in 0..KINDS.len(), grouped in any::<bool>()
     ) {
         run(seed, KINDS[kind], grouped, true)?;
