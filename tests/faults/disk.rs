@@ -72,8 +72,8 @@ async fn a_full_disk_is_waited_for_and_loses_nothing() {
     for _ in 0..2 {
         disk.fill();
         let said = pipeline.said().len();
-        until_said_after(&mut pipeline, said, "waiting for").await;
-        let line = pipeline.said()[said..].lines().find(|line| line.contains("waiting for")).unwrap().to_owned();
+        until_said_after(&mut pipeline, said, "waiting to write").await;
+        let line = pipeline.said()[said..].lines().find(|line| line.contains("waiting to write")).unwrap().to_owned();
         assert!(line.contains("No space left") && line.contains("checkpoints"), "{line}");
         // What is not durable is not delivered either.
         tokio::time::sleep(Duration::from_secs(1)).await;

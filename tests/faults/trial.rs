@@ -114,9 +114,10 @@ impl Trial {
     pub fn command_with(&self, checkpoints: &Path) -> Command {
         let mut command = acequia();
         command.arg("run").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/pipeline"));
-        if std::env::var("NOCP").is_err() {
-            command.arg("--checkpoints").arg(checkpoints);
-        }
+        match std::env::var("NOCP") {
+            Err(_) => command.arg("--checkpoints").arg(checkpoints),
+            Ok(_) => command.arg("--no-checkpoints"),
+        };
         command.arg("--data-dir").arg(self.place().join("data"));
         command.args(["--checkpoint-interval", "200ms", "--parallelism", "2", "--name", &self.name]);
         command.env("TRIAL", &self.name).env("PLACE", self.place());
