@@ -63,8 +63,8 @@ async fn crash_at(servers: &Arc<Servers>, point: &str, number: u64) -> usize {
     let feed = trial.feed(0..RECORDS, PER_SECOND);
     let mut deaths = 0;
     let mut log = String::new();
-    // In the middle of the work; while recovering from that, or soon after; and once more.
-    for arming in [format!("{point}:2"), point.to_owned(), point.to_owned()] {
+    // In the middle of the work; while recovering from that, or soon after; and once more, at another sink perhaps.
+    for arming in [format!("{point}:2"), point.to_owned(), format!("{point}:5")] {
         let mut command = trial.command();
         command.arg("--no-http").env("ACEQUIA_CRASH_AT", &arming);
         deaths += usize::from(died(Pipeline::start(command), point, || feed.is_over(), &mut log).await);
