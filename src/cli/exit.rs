@@ -15,6 +15,10 @@ pub enum Exit {
     Runtime = 3,
     /// A server could not be reached: the run was told to stop while rows waited for it.
     Unreachable = 4,
+    /// Checkpoints do not fit the queries, the input or a destination, or none is whole.
+    Mismatch = 5,
+    /// Another run of the pipeline is alive, or has taken over.
+    Replaced = 6,
 }
 
 impl From<Exit> for ExitCode {

@@ -3,15 +3,18 @@
 //! Results go to stdout and everything else to stderr, so that a pipe gets rows only. Nothing imports this module.
 
 mod check;
+mod checkpoint_place;
 mod exit;
 mod explain;
 mod folder;
 mod logs;
 mod parse;
 mod progress;
+mod recovery;
 mod run;
 mod sample;
 mod signals;
+mod state_limit;
 mod summary;
 mod test;
 
@@ -30,8 +33,8 @@ Exit codes:
   2  wrong usage
   3  failure while running
   4  a server could not be reached: stopped while rows waited for it
-  5  stored state does not fit the queries (kept for checkpoints)
-  6  another instance is running (kept for checkpoints)
+  5  checkpoints do not fit the queries, the input or a destination, or none is whole
+  6  another run of the pipeline is alive, or has taken over
 
 Environment:
   RUST_LOG   what to log, such as 'debug' or 'acequia=debug,rdkafka=info'

@@ -9,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::folder::{self, Planned};
+use super::recovery::RecoveryArguments;
+use super::state_limit::StateLimit;
 use super::{parse, progress, sample, signals, summary};
+use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
@@ -30,8 +33,10 @@ Examples:
   acequia run                                      the folder ./queries, until Ctrl-C
   acequia run examples/tumble                      an example; it ends by itself
   KAFKA_BROKERS=localhost:9092 acequia run queries --bounded
+  acequia run queries --fresh                      begin anew, whatever checkpoints there are
 
-Ctrl-C or SIGTERM stops in order: what was read is worked off, exit code 0. A second one stops at once.")]
+Ctrl-C or SIGTERM stops in order: what was read is worked off, exit code 0. A second one stops at once. The next run goes
+on where this one stood, however it ended: 'acequia checkpoints list' shows from where.")]
 pub struct RunArguments {
     /// The folder, or one SQL file
     #[arg(default_value = "queries")]
@@ -50,14 +55,17 @@ pub struct RunArguments {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) batch_size: u32,
 
-    /// Time between barriers
+    /// Time between checkpoints
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__CHECKPOINT_INTERVAL", default_value = "1s",
           value_parser = parse::duration)]
     checkpoint_interval: Duration,
 
-    /// Where embedded parts keep their files
+    /// Where checkpoints and embedded parts keep their files
     #[arg(long, value_name = "FOLDER", env = "ACEQUIA__RUN__DATA_DIR", default_value = "acequia-data")]
     pub(super) data_dir: PathBuf,
+
+    #[command(flatten)]
+    recovery: RecoveryArguments,
 
     /// The pipeline's name: consumer groups and client ids begin with it [default: the folder's name]
     #[arg(long, env = "ACEQUIA__RUN__NAME")]
@@ -79,6 +87,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
           value_parser = parse::duration)]
     pub(super) shutdown_timeout: Duration,
+
+    /// Stop in order, with exit code 3, when the state of all operators is larger, such as 2GB [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__STATE_LIMIT", value_parser = parse::size)]
+    state_limit: Option<u64>,
 
     /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
     #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
@@ -111,6 +123,7 @@ pub async fn run(arguments: RunArguments) -> Exit {
 
 async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions) -> Exit {
     let Planned { program, graph } = planned;
+    let began = Instant::now();
     tracing::info!("{}: {}", options.pipeline, summary::counted(program.tables.len(), program.inserts.len()));
     for part in summary::embedded_parts(&program) {
         tracing::info!("{part}");
@@ -132,12 +145,26 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));
 
+    let mut beginning = match arguments.recovery.begin(&graph, &options, began, &statistics).await {
+        Ok(beginning) => beginning,
+        Err(exit) => return exit,
+    };
+    beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    let state_limit = Arc::new(StateLimit::default());
+    if let Some(limit) = arguments.state_limit {
+        tasks.spawn(Arc::clone(&state_limit).watch(limit, Arc::clone(&statistics), options.drain.clone()));
+    }
+
     let began = Instant::now();
     console.enter(Phase::Running);
-    let outcome = dataflow::run(graph, options, statistics).await;
+    let outcome = dataflow::run_from(graph, options, statistics, beginning).await;
     drop(tasks);
     tracing::info!("{}", summary::closing(&console.figures(), began.elapsed()));
     match outcome {
+        Ok(()) if state_limit.exceeded().is_some() => {
+            tracing::error!("{}", state_limit.exceeded().unwrap_or_default());
+            Exit::Runtime
+        }
         Ok(()) => Exit::Success,
         // Whoever read the results, such as `head`, has seen enough.
         Err(RunError::Connector { source, .. }) if stdout::is_closed(&source) => Exit::Success,
@@ -211,6 +238,9 @@ fn exit_of(error: &RunError) -> Exit {
         RunError::Connector { source: ConnectorError::Unavailable { .. } | ConnectorError::Stopped { .. }, .. } => {
             Exit::Unreachable
         }
+        RunError::Connector { source: ConnectorError::Mismatch { .. }, .. } => Exit::Mismatch,
+        RunError::Connector { source: ConnectorError::Fenced { .. }, .. }
+        | RunError::Checkpoint(CheckpointError::Fenced(_) | CheckpointError::Held(_)) => Exit::Replaced,
         _ => Exit::Runtime,
     }
 }
@@ -244,7 +274,12 @@ mod tests {
         let away = failure(ConnectorError::Unavailable { what: what.clone(), message: message.clone() });
         assert_eq!(exit_of(&away), Exit::Unreachable);
         assert_eq!(exit_of(&failure(ConnectorError::Stopped { what: what.clone() })), Exit::Unreachable);
-        assert_eq!(exit_of(&failure(ConnectorError::Refused { what, message })), Exit::Runtime);
+        let refused = ConnectorError::Refused { what: what.clone(), message: message.clone() };
+        assert_eq!(exit_of(&failure(refused)), Exit::Runtime);
+        let fenced = ConnectorError::Fenced { what: what.clone(), message: message.clone() };
+        assert_eq!(exit_of(&failure(fenced)), Exit::Replaced);
+        assert_eq!(exit_of(&failure(ConnectorError::Mismatch { what, message })), Exit::Mismatch);
+        assert_eq!(exit_of(&RunError::Checkpoint(CheckpointError::Fenced(String::new()))), Exit::Replaced);
         assert_eq!(exit_of(&RunError::Aborted), Exit::Runtime);
     }
 }

@@ -101,6 +101,11 @@ pub trait SourceFactory: Send + Sync {
         None
     }
 
+    /// Set when its rows are made up: their times may run ahead of the clock.
+    fn is_made_up(&self) -> bool {
+        false
+    }
+
     /// Set when what is read is gone after the process, as with an embedded Kafka: positions in it mean nothing later.
     fn is_ephemeral(&self) -> bool {
         false

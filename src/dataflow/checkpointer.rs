@@ -2,9 +2,12 @@
 //!
 //! Writing takes its time beside the running pipeline: the next epoch is gathered while the last is written.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use super::RunError;
+use super::statistics::Statistics;
 use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord};
 use crate::checkpoint::state::EpochState;
 use crate::crash_point;
@@ -34,12 +37,15 @@ pub async fn run(
     mut log: CheckpointLog,
     mut notes: mpsc::UnboundedReceiver<Note>,
     kept: mpsc::UnboundedSender<Kept>,
+    statistics: Arc<Statistics>,
 ) -> Result<(), RunError> {
     while let Some(note) = notes.recv().await {
         match note {
             Note::Keep(record) => {
                 let added = record.added.clone();
+                let call = statistics.checkpoints.append.begin();
                 let appended = log.append(*record).await?;
+                drop(call);
                 crash_point!("checkpointer.durable");
                 // Nobody listens any more only when the run is being stopped.
                 let _ = kept.send(Kept { added, appended });

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::checkpointer::Note;
-use super::outbox::{Outbox, Work};
+use super::outbox::{Backlog, Outbox, Work};
 use super::statistics::NodeStatistics;
 use crate::checkpoint::log::OutboxReader;
 use crate::connectors::delivery::{Delivery, EpochSink, OpenSink};
@@ -57,7 +57,7 @@ impl Deliverer {
     pub async fn run(self) -> Result<(), RunError> {
         let opened = tokio::select! {
             biased;
-            opened = self.factory.open(self.context.clone()) => opened.map_err(|source| self.failed(source))?,
+            opened = self.open() => opened.map_err(|source| self.failed(source))?,
             // Without rows for it, a server that is away holds up no stop in order. Otherwise the sink is opened even
             // then: a table that gets no rows is made, too.
             () = self.nothing_to_come() => return Ok(()),
@@ -70,6 +70,11 @@ impl Deliverer {
                 Err(RunError::Panic { node: self.name.clone(), message: "a sink of another kind than it said".into() })
             }
         }
+    }
+
+    async fn open(&self) -> Result<OpenSink, ConnectorError> {
+        let _call = self.statistics.delivery.call.begin();
+        self.factory.open(self.context.clone()).await
     }
 
     fn failed(&self, source: ConnectorError) -> RunError {
@@ -91,26 +96,29 @@ impl Deliverer {
         loop {
             // First, so that a steady stream does not put it off.
             if flush_at.is_some_and(|at| at <= Instant::now()) {
-                sink.flush().await.map_err(failed)?;
-                self.outbox.confirm();
+                self.flush(sink.as_mut()).await?;
                 flush_at = None;
             }
             match self.outbox.next() {
                 Some(Work::Write(batch)) => {
                     let rows = batch.num_rows() as u64;
+                    let call = self.statistics.delivery.call.begin();
                     sink.write(batch).await.map_err(failed)?;
+                    drop(call);
                     self.statistics.rows_out.fetch_add(rows, Ordering::Relaxed);
                     flush_at.get_or_insert_with(|| Instant::now() + self.linger);
                 }
                 Some(Work::Load(epoch)) => self.outbox.reload(epoch, self.read(epoch).await?),
                 Some(Work::Flush) => {
-                    sink.flush().await.map_err(failed)?;
-                    self.outbox.confirm();
+                    self.flush(sink.as_mut()).await?;
                     flush_at = None;
                 }
-                Some(Work::Settled(epoch)) => self.note(epoch),
+                Some(Work::Settled(epoch)) => {
+                    self.statistics.delivery.settled(epoch, 0);
+                    self.note(epoch);
+                }
                 Some(Work::Close) => {
-                    sink.flush().await.map_err(failed)?;
+                    self.flush(sink.as_mut()).await?;
                     return sink.close().await.map_err(failed);
                 }
                 Some(Work::Deliver(..)) | None => {
@@ -147,7 +155,9 @@ impl Deliverer {
                         None => self.read(epoch).await?,
                     };
                     crash_point!("deliverer.before_deliver");
+                    let call = self.statistics.delivery.call.begin();
                     let settled = sink.deliver(epoch, &rows).await.map_err(failed)?;
+                    drop(call);
                     crash_point!("deliverer.after_deliver");
                     let delivered: usize = rows.iter().map(RecordBatch::num_rows).sum();
                     self.statistics.rows_out.fetch_add(delivered as u64, Ordering::Relaxed);
@@ -174,10 +184,27 @@ impl Deliverer {
         }
     }
 
+    async fn flush(&self, sink: &mut dyn Sink) -> Result<(), RunError> {
+        let call = self.statistics.delivery.call.begin();
+        sink.flush().await.map_err(|source| self.failed(source))?;
+        drop(call);
+        let rows = self.outbox.confirm();
+        self.statistics.delivery.delivered_rows.fetch_add(rows, Ordering::Relaxed);
+        self.show_backlog();
+        Ok(())
+    }
+
     fn settle(&self, settled: Epoch) {
         let kept = |after| self.log.as_ref().map(|log| log.epochs(&self.name, after)).unwrap_or_default();
-        self.outbox.settle(settled, kept);
+        let rows = self.outbox.settle(settled, kept);
+        self.statistics.delivery.settled(settled, rows);
+        self.show_backlog();
         self.note(settled);
+    }
+
+    fn show_backlog(&self) {
+        let Backlog { epochs, rows, bytes } = self.outbox.backlog();
+        self.statistics.delivery.waits(epochs, rows, bytes);
     }
 
     fn note(&self, settled: Epoch) {

@@ -16,6 +16,9 @@ use crate::time::Epoch;
 /// Bytes of rows that may wait in memory before durable epochs are let go and read back later.
 const MEMORY: usize = 64 << 20;
 
+/// Batches that may wait where no log takes them: as many as in a channel.
+const FEW: usize = 8;
+
 /// The queue of one sink.
 pub struct Outbox {
     delivery: Delivery,
@@ -47,6 +50,8 @@ struct Waiting {
     sealed: bool,
     durable: bool,
     rows: Rows,
+    /// How many rows that are not settled, as far as this run knows.
+    count: u64,
     /// Given to a sink that has not settled it yet.
     delivered: bool,
 }
@@ -78,29 +83,34 @@ pub enum Work {
 /// How much waits, for statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Backlog {
-    /// Epochs that are durable and not settled.
-    pub epochs: u64,
-    /// Rows in memory.
+    /// Epochs that have ended and are not settled.
+    pub epochs: usize,
+    /// Rows that are not settled, but for those of earlier runs.
     pub rows: u64,
-    /// Their bytes.
+    /// Bytes of those in memory.
     pub bytes: u64,
-    /// The last epoch that is settled.
-    pub settled: Epoch,
 }
 
 impl Waiting {
     fn open() -> Waiting {
         let rows = Rows::Memory { batches: VecDeque::new(), taken: 0 };
-        Waiting { epoch: None, sealed: false, durable: false, rows, delivered: false }
+        Waiting { epoch: None, sealed: false, durable: false, rows, count: 0, delivered: false }
     }
 
     fn in_log(epoch: Epoch) -> Waiting {
-        Waiting { epoch: Some(epoch), sealed: true, durable: true, rows: Rows::Log, delivered: false }
+        Waiting { epoch: Some(epoch), sealed: true, durable: true, rows: Rows::Log, count: 0, delivered: false }
     }
 
     fn bytes(&self) -> usize {
         match &self.rows {
             Rows::Memory { batches, .. } => batches.iter().map(RecordBatch::get_array_memory_size).sum(),
+            Rows::Log => 0,
+        }
+    }
+
+    fn batches(&self) -> usize {
+        match &self.rows {
+            Rows::Memory { batches, .. } => batches.len(),
             Rows::Log => 0,
         }
     }
@@ -135,6 +145,7 @@ impl Outbox {
             queue.epochs.push_back(Waiting::open());
         }
         let Some(open) = queue.epochs.back_mut() else { return 0 };
+        open.count += batch.num_rows() as u64;
         if let Rows::Memory { batches, .. } = &mut open.rows {
             batches.push_back(batch);
         }
@@ -227,11 +238,11 @@ impl Outbox {
         queue.closing && queue.epochs.is_empty()
     }
 
-    /// Returns when rows in memory are fewer than the limit: where they cannot be read back, senders wait for this.
+    /// Returns when few batches wait: where they cannot be read back, senders wait for this.
     pub async fn room(&self) {
         loop {
             let progress = self.progress.notified();
-            if self.queue.lock().epochs.iter().map(Waiting::bytes).sum::<usize>() < MEMORY {
+            if self.queue.lock().epochs.iter().map(Waiting::batches).sum::<usize>() < FEW {
                 return;
             }
             progress.await;
@@ -241,9 +252,10 @@ impl Outbox {
     /// What is to be done next; `None` when there is nothing yet.
     pub fn next(&self) -> Option<Work> {
         let mut queue = self.queue.lock();
+        self.progress.notify_waiters();
         match self.delivery {
             Delivery::PerEpoch => queue.next_epoch(),
-            Delivery::AtOnce => queue.next_rows(),
+            Delivery::AtOnce => queue.next_rows(self.kept),
         }
     }
 
@@ -256,26 +268,31 @@ impl Outbox {
     pub fn reload(&self, epoch: Epoch, rows: Vec<RecordBatch>) {
         let mut queue = self.queue.lock();
         if let Some(waiting) = queue.epochs.iter_mut().find(|waiting| waiting.epoch == Some(epoch)) {
+            waiting.count = rows.iter().map(|batch| batch.num_rows() as u64).sum();
             waiting.rows = Rows::Memory { batches: rows.into(), taken: 0 };
         }
     }
 
-    /// All that was written is in the destination.
-    pub fn confirm(&self) {
+    /// All that was written is in the destination. Returns how many rows that were.
+    pub fn confirm(&self) -> u64 {
         let mut queue = self.queue.lock();
+        let mut confirmed = 0;
         for waiting in &mut queue.epochs {
             if let Rows::Memory { batches, taken } = &mut waiting.rows {
-                batches.drain(..std::mem::take(taken));
+                let rows: u64 = batches.drain(..std::mem::take(taken)).map(|batch| batch.num_rows() as u64).sum();
+                waiting.count = waiting.count.saturating_sub(rows);
+                confirmed += rows;
             }
         }
         queue.flushes.1 = queue.flushes.0;
         drop(queue);
         self.progress.notify_waiters();
+        confirmed
     }
 
     /// The destination has everything up to `settled`. When that is less than it had before, `kept_epochs` are
-    /// delivered again.
-    pub fn settle(&self, settled: Epoch, kept_epochs: impl FnOnce(Epoch) -> Vec<Epoch>) {
+    /// delivered again. Returns how many rows are settled that were not.
+    pub fn settle(&self, settled: Epoch, kept_epochs: impl FnOnce(Epoch) -> Vec<Epoch>) -> u64 {
         let mut queue = self.queue.lock();
         if queue.settled.is_some_and(|before| settled < before) {
             tracing::warn!("a destination has lost what came after epoch {settled}: it is delivered again");
@@ -284,24 +301,23 @@ impl Outbox {
                 queue.epochs.push_front(Waiting::in_log(epoch));
             }
         }
+        let before: u64 = queue.epochs.iter().map(|waiting| waiting.count).sum();
         queue.epochs.retain(|waiting| !waiting.durable || waiting.epoch > Some(settled));
+        let after: u64 = queue.epochs.iter().map(|waiting| waiting.count).sum();
         queue.settled = Some(settled);
         drop(queue);
         self.progress.notify_waiters();
+        before - after
     }
 
     /// How much waits.
     pub fn backlog(&self) -> Backlog {
         let queue = self.queue.lock();
-        let mut backlog = Backlog { settled: queue.settled.unwrap_or_default(), ..Backlog::default() };
-        for waiting in &queue.epochs {
-            backlog.epochs += u64::from(waiting.sealed);
-            backlog.bytes += waiting.bytes() as u64;
-            if let Rows::Memory { batches, .. } = &waiting.rows {
-                backlog.rows += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-            }
+        Backlog {
+            epochs: queue.epochs.iter().filter(|waiting| waiting.sealed).count(),
+            rows: queue.epochs.iter().map(|waiting| waiting.count).sum(),
+            bytes: queue.epochs.iter().map(Waiting::bytes).sum::<usize>() as u64,
         }
-        backlog
     }
 }
 
@@ -318,7 +334,7 @@ impl Queue {
         }
     }
 
-    fn next_rows(&mut self) -> Option<Work> {
+    fn next_rows(&mut self, kept: bool) -> Option<Work> {
         if self.epochs.front().is_some_and(|first| first.durable && first.is_empty()) {
             self.settled = self.epochs.pop_front().and_then(|first| first.epoch);
             return self.settled.map(Work::Settled);
@@ -326,6 +342,12 @@ impl Queue {
         for waiting in &mut self.epochs {
             match &mut waiting.rows {
                 Rows::Log => return waiting.epoch.map(Work::Load),
+                // What no checkpoint will hold need not be held until it is confirmed.
+                Rows::Memory { batches, .. } if !kept => {
+                    if let Some(batch) = batches.pop_front() {
+                        return Some(Work::Write(batch));
+                    }
+                }
                 Rows::Memory { batches, taken } => {
                     if let Some(batch) = batches.get(*taken) {
                         *taken += 1;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::Breaker;
 use super::checkpointer::{self, Kept, Note};
 use super::coordinator::Coordinator;
 use super::deliverer::Deliverer;
@@ -31,7 +32,7 @@ use super::source_watermark::SourceWatermark;
 use super::statistics::Statistics;
 use super::{RunError, RunOptions, build, operator_task};
 use crate::catalog::{BadRows, MetadataKey};
-use crate::checkpoint::log::{CheckpointLog, EpochRecord, OutboxReader};
+use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord, OutboxReader};
 use crate::checkpoint::state::{EpochState, SourceState};
 use crate::connectors::delivery::{Delivery, Writer};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext, SourceContext};
@@ -82,7 +83,7 @@ pub async fn run(
     if let Some(log) = log {
         let (notes, receiver) = mpsc::unbounded_channel();
         run.keeper.notes = Some(notes);
-        run.spawn("checkpoints", false, checkpointer::run(log, receiver, kept_in));
+        run.spawn("checkpoints", false, checkpointer::run(log, receiver, kept_in, Arc::clone(&run.statistics)));
     }
     run.supervise(reports, kept).await
 }
@@ -177,6 +178,8 @@ struct Keeper {
     listener: Option<Arc<dyn EpochListener>>,
     /// Epochs that it has not made durable yet.
     writing: usize,
+    /// When the barriers of those were sent.
+    begun: BTreeMap<Epoch, Instant>,
     /// Where every source stands.
     sources: BTreeMap<String, SourceState>,
 }
@@ -189,6 +192,7 @@ impl Keeper {
             notes: None,
             listener,
             writing: 0,
+            begun: BTreeMap::new(),
             sources: BTreeMap::new(),
         }
     }
@@ -234,6 +238,7 @@ impl Run {
                 }
                 Some(kept) = kept.recv() => {
                     self.keeper.writing -= 1;
+                    self.note_kept(kept.added.epoch, kept.appended);
                     self.durable(kept.added);
                     let command = coordinator.begin(false);
                     self.tell(command);
@@ -323,6 +328,16 @@ impl Run {
         EpochState { epoch, sources, operators: BTreeMap::new() }
     }
 
+    fn note_kept(&mut self, epoch: Epoch, appended: Appended) {
+        let later = self.keeper.begun.split_off(&epoch.next());
+        let begun = std::mem::replace(&mut self.keeper.begun, later).remove(&epoch);
+        let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let figures = &self.statistics.checkpoints;
+        figures.durable(epoch, took, appended.bytes);
+        figures.state_bytes.store(appended.state_bytes, Ordering::Relaxed);
+        figures.outbox_bytes.store(appended.outbox_bytes, Ordering::Relaxed);
+    }
+
     /// An epoch is durable: it is delivered, and the sources may forget it.
     fn durable(&mut self, added: EpochState) {
         if self.abort.is_cancelled() {
@@ -337,10 +352,11 @@ impl Run {
         self.tell(Some(Command::Committed(epoch)));
     }
 
-    fn tell(&self, command: Option<Command>) {
+    fn tell(&mut self, command: Option<Command>) {
         let Some(command) = command else { return };
         if let Command::Barrier { epoch, .. } = command {
             self.begun.send_replace(epoch);
+            self.keeper.begun.insert(epoch, Instant::now());
         }
         for source in &self.commands {
             // A source that is gone has failed, which its task reports.
@@ -371,6 +387,10 @@ impl Run {
             _ => None,
         };
         let reading = Arc::new(AtomicUsize::new(instances.len()));
+        let breaker = match &self.graph.nodes[head.0].kind {
+            NodeKind::Source(source) => source.settings.bad_rows_limit.map(|limit| Arc::new(Breaker::new(limit))),
+            _ => None,
+        };
         for (instance, wiring) in instances.into_iter().enumerate() {
             let reporter = Reporter::new(self.reported, self.reports.clone(), Arc::clone(&self.open_epoch));
             self.reported += 1;
@@ -406,7 +426,8 @@ impl Run {
                     factory: Arc::clone(&source.factory),
                     context,
                     bad_rows: source.settings.bad_rows.clone(),
-                    reader: Reader::new(source, decoder),
+                    reader: Reader::new(source, decoder, self.options.present()),
+                    breaker: breaker.clone(),
                     chain,
                     watermark: watermark.clone(),
                     reading: Arc::clone(&reading),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::gate::{Gate, GateEvent};
-use super::outbox::Outbox;
+use super::outbox::{Backlog, Outbox};
 use super::report::{Reporter, TaskSnapshot};
 use super::statistics::NodeStatistics;
 use crate::checkpoint::log::SinkRows;
@@ -107,6 +107,8 @@ impl SinkTask {
 
     fn sealed(&self, epoch: Option<Epoch>) -> TaskSnapshot {
         let batches = self.outbox.seal(epoch);
+        let Backlog { epochs, rows, bytes } = self.outbox.backlog();
+        self.statistics.delivery.waits(epochs, rows, bytes);
         let whole = self.outbox.delivery() == Delivery::PerEpoch;
         let outbox = (!batches.is_empty()).then(|| (self.name.clone(), SinkRows { batches, whole }));
         TaskSnapshot { outbox, ..TaskSnapshot::default() }
