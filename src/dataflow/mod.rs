@@ -49,7 +49,7 @@ use crate::catalog::Percent;
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::ConnectorError;
 use crate::time::WallClock;
-pub use compactor::GraphCompactor;
+pub use compactor::{GraphCompactor, identities};
 use graph::Graph;
 use recovery::Beginning;
 use statistics::Statistics;

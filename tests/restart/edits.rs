@@ -6,7 +6,7 @@ use acequia::checkpoint::log::Recovered;
 use acequia::checkpoint::state::OperatorState;
 use acequia::checkpoint::takeover::{Identities, Takeover, TakeoverError, take_over};
 use acequia::connectors::stdout;
-use acequia::dataflow::recovery::identities;
+use acequia::dataflow::identities;
 use acequia::planner::{PlanOptions, plan};
 use acequia::program::Program;
 use acequia::sql::Variables;
