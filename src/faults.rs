@@ -36,7 +36,22 @@ macro_rules! crash_point {
 }
 
 /// Every crash point of the crate.
-pub const POINTS: &[&str] = &[];
+pub const POINTS: &[&str] = &[
+    "log.before_files",
+    "log.before_manifest",
+    "log.before_prune",
+    "log.compacted",
+    "log.incarnation_taken",
+    "log.locked",
+    "log.outbox_written",
+    "log.pruning",
+    "log.published",
+    "log.setting_aside",
+    "log.state_written",
+    "store.named",
+    "store.synced",
+    "store.written",
+];
 
 #[cfg(debug_assertions)]
 mod armed {
