@@ -37,6 +37,17 @@ macro_rules! crash_point {
 
 /// Every crash point of the crate.
 pub const POINTS: &[&str] = &[
+    "log.before_files",
+    "log.before_manifest",
+    "log.before_prune",
+    "log.compacted",
+    "log.incarnation_taken",
+    "log.locked",
+    "log.outbox_written",
+    "log.pruning",
+    "log.published",
+    "log.setting_aside",
+    "log.state_written",
     "sink.file.after_fence",
     "sink.file.after_marker",
     "sink.file.amid_rows",
@@ -69,6 +80,9 @@ pub const POINTS: &[&str] = &[
     "sink.sqlite.before_data",
     "sink.sqlite.before_marker",
     "sink.sqlite.fenced",
+    "store.named",
+    "store.synced",
+    "store.written",
 ];
 
 #[cfg(debug_assertions)]
