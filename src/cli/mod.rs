@@ -15,6 +15,7 @@ mod recovery;
 mod run;
 mod sample;
 mod signals;
+mod state_limit;
 mod summary;
 mod test;
 
