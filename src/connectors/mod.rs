@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
+mod lines;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;
@@ -52,6 +53,11 @@ pub trait ConnectorTable: Send + Sync {
     /// How to read it, or `None` if it can only be written.
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
         None
+    }
+
+    /// How to read back all that its sink has written, from the first row on, for an audit; `None` if it cannot be.
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        self.source()
     }
 
     /// How to write it, or `None` if it can only be read.

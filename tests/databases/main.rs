@@ -1,12 +1,14 @@
 //! The sinks for databases and Redis against real servers, which `scripts/` start in temporary folders on free ports
 //! and which are stopped, by their pids, when a test ends in whatever way.
 
+mod audit;
 mod once;
 mod postgres;
 mod postgres_faults;
 #[path = "../servers/proxy.rs"]
 mod proxy;
 mod proxy_faults;
+mod redis_delivery;
 mod redis_server;
 #[path = "../servers/server.rs"]
 mod server;

@@ -47,11 +47,16 @@ pub async fn database() -> Database {
 }
 
 impl Database {
+    /// Where it is, with user and password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub async fn client(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
-    async fn run(&self, statement: &'static str) {
+    pub async fn run(&self, statement: &'static str) {
         self.client().await.execute(statement).await.unwrap();
     }
 

@@ -27,6 +27,7 @@ pub mod copy;
 pub mod errors;
 pub mod numeric;
 mod open;
+mod read_back;
 mod session;
 mod sink;
 pub mod target;
@@ -41,10 +42,11 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
 use super::sqlite::{Place, SqliteSinkFactory};
-use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
+use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
+use read_back::PostgresRows;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const URL_EXAMPLE: &str = "postgres://user:password@localhost:5432/database";
@@ -86,23 +88,34 @@ impl Connector for PostgresConnector {
         };
         let timeout = options.duration(&["timeout"]).unwrap_or(TIMEOUT);
         let embedded = matches!(place, None | Some(Url::Embedded));
+        let read_back = match &place {
+            Some(Url::Server(server)) => Some(PostgresRows { server: (**server).clone(), table: sql_table.clone() }),
+            _ => None,
+        };
         let sink: Arc<dyn SinkFactory> = match place {
             Some(Url::Server(server)) => Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout }),
             Some(Url::File(path)) => Arc::new(SqliteSinkFactory::new(Place::File(path), sql_table)),
             None | Some(Url::Embedded) => Arc::new(SqliteSinkFactory::new(Place::Embedded, sql_table)),
         };
-        Arc::new(PostgresTable { sink, embedded })
+        Arc::new(PostgresTable { sink, read_back: read_back.map(Arc::new), embedded })
     }
 }
 
 struct PostgresTable {
     sink: Arc<dyn SinkFactory>,
+    /// For audits; not when the rows are in a SQLite file.
+    read_back: Option<Arc<PostgresRows>>,
     embedded: bool,
 }
 
 impl ConnectorTable for PostgresTable {
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         Some(self.sink.clone())
+    }
+
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        let rows = self.read_back.clone()?;
+        Some(rows)
     }
 
     fn embedded(&self) -> Option<&'static str> {
