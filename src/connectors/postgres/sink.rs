@@ -259,7 +259,7 @@ impl Database for PostgresTable {
     fn passes(&self, place: Place) {
         match place {
             Place::Fenced => {
-                crash_point!("sink.postgres.fenced");
+                crash_point!("sink.postgres.after_fence");
             }
             Place::BeforeData => {
                 crash_point!("sink.postgres.before_data");

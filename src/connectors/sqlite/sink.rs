@@ -112,7 +112,7 @@ impl Database for SqliteTable {
     fn passes(&self, place: Place) {
         match place {
             Place::Fenced => {
-                crash_point!("sink.sqlite.fenced");
+                crash_point!("sink.sqlite.after_fence");
             }
             Place::BeforeData => {
                 crash_point!("sink.sqlite.before_data");
