@@ -48,10 +48,20 @@ pub const POINTS: &[&str] = &[
     "sink.parquet.before_marker",
     "sink.parquet.before_part",
     "sink.parquet.before_rename",
+    "sink.postgres.after_commit",
+    "sink.postgres.before_commit",
+    "sink.postgres.before_data",
+    "sink.postgres.before_marker",
+    "sink.postgres.fenced",
     "sink.redis.after_fence",
     "sink.redis.after_write",
     "sink.redis.before_write",
     "sink.redis.between_chunks",
+    "sink.sqlite.after_commit",
+    "sink.sqlite.before_commit",
+    "sink.sqlite.before_data",
+    "sink.sqlite.before_marker",
+    "sink.sqlite.fenced",
 ];
 
 #[cfg(debug_assertions)]

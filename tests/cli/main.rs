@@ -2,6 +2,7 @@
 
 mod pages;
 mod running;
+mod trouble;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crate::{acequia, folder, text};
 
 /// A running pipeline; ended with the test.
-struct Running {
+pub struct Running {
     child: Child,
     said: std::sync::mpsc::Receiver<String>,
 }
 
 impl Running {
-    fn start(pipeline: &Path, arguments: &[&str], directory: &Path) -> Running {
+    pub fn start(pipeline: &Path, arguments: &[&str], directory: &Path) -> Running {
         let mut command = acequia();
         command.current_dir(directory).args(["run", text(pipeline)]).args(arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -41,22 +41,22 @@ impl Running {
     }
 
     /// Where its console is, and what it says up to there.
-    fn address(&self) -> (String, String) {
+    pub fn address(&self) -> (String, String) {
         let before = self.until("http://").join("\n");
         (before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned(), before)
     }
 
     /// What it says until it ends.
-    fn rest(&self) -> String {
+    pub fn rest(&self) -> String {
         self.said.iter().collect::<Vec<_>>().join("\n")
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    fn exit_code(&mut self) -> Option<i32> {
+    pub fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(40);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -84,7 +84,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// What `path` answers as soon as it answers with `word`.
-fn get_until(address: &str, path: &str, word: &str) -> String {
+pub fn get_until(address: &str, path: &str, word: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = get(address, path);
