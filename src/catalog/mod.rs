@@ -6,6 +6,7 @@
 pub mod options;
 pub mod types;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +159,10 @@ impl TableDefinition {
 pub struct TableSettings {
     /// `bad_rows`: what becomes of records that cannot be read.
     pub bad_rows: BadRows,
+    /// `bad_rows_limit`: the share of bad records in the last minute above which the run stops; `None` lets any pass.
+    pub bad_rows_limit: Option<Percent>,
+    /// `future_limit`: how far ahead of the clock an event time may lie.
+    pub future_limit: FutureLimit,
     /// `late_rows`: where late rows go; without it they are counted and dropped.
     pub late_rows: Option<TableName>,
     /// `idle_timeout`: a split that is read to its end and silent for so long no longer holds the watermark back.
@@ -170,6 +175,8 @@ impl Default for TableSettings {
     fn default() -> TableSettings {
         TableSettings {
             bad_rows: BadRows::Count,
+            bad_rows_limit: Some(Percent(5.0)),
+            future_limit: FutureLimit::Usual,
             late_rows: None,
             idle_timeout: Duration::from_secs(60),
             emit_early: None,
@@ -188,6 +195,50 @@ pub enum BadRows {
     Table(TableName),
 }
 
+/// A share of a whole, from 0 to 100.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+pub struct Percent(pub f64);
+
+impl Percent {
+    /// Whether `part` is more than this share of `whole`.
+    pub fn is_exceeded(self, part: u64, whole: u64) -> bool {
+        part as f64 * 100.0 > self.0 * whole as f64
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} percent", self.0)
+    }
+}
+
+/// How far ahead of the clock an event time may lie. A row beyond is a bad one and does not move the watermark: one
+/// device with a wrong clock would close every window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FutureLimit {
+    /// Nothing is said: [`FutureLimit::USUAL`] for what arrives as it happens, none for files and made-up rows.
+    #[default]
+    Usual,
+    /// `'none'`.
+    None,
+    /// A length of time.
+    Ahead(Duration),
+}
+
+impl FutureLimit {
+    /// What clocks that are looked after do not exceed.
+    pub const USUAL: Duration = Duration::from_secs(300);
+
+    /// The limit of a table that reads what arrives as it happens, or other things.
+    pub fn of(self, arrives_as_it_happens: bool) -> Option<Duration> {
+        match self {
+            FutureLimit::Usual => arrives_as_it_happens.then_some(FutureLimit::USUAL),
+            FutureLimit::None => None,
+            FutureLimit::Ahead(limit) => Some(limit),
+        }
+    }
+}
+
 /// The name of a table in an option, with its place.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TableName {
@@ -195,4 +246,27 @@ pub struct TableName {
     pub name: String,
     /// Where it stands.
     pub location: Location,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_exceeded_only_above_it() {
+        assert!(!Percent(5.0).is_exceeded(5, 100));
+        assert!(Percent(5.0).is_exceeded(6, 100));
+        assert!(!Percent(0.5).is_exceeded(0, 0));
+        assert_eq!(Percent(0.5).to_string(), "0.5 percent");
+        assert_eq!(Percent(5.0).to_string(), "5 percent");
+    }
+
+    #[test]
+    fn files_and_made_up_rows_have_a_limit_only_when_they_ask_for_one() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(FutureLimit::Usual.of(true), Some(FutureLimit::USUAL));
+        assert_eq!(FutureLimit::Usual.of(false), None);
+        assert_eq!(FutureLimit::None.of(true), None);
+        assert_eq!(FutureLimit::Ahead(hour).of(false), Some(hour));
+    }
 }

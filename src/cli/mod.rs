@@ -14,6 +14,7 @@ mod recovery;
 mod run;
 mod sample;
 mod signals;
+mod state_limit;
 mod summary;
 mod test;
 

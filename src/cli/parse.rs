@@ -13,6 +13,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of bytes above zero, such as `512MB` or `2 GB`; a KB is 1024 bytes.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim().find(|c: char| !c.is_ascii_digit()).unwrap_or(text.trim().len());
+    let (number, unit) = text.trim().split_at(digits);
+    let shift = match unit.trim().to_ascii_uppercase().as_str() {
+        "B" => 0,
+        "KB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        _ => 64,
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1_u64.checked_shl(shift)?));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| "it takes a size such as 512MB or 2GB".into())
+}
+
 /// `ADDRESS:PORT`, where the address may be `localhost`, or a port alone, which means loopback.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
@@ -28,6 +43,14 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!((size("512MB"), size("2 gb"), size("7B")), (Ok(512 << 20), Ok(2 << 30), Ok(7)));
+        for wrong in ["", "512", "0MB", "-1MB", "MB", "1 TB", "99999999999999999999GB", "17179869184GB"] {
+            assert_eq!(size(wrong), Err("it takes a size such as 512MB or 2GB".into()), "{wrong}");
+        }
+    }
 
     #[test]
     fn an_address_may_be_short() {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::Exit;
 use super::folder::{self, Planned};
 use super::recovery::RecoveryArguments;
+use super::state_limit::StateLimit;
 use super::{parse, progress, sample, signals, summary};
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
@@ -87,6 +88,10 @@ pub struct RunArguments {
           value_parser = parse::duration)]
     pub(super) shutdown_timeout: Duration,
 
+    /// Stop in order, with exit code 3, when the state of all operators is larger, such as 2GB [default: no limit]
+    #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__STATE_LIMIT", value_parser = parse::size)]
+    state_limit: Option<u64>,
+
     /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
     #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -145,12 +150,21 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    let state_limit = Arc::new(StateLimit::default());
+    if let Some(limit) = arguments.state_limit {
+        tasks.spawn(Arc::clone(&state_limit).watch(limit, Arc::clone(&statistics), options.drain.clone()));
+    }
+
     let began = Instant::now();
     console.enter(Phase::Running);
     let outcome = dataflow::run_from(graph, options, statistics, beginning).await;
     drop(tasks);
     tracing::info!("{}", summary::closing(&console.figures(), began.elapsed()));
     match outcome {
+        Ok(()) if state_limit.exceeded().is_some() => {
+            tracing::error!("{}", state_limit.exceeded().unwrap_or_default());
+            Exit::Runtime
+        }
         Ok(()) => Exit::Success,
         // Whoever read the results, such as `head`, has seen enough.
         Err(RunError::Connector { source, .. }) if stdout::is_closed(&source) => Exit::Success,

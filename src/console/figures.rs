@@ -25,6 +25,8 @@ pub struct Figures {
     pub state_bytes: u64,
     /// The watermark of the source that is furthest behind; `None` before the first event and after the last.
     pub watermark: Option<EventTime>,
+    /// Rows of durable epochs that sinks have not brought to their destination yet.
+    pub undelivered_rows: u64,
     /// The last complete epoch.
     pub epoch: u64,
 }
@@ -40,7 +42,10 @@ impl Figures {
             match node.role {
                 Role::Source => figures.add_source(node),
                 Role::Operator => {}
-                Role::Sink => figures.rows_out += node.rows_out.load(Relaxed),
+                Role::Sink => {
+                    figures.rows_out += node.rows_out.load(Relaxed);
+                    figures.undelivered_rows += node.delivery.undelivered_rows.load(Relaxed);
+                }
             }
         }
         figures
@@ -89,6 +94,7 @@ mod tests {
             lag: 12,
             state_bytes: 4096,
             watermark: Some(EventTime(1_700_000_000_000_000_000)),
+            undelivered_rows: 0,
             epoch: 12,
         };
         assert_eq!(figures, expected);

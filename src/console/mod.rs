@@ -5,12 +5,14 @@
 //! host, so that a page elsewhere cannot read it by rebinding a name. No answer carries a CORS header.
 
 mod bind;
+mod checkpoints;
 mod figures;
 mod host;
 mod metrics;
 mod redis;
 mod status;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -59,13 +61,15 @@ struct Label {
     name: String,
     /// Whether it tells late rows from others: those that do have an output for them.
     tells_late: bool,
+    /// The tables that it reads, directly or by others; empty for sources.
+    reads: Vec<String>,
     /// The consumer group in which a source reads.
     group: Option<String>,
 }
 
 impl Label {
     fn named(name: &str) -> Label {
-        Label { name: name.to_owned(), tells_late: false, group: None }
+        Label { name: name.to_owned(), tells_late: false, reads: vec![], group: None }
     }
 }
 
@@ -83,14 +87,15 @@ pub struct Console {
 impl Console {
     /// The console of a pipeline that runs `graph` and counts in `statistics`, which are the graph's own.
     pub fn new(pipeline: &str, graph: &Graph, statistics: Arc<Statistics>) -> Console {
-        let label = |node: &Node| match &node.kind {
+        let reads = tables_read(graph);
+        let label = |(node, reads): (&Node, Vec<String>)| match &node.kind {
             NodeKind::Source(source) => {
                 Label { group: source.factory.consumer_group(pipeline, &source.table), ..Label::named(&source.table) }
             }
             NodeKind::Sink(sink) => Label::named(&sink.table),
-            NodeKind::Operator(_) => Label { tells_late: node.outputs.len() > LATE, ..Label::named(&node.name) },
+            NodeKind::Operator(_) => Label { tells_late: node.outputs.len() > LATE, reads, ..Label::named(&node.name) },
         };
-        Console::with_labels(pipeline, graph.nodes.iter().map(label).collect(), statistics)
+        Console::with_labels(pipeline, graph.nodes.iter().zip(reads).map(label).collect(), statistics)
     }
 
     fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
@@ -117,10 +122,31 @@ impl Console {
         Figures::of(&self.statistics)
     }
 
+    /// What keeps the pipeline from its work, if anything does: for those who ask whether it is ready, and for the
+    /// progress line.
+    pub fn trouble(&self) -> Option<String> {
+        checkpoints::trouble(&self.statistics, self.labels.iter().map(|label| label.name.as_str()))
+    }
+
     /// Time since this was made.
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
     }
+}
+
+/// The tables that each node reads, directly or by others.
+fn tables_read(graph: &Graph) -> Vec<Vec<String>> {
+    let mut tables: Vec<BTreeSet<String>> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        // What a node reads stands before it.
+        let mut reads: BTreeSet<String> =
+            node.inputs.iter().flatten().flat_map(|edge| tables[edge.from.0].iter().cloned()).collect();
+        if let NodeKind::Source(source) = &node.kind {
+            reads.insert(source.table.clone());
+        }
+        tables.push(reads);
+    }
+    tables.into_iter().map(|tables| tables.into_iter().collect()).collect()
 }
 
 /// Answers requests until dropped.
@@ -149,9 +175,13 @@ fn router(console: Arc<Console>, loopback: bool) -> Router {
 }
 
 async fn readyz(State(console): State<Arc<Console>>) -> Response {
-    match console.phase() {
-        Phase::Running => "ready\n".into_response(),
-        phase => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", phase.as_str())).into_response(),
+    let unready = match console.phase() {
+        Phase::Running => console.trouble(),
+        phase => Some(phase.as_str().into()),
+    };
+    match unready {
+        None => "ready\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
@@ -181,13 +211,18 @@ mod tests {
             ("metrics.map".into(), Role::Operator),
             ("metrics".into(), Role::Sink),
         ]);
-        let [source, window, _, sink] = statistics.nodes() else { panic!("four nodes") };
+        let [source, window, map, sink] = statistics.nodes() else { panic!("four nodes") };
         source.rows_in.store(100, Relaxed);
         source.bytes_in.store(17_000, Relaxed);
         source.add_bad_rows("malformed", 3);
         source.set_lag([("transactions[0]".into(), 7), ("transactions[1]".into(), 5)]);
         source.set_watermark(crate::time::EventTime(1_700_000_000_000_000_000));
+        source.rows_out.store(97, Relaxed);
+        map.rows_in.store(97, Relaxed);
+        map.filtered_rows.store(7, Relaxed);
+        window.rows_in.store(90, Relaxed);
         window.late_rows.store(2, Relaxed);
+        window.aggregated_rows.store(88, Relaxed);
         window.state_bytes.store(4096, Relaxed);
         sink.rows_out.store(9, Relaxed);
         statistics.epoch.store(12, Relaxed);
@@ -195,6 +230,7 @@ mod tests {
         let mut labels = labels.map(Label::named);
         labels[0].group = Some("shop-transactions".into());
         labels[1].tells_late = true;
+        labels[1].reads = vec!["transactions".into()];
         Arc::new(Console::with_labels("shop", labels.into(), Arc::new(statistics)))
     }
 
@@ -221,6 +257,9 @@ mod tests {
         assert!(request(address, "/readyz", "localhost").await.starts_with("HTTP/1.1 503"));
         console.enter(Phase::Running);
         assert!(request(address, "/readyz", "localhost").await.starts_with("HTTP/1.1 200"));
+        console.statistics.checkpoints.recovering();
+        let recovering = request(address, "/readyz", "localhost").await;
+        assert!(recovering.starts_with("HTTP/1.1 503") && recovering.ends_with("recovering\n"), "{recovering}");
         console.enter(Phase::Draining);
         let draining = request(address, "/readyz", "localhost").await;
         assert!(draining.starts_with("HTTP/1.1 503") && draining.ends_with("draining\n"), "{draining}");

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::{Console, figures};
+use super::{Console, checkpoints, figures};
 use crate::dataflow::statistics::{NodeStatistics, Role};
 
 /// Totals and every node's figures.
@@ -32,6 +32,8 @@ pub fn render(console: &Console) -> Value {
         "state_bytes": totals.state_bytes,
         "watermark": totals.watermark.map(|watermark| watermark.to_string()),
         "watermark_age_seconds": totals.watermark_age(SystemTime::now()).map(|age| age.as_secs_f64()),
+        "trouble": console.trouble(),
+        "checkpoints": checkpoints::status(&console.statistics.checkpoints),
         "nodes": nodes,
     })
 }
@@ -50,9 +52,12 @@ fn render_node(node: &NodeStatistics, label: &str) -> Value {
         "rows_out": node.rows_out.load(Relaxed),
         "bytes_in": node.bytes_in.load(Relaxed),
         "late_rows": node.late_rows.load(Relaxed),
+        "aggregated_rows": node.aggregated_rows.load(Relaxed),
+        "filtered_rows": node.filtered_rows.load(Relaxed),
         "bad_rows": node.bad_rows(),
         "lag": node.lag(),
         "state_bytes": node.state_bytes.load(Relaxed),
+        "delivery": (node.role == Role::Sink).then(|| checkpoints::sink_status(&node.delivery)),
         "watermark": figures::moving(node.watermark()).map(|watermark| watermark.to_string()),
     })
 }
@@ -72,6 +77,9 @@ mod tests {
         assert_eq!(status["nodes"][0]["bad_rows"]["malformed"], 3);
         assert_eq!(status["nodes"][0]["lag"]["transactions[1]"], 5);
         assert_eq!(status["nodes"][1]["table"], Value::Null);
+        assert_eq!((&status["checkpoints"], &status["trouble"]), (&Value::Null, &Value::Null));
+        assert_eq!(status["nodes"][3]["delivery"]["settled_epoch"], 0);
+        assert_eq!(status["nodes"][1]["aggregated_rows"], 88);
         assert_eq!(status["nodes"][3]["table"], "metrics");
     }
 }

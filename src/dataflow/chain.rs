@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -56,6 +56,8 @@ pub struct Member {
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counted {
     late_rows: u64,
+    aggregated_rows: u64,
+    filtered_rows: u64,
     state_bytes: u64,
 }
 
@@ -258,10 +260,20 @@ impl Member {
             self.statistics.set_watermark(self.watermark);
         }
         let Some(operator) = &self.operator else { return };
-        let (late_rows, state_bytes) = (operator.late_rows(), operator.state_bytes() as u64);
+        let counted = Counted {
+            late_rows: operator.late_rows(),
+            aggregated_rows: operator.aggregated_rows(),
+            filtered_rows: operator.filtered_rows(),
+            state_bytes: operator.state_bytes() as u64,
+        };
         // The node's figures are sums over instances, so each adds its difference; sums wrap as their parts do.
-        self.statistics.late_rows.fetch_add(late_rows.wrapping_sub(self.counted.late_rows), Ordering::Relaxed);
-        self.statistics.state_bytes.fetch_add(state_bytes.wrapping_sub(self.counted.state_bytes), Ordering::Relaxed);
-        self.counted = Counted { late_rows, state_bytes };
+        let add =
+            |figure: &AtomicU64, now: u64, before: u64| figure.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        let (figures, before) = (&self.statistics, self.counted);
+        add(&figures.late_rows, counted.late_rows, before.late_rows);
+        add(&figures.aggregated_rows, counted.aggregated_rows, before.aggregated_rows);
+        add(&figures.filtered_rows, counted.filtered_rows, before.filtered_rows);
+        add(&figures.state_bytes, counted.state_bytes, before.state_bytes);
+        self.counted = counted;
     }
 }

@@ -7,7 +7,9 @@
 //! collects them in its [`outbox`], from where its [`deliverer`] brings them to the destination. The [`coordinator`]
 //! moves the whole from epoch to epoch, the [`checkpointer`] keeps each, and [`recovery`] goes on from what was kept.
 
+pub mod audit;
 mod bad_row_log;
+mod breaker;
 mod build;
 mod chain;
 mod channel;
@@ -43,6 +45,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::Percent;
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::ConnectorError;
 use crate::time::WallClock;
@@ -80,6 +83,13 @@ pub struct RunOptions {
     pub abort: CancellationToken,
 }
 
+impl RunOptions {
+    /// The clock by which times in the future are told, if this run is about the present.
+    fn present(&self) -> Option<WallClock> {
+        self.wall_clock.clone().filter(|_| !self.bounded)
+    }
+}
+
 /// Why a run ended early.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -107,6 +117,29 @@ pub enum RunError {
         /// Split and offset, such as `transactions[0] offset 17`.
         place: String,
         /// What is wrong with it.
+        message: String,
+    },
+    /// Too large a share of a source's records was bad: its table's `bad_rows_limit`.
+    #[error(
+        "{table}: {bad} of the {read} records read in the last minute were bad, more than {limit}; most often \
+         {reason}, as at {place}: {message}. The run has stopped before it went on without them; what came after the \
+         last checkpoint is read again at the next start. Mend the table or what is sent, or let such records pass \
+         with 'bad_rows_limit' = 'none' or a larger share"
+    )]
+    TooManyBadRows {
+        /// The table.
+        table: String,
+        /// Bad records.
+        bad: u64,
+        /// All records.
+        read: u64,
+        /// What is allowed.
+        limit: Percent,
+        /// The most frequent reason.
+        reason: &'static str,
+        /// Split and offset of a record that is bad for it.
+        place: String,
+        /// What is wrong with that one.
         message: String,
     },
     /// A task panicked: a defect of Acequia.

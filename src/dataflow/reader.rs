@@ -4,6 +4,7 @@
 //! metadata, offsets and splits of the rows that stay.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, TimestampNanosecondArray,
@@ -18,9 +19,10 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::graph::{EventTimeSpec, SourceNode};
 use super::surroundings::Surroundings;
 use crate::catalog::{BadRows, MetadataKey};
+use crate::connectors::Boundedness;
 use crate::formats::{BadReason, Decoder, RawRecords, SplitIndex, SplitRun};
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE};
-use crate::time::EventTime;
+use crate::time::{EventTime, WallClock};
 
 /// A split as its source task knows it.
 #[derive(Clone, Debug)]
@@ -55,6 +57,12 @@ pub struct ReadRows {
     pub dead_letters: Option<RecordBatch>,
 }
 
+/// How far ahead of which clock a row may be.
+struct Future {
+    clock: WallClock,
+    limit: Duration,
+}
+
 /// Makes the rows of a source node.
 pub struct Reader {
     table: String,
@@ -63,14 +71,18 @@ pub struct Reader {
     /// The physical and metadata columns.
     columns: SchemaRef,
     event_time: Option<EventTimeSpec>,
+    /// What must not lie further ahead than this.
+    future: Option<Future>,
     /// The main output's.
     output: SchemaRef,
     dead_letters: Option<SchemaRef>,
 }
 
 impl Reader {
-    /// A reader for a node; `decoder` reads its records if it sends any.
-    pub fn new(node: &SourceNode, decoder: Option<Box<dyn Decoder>>) -> Reader {
+    /// A reader for a node; `decoder` reads its records if it sends any. Without a clock no time is too far ahead.
+    pub fn new(node: &SourceNode, decoder: Option<Box<dyn Decoder>>, clock: Option<WallClock>) -> Reader {
+        let arrives = node.factory.boundedness() == Boundedness::Unbounded && !node.factory.is_made_up();
+        let limit = node.settings.future_limit.of(arrives);
         let mut fields: Vec<Arc<Field>> = node.physical.fields().iter().cloned().collect();
         fields.extend(node.metadata.iter().map(|(_, field)| Arc::clone(field)));
         let columns = Arc::new(Schema::new(fields.clone()));
@@ -84,6 +96,7 @@ impl Reader {
             metadata: node.metadata.clone(),
             columns,
             event_time: node.event_time.clone(),
+            future: clock.zip(limit).map(|(clock, limit)| Future { clock, limit }),
             output: Arc::new(Schema::new(fields)),
             dead_letters: node.dead_letters.clone().filter(|_| to_table),
         }
@@ -147,6 +160,9 @@ impl Reader {
             rows.columns.push(watermark);
             let message = format!("the event time, column {}, has no value here", spec.column);
             rows.leave_out_nulls(event_time_index, &message)?;
+            if let Some(future) = &self.future {
+                rows.leave_out_future(event_time_index, &spec.column, future)?;
+            }
             let watermarks = row_watermarks(&rows.columns[event_time_index + 1], &rows.records, runs, splits);
             rows.columns[event_time_index + 1] = watermarks;
             output += 2;
@@ -238,6 +254,36 @@ impl Rows {
             self.leave_out(row, BadReason::MissingValue, message.to_owned());
         }
         self.keep(&keep)
+    }
+
+    /// Leaves out the rows whose event time (column `index`) or watermark (the next) lies too far ahead.
+    fn leave_out_future(&mut self, index: usize, name: &str, future: &Future) -> Result<()> {
+        let [times, watermarks] =
+            [index, index + 1].map(|index| self.columns[index].as_primitive::<TimestampNanosecondType>().clone());
+        // Once a batch. The highest time decides alone in nearly every one.
+        let now = future.clock.now();
+        let most = now.0.saturating_add(i64::try_from(future.limit.as_nanos()).unwrap_or(i64::MAX));
+        let highest = [&times, &watermarks].into_iter().filter_map(arrow::compute::max).max();
+        if highest.is_none_or(|highest| highest <= most) {
+            return Ok(());
+        }
+        let limit = humantime::format_duration(future.limit);
+        let mut keep = vec![true; times.len()];
+        for (row, keep) in keep.iter_mut().enumerate() {
+            let watermark = watermarks.is_valid(row).then(|| watermarks.value(row));
+            let (what, time) = match (times.value(row), watermark) {
+                (time, _) if time > most => ("the event time", time),
+                (_, Some(time)) if time > most => ("the watermark of the event time", time),
+                _ => continue,
+            };
+            *keep = false;
+            let message = format!(
+                "{what}, column {name}, is {}, more than {limit} (future_limit) ahead of the clock, {now}",
+                EventTime(time)
+            );
+            self.leave_out(row, BadReason::FutureEventTime, message);
+        }
+        self.keep(&BooleanArray::from(keep))
     }
 
     fn keep(&mut self, keep: &BooleanArray) -> Result<()> {

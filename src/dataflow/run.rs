@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::Breaker;
 use super::checkpointer::{self, Kept, Note};
 use super::coordinator::Coordinator;
 use super::deliverer::Deliverer;
@@ -386,6 +387,10 @@ impl Run {
             _ => None,
         };
         let reading = Arc::new(AtomicUsize::new(instances.len()));
+        let breaker = match &self.graph.nodes[head.0].kind {
+            NodeKind::Source(source) => source.settings.bad_rows_limit.map(|limit| Arc::new(Breaker::new(limit))),
+            _ => None,
+        };
         for (instance, wiring) in instances.into_iter().enumerate() {
             let reporter = Reporter::new(self.reported, self.reports.clone(), Arc::clone(&self.open_epoch));
             self.reported += 1;
@@ -421,7 +426,8 @@ impl Run {
                     factory: Arc::clone(&source.factory),
                     context,
                     bad_rows: source.settings.bad_rows.clone(),
-                    reader: Reader::new(source, decoder),
+                    reader: Reader::new(source, decoder, self.options.present()),
+                    breaker: breaker.clone(),
                     chain,
                     watermark: watermark.clone(),
                     reading: Arc::clone(&reading),

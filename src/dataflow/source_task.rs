@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::bad_row_log::BadRowLog;
+use super::breaker::Breaker;
 use super::chain::Chain;
 use super::graph::DEAD_LETTERS;
 use super::operator_task::deliver;
@@ -42,6 +43,8 @@ pub struct SourceTask {
     pub context: SourceContext,
     /// `bad_rows`.
     pub bad_rows: BadRows,
+    /// Stops the run when too many records are bad; of all instances.
+    pub breaker: Option<Arc<Breaker>>,
     /// Makes its rows.
     pub reader: Reader,
     /// The operators behind it; the head stands for the source.
@@ -350,7 +353,11 @@ impl Running {
     }
 
     fn note_bad(&mut self, bad: &[BadRow], runs: &[SplitRun], offsets: &[i64]) -> Result<(), RunError> {
+        let now = Instant::now();
         if bad.is_empty() {
+            if let Some(breaker) = &self.task.breaker {
+                breaker.good(offsets.len() as u64, now);
+            }
             return Ok(());
         }
         for row in bad {
@@ -369,10 +376,14 @@ impl Running {
                 message: first.message.clone(),
             });
         }
-        for line in self.log.lines(&self.task.context.table, bad, place, Instant::now()) {
+        for line in self.log.lines(&self.task.context.table, bad, place, now) {
             tracing::warn!("{line}");
         }
-        Ok(())
+        let breaker = self.task.breaker.as_ref();
+        match breaker.and_then(|breaker| breaker.bad(offsets.len() as u64, bad, place, now)) {
+            Some(trouble) => Err(trouble.stopping(&self.task.context.table)),
+            None => Ok(()),
+        }
     }
 
     async fn command(&mut self, command: Command) -> Result<(), RunError> {

@@ -40,6 +40,10 @@ pub struct NodeStatistics {
     pub bytes_in: AtomicU64,
     /// Rows dropped or diverted because they were late.
     pub late_rows: AtomicU64,
+    /// Rows that a window has aggregated: with the late ones all that came to it.
+    pub aggregated_rows: AtomicU64,
+    /// Rows that conditions have left out.
+    pub filtered_rows: AtomicU64,
     /// Bytes held in state.
     pub state_bytes: AtomicU64,
     /// What a sink counts about its epochs; zeros for other nodes, and in a run that keeps no checkpoints.
@@ -102,6 +106,8 @@ impl NodeStatistics {
             rows_out: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
+            aggregated_rows: AtomicU64::new(0),
+            filtered_rows: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
             delivery: DeliveryStatistics::default(),
             watermark: AtomicI64::new(EventTime::MIN.0),

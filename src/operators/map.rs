@@ -25,12 +25,13 @@ pub enum Step {
 /// Steps in order. Input: what the first step's expressions are over; output: what the last one gives.
 pub struct Map {
     steps: Vec<Step>,
+    filtered_rows: u64,
 }
 
 impl Map {
     /// An operator of these steps.
     pub fn new(steps: Vec<Step>) -> Map {
-        Map { steps }
+        Map { steps, filtered_rows: 0 }
     }
 }
 
@@ -40,24 +41,30 @@ impl Operator for Map {
         for step in &mut self.steps {
             let mut next = Vec::with_capacity(batches.len());
             for batch in batches {
-                step.apply(batch, &mut next)?;
+                self.filtered_rows += step.apply(batch, &mut next)?;
             }
             batches = next;
         }
         batches.into_iter().for_each(|batch| out.emit(batch));
         Ok(())
     }
+
+    fn filtered_rows(&self) -> u64 {
+        self.filtered_rows
+    }
 }
 
 impl Step {
-    /// Applies the step to one batch; batches without rows are dropped.
-    fn apply(&mut self, batch: RecordBatch, next: &mut Vec<RecordBatch>) -> Result<()> {
+    /// Applies the step to one batch; batches without rows are dropped. Returns how many rows a condition left out.
+    fn apply(&mut self, batch: RecordBatch, next: &mut Vec<RecordBatch>) -> Result<u64> {
         match self {
             Step::Filter(predicate) => {
                 let kept = filtered(&batch, predicate.as_ref())?;
+                let left_out = (batch.num_rows() - kept.num_rows()) as u64;
                 if kept.num_rows() > 0 {
                     next.push(kept);
                 }
+                return Ok(left_out);
             }
             Step::Project(exprs, schema) => next.push(projected(&batch, exprs, schema)?),
             Step::Subplan(plan) => {
@@ -65,7 +72,7 @@ impl Step {
                 next.extend(rows.into_iter().filter(|batch| batch.num_rows() > 0));
             }
         }
-        Ok(())
+        Ok(0)
     }
 }
 
@@ -133,7 +140,9 @@ mod tests {
             Step::Filter(binary(&schema, Binary::Gt, 1)),
             Step::Project(vec![binary(&schema, Binary::Multiply, 2)], doubled),
         ];
-        let out = run(&mut Map::new(steps), input).unwrap();
+        let mut map = Map::new(steps);
+        let out = run(&mut map, input).unwrap();
+        assert_eq!(map.filtered_rows(), 2);
         assert_eq!(out[0].column(0).as_primitive::<Int64Type>().values(), &[6]);
         assert_eq!(out.len(), 1);
     }

@@ -102,6 +102,17 @@ pub trait Operator: Send {
     fn late_rows(&self) -> u64 {
         0
     }
+
+    /// Rows that it has aggregated since it was made, each once, whatever number of windows it is in: with the late
+    /// ones these are all that have come to a window.
+    fn aggregated_rows(&self) -> u64 {
+        0
+    }
+
+    /// Rows that its conditions have left out since it was made.
+    fn filtered_rows(&self) -> u64 {
+        0
+    }
 }
 
 /// Where an operator puts its rows: a list of batches, each with the output it leaves by.

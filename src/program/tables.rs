@@ -3,7 +3,7 @@
 use super::Table;
 use super::columns::{EventTimeOptions, define};
 use crate::catalog::options::{OptionError, OptionValue, Options, closest, is_secret, list};
-use crate::catalog::{BadRows, TableDefinition, TableName, TableSettings};
+use crate::catalog::{BadRows, FutureLimit, Percent, TableDefinition, TableName, TableSettings};
 use crate::connectors::{Connector, ConnectorTable, SinkMode};
 use crate::sql::names::fold_text;
 use crate::sql::table::CreateTable;
@@ -149,13 +149,56 @@ fn settings(options: &mut Options) -> (TableSettings, Option<Location>) {
             table => BadRows::Table(TableName { name: fold_text(table), location: option.location }),
         };
     }
-    settings.late_rows = take_name(options, &["late_rows"]);
+    settings.bad_rows_limit = bad_rows_limit(options, settings.bad_rows_limit);
+    settings.future_limit = future_limit(options);
+    settings.late_rows = late_rows(options);
     if let Some(timeout) = options.duration(&["idle_timeout"]) {
         settings.idle_timeout = timeout;
     }
     let location = options.location(&["emit_early"]);
     settings.emit_early = options.duration(&["emit_early"]);
     (settings, location)
+}
+
+fn bad_rows_limit(options: &mut Options, usual: Option<Percent>) -> Option<Percent> {
+    let Some(option) = options.take(&["bad_rows_limit"]) else { return usual };
+    let text = option.text.trim();
+    if text == "none" {
+        return None;
+    }
+    let number = text.strip_suffix("percent").or(text.strip_suffix('%')).and_then(|number| number.trim().parse().ok());
+    if let Some(share) = number.filter(|share| (0.0..100.0).contains(share)) {
+        return Some(Percent(share));
+    }
+    let message = format!("option '{}' does not take {}", option.key, option.shown());
+    let help = "it takes a share below 100 such as '5 percent' or '0.5 %', or 'none'";
+    options.error(option.location, message, Some(help.into()));
+    usual
+}
+
+fn future_limit(options: &mut Options) -> FutureLimit {
+    if options.peek("future_limit").is_some_and(|text| text.trim() == "none") {
+        options.take(&["future_limit"]);
+        return FutureLimit::None;
+    }
+    options.duration(&["future_limit"]).map_or(FutureLimit::Usual, FutureLimit::Ahead)
+}
+
+/// The table of late rows. `'drop'` says what happens anyway.
+fn late_rows(options: &mut Options) -> Option<TableName> {
+    let name = take_name(options, &["late_rows"])?;
+    match name.name.trim() {
+        "drop" => None,
+        "update" => {
+            let message = "'late_rows' does not take 'update': a window that is closed is not opened again".into();
+            let help = "let windows wait longer, WATERMARK FOR ts AS ts - INTERVAL '1 hour', and publish them meanwhile \
+                        with 'emit_early' on a table with a PRIMARY KEY; or name a table that keeps the late rows, or \
+                        'drop'";
+            options.error(name.location, message, Some(help.into()));
+            None
+        }
+        _ => Some(name),
+    }
 }
 
 fn check_emit_early(table: &TableDefinition, connected: &dyn ConnectorTable, location: Location) -> Option<SqlError> {

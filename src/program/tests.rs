@@ -1,11 +1,12 @@
 use super::*;
 use crate::catalog::options::Options;
-use crate::catalog::{BadRows, TableName};
+use crate::catalog::{BadRows, FutureLimit, Percent, TableName};
 use crate::connectors::delivery::OpenSink;
 use crate::connectors::{
     Boundedness, ConnectorError, Decoding, SinkContext, SinkFactory, SinkMode, Source, SourceContext, SourceFactory,
 };
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// A connector that opens nothing: `both` can be read and written, `in` and `out` only one of them, and `keyed` is
 /// written by key. All take `topic`, `brokers` and `password`.
@@ -405,6 +406,39 @@ CREATE TABLE b (id INT) WITH ('connector' = 'in', 'bad_rows' = 'b')"
              (there are a, b, src\nbad_rows takes 'count', 'fail' or the name of a table)",
             "2:87: table 'src' can only be read (connector 'in' has no sink)",
             "3:64: 'bad_rows' of table 'b' is the table itself (name another table)",
+        ]
+    );
+}
+
+#[test]
+fn the_limits_of_trouble_are_read() {
+    let with = |options: &str| {
+        let sql = format!("CREATE TABLE a (id INT) WITH ('connector' = 'in', {options})");
+        parse(&[&sql]).map(|program| program.tables[0].settings.clone()).ok()
+    };
+    let settings = with("'bad_rows_limit' = '0.5 percent', 'future_limit' = '1 hour', 'late_rows' = 'drop'").unwrap();
+    assert_eq!(settings.bad_rows_limit, Some(Percent(0.5)));
+    assert_eq!(settings.future_limit, FutureLimit::Ahead(Duration::from_secs(3600)));
+    assert_eq!(settings.late_rows, None);
+    let settings = with("'bad_rows_limit' = 'none', 'future_limit' = 'none'").unwrap();
+    assert_eq!((settings.bad_rows_limit, settings.future_limit), (None, FutureLimit::None));
+    let settings = with("'bad_rows_limit' = '20%'").unwrap();
+    assert_eq!((settings.bad_rows_limit, settings.future_limit), (Some(Percent(20.0)), FutureLimit::Usual));
+    assert_eq!(
+        errors(
+            "CREATE TABLE a (id INT) WITH ('connector' = 'in', 'bad_rows_limit' = '5', 'future_limit' = 'soon');
+CREATE TABLE b (id INT) WITH ('connector' = 'in', 'late_rows' = 'update', 'bad_rows_limit' = '100 percent')"
+        ),
+        [
+            "1:70: option 'bad_rows_limit' does not take '5' \
+             (it takes a share below 100 such as '5 percent' or '0.5 %', or 'none')",
+            "1:92: option 'future_limit' does not take 'soon' \
+             (it takes a length of time such as '250 ms', '1 second' or '1 hour')",
+            "2:65: 'late_rows' does not take 'update': a window that is closed is not opened again \
+             (let windows wait longer, WATERMARK FOR ts AS ts - INTERVAL '1 hour', and publish them meanwhile with \
+             'emit_early' on a table with a PRIMARY KEY; or name a table that keeps the late rows, or 'drop')",
+            "2:94: option 'bad_rows_limit' does not take '100 percent' \
+             (it takes a share below 100 such as '5 percent' or '0.5 %', or 'none')",
         ]
     );
 }

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use crate::{acequia, folder, text};
 
 /// A running pipeline; ended with the test.
-struct Running {
+pub struct Running {
     child: Child,
     said: std::sync::mpsc::Receiver<String>,
 }
 
 impl Running {
-    fn start(pipeline: &Path, arguments: &[&str], directory: &Path) -> Running {
+    pub fn start(pipeline: &Path, arguments: &[&str], directory: &Path) -> Running {
         let mut command = acequia();
         command.current_dir(directory).args(["run", text(pipeline)]).args(arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -41,22 +41,22 @@ impl Running {
     }
 
     /// Where its console is, and what it says up to there.
-    fn address(&self) -> (String, String) {
+    pub fn address(&self) -> (String, String) {
         let before = self.until("http://").join("\n");
         (before.rsplit("http://").next().unwrap().split('/').next().unwrap().to_owned(), before)
     }
 
     /// What it says until it ends.
-    fn rest(&self) -> String {
+    pub fn rest(&self) -> String {
         self.said.iter().collect::<Vec<_>>().join("\n")
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    fn exit_code(&mut self) -> Option<i32> {
+    pub fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(40);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -84,7 +84,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 /// What `path` answers as soon as it answers with `word`.
-fn get_until(address: &str, path: &str, word: &str) -> String {
+pub fn get_until(address: &str, path: &str, word: &str) -> String {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let answer = get(address, path);
@@ -217,7 +217,7 @@ fn on_a_terminal_the_live_line_leaves_the_closing_line_alone() {
          CREATE TABLE b (a BIGINT) WITH (connector = 'blackhole');\n\
          INSERT INTO b SELECT a FROM t;",
     )]);
-    let command = format!("{} run {} --no-http", env!("CARGO_BIN_EXE_acequia"), text(place.path()));
+    let command = format!("{} run {} --no-http --no-checkpoints", env!("CARGO_BIN_EXE_acequia"), text(place.path()));
     let record = place.path().join("terminal");
     let status = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, text(&record)])

@@ -1,4 +1,5 @@
 //! A PostgreSQL or Redis that a script starts in a temporary folder on a free port.
+#![allow(dead_code, reason = "no test target uses all of it")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,24 @@ impl Server {
         self.run("stop", &[]);
     }
 
+    /// Ends all its processes at once, as when the machine runs out of memory.
+    pub fn kill(&self) {
+        let file = if self.script.starts_with("postgres") { "data/postmaster.pid" } else { "redis.pid" };
+        let pid_file = self.dir().join(file);
+        let text = std::fs::read_to_string(&pid_file).unwrap();
+        let server = text.lines().next().unwrap().trim();
+        // Stopped first, so that none of its children is started meanwhile.
+        signal("-STOP", &[server]);
+        let children = Command::new("pgrep").args(["-P", server]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        signal("-KILL", &[children.lines().collect::<Vec<_>>().as_slice(), &[server]].concat());
+        while Path::new("/proc").join(server).join("cwd").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        // Until its parent has heard of its end, its number is taken, and a new server would think that it is alive.
+        std::fs::remove_file(pid_file).unwrap();
+    }
+
     fn run(&self, action: &str, more: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
         let mut command = Command::new(script);
@@ -54,8 +73,16 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.dir().exists() {
+        if std::thread::panicking() {
+            // A second panic would end the process, and all other servers would be left running.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.stop()));
+        } else if self.dir().exists() {
             self.stop();
         }
     }
+}
+
+fn signal(name: &str, pids: &[&str]) {
+    // A process may be gone by itself in the meantime.
+    let _ = Command::new("kill").arg(name).args(pids).status().unwrap();
 }

@@ -35,6 +35,10 @@ impl SourceFactory for DatagenFactory {
         }
     }
 
+    fn is_made_up(&self) -> bool {
+        true
+    }
+
     async fn instances(&self, _context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
         Ok(parallelism.min(self.0.splits as usize).max(1))
     }

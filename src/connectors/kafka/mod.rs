@@ -28,9 +28,10 @@ use std::sync::Arc;
 use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{MetadataKey, TableDefinition};
+use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, EncodeOptions};
 
-use options::{KafkaOptions, Servers, TableUse};
+use options::{KafkaOptions, ReadMode, Servers, Start, TableUse};
 use sink::KafkaSinkFactory;
 use source::KafkaSourceFactory;
 
@@ -65,6 +66,18 @@ impl ConnectorTable for KafkaTable {
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
         let decode = self.decode.clone()?;
         Some(Arc::new(KafkaSourceFactory { options: self.options.clone(), decode }))
+    }
+
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        let decode = match (&self.decode, &self.encode) {
+            (Some(decode), _) => decode.clone(),
+            (None, Some(EncodeOptions::Json(_))) => DecodeOptions::Json(JsonDecodeOptions::default()),
+            (None, Some(EncodeOptions::RawString)) => DecodeOptions::RawString,
+            (None, Some(EncodeOptions::RawBytes)) => DecodeOptions::RawBytes,
+            (None, _) => return None,
+        };
+        let options = KafkaOptions { start: Start::Earliest, read_mode: ReadMode::Committed, ..self.options.clone() };
+        Some(Arc::new(KafkaSourceFactory { options, decode }))
     }
 
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {

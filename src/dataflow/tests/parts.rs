@@ -289,6 +289,7 @@ pub struct WindowSum {
     sums: BTreeMap<(i64, Option<i64>), i64>,
     changed: BTreeMap<(i64, Option<i64>), i64>,
     late: u64,
+    aggregated: u64,
 }
 
 impl WindowSum {
@@ -323,6 +324,7 @@ impl Operator for WindowSum {
                 self.late += 1;
                 continue;
             }
+            self.aggregated += 1;
             let key = keys.iter().nth(row).unwrap();
             self.add(end, key, values.value(row));
             *self.changed.entry((end, key)).or_default() += values.value(row);
@@ -361,6 +363,10 @@ impl Operator for WindowSum {
 
     fn late_rows(&self) -> u64 {
         self.late
+    }
+
+    fn aggregated_rows(&self) -> u64 {
+        self.aggregated
     }
 }
 

@@ -1,6 +1,7 @@
 //! Random graphs over random rows: the parallelism, the batches and a restart in the middle change nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,7 +12,7 @@ use super::expected;
 use super::parts::{Builder, MemorySink, MemorySource, Record, edge, options};
 use crate::dataflow::graph::{Distribution, Graph};
 use crate::dataflow::run_from;
-use crate::dataflow::statistics::Statistics;
+use crate::dataflow::statistics::{Role, Statistics};
 use crate::operators::MAIN;
 use crate::time::Epoch;
 
@@ -62,6 +63,21 @@ fn graph(inputs: &[Input], after: usize, sink: &MemorySink) -> Graph {
     builder.graph
 }
 
+/// No row is unaccounted for: read = passed + bad at each source, and what the sources have passed is what the window
+/// has aggregated, or found late.
+fn adds_up(statistics: &Statistics, inputs: &[Input]) {
+    let of = |figure: &AtomicU64| figure.load(Relaxed);
+    let sources = || statistics.nodes().iter().filter(|node| node.role == Role::Source);
+    for (source, input) in sources().zip(inputs) {
+        let bad: u64 = source.bad_rows().values().sum();
+        assert_eq!(of(&source.rows_in), input.splits.iter().map(Vec::len).sum::<usize>() as u64);
+        assert_eq!(of(&source.rows_in), of(&source.rows_out) + bad);
+    }
+    let window = statistics.nodes().iter().find(|node| node.name == "window").unwrap();
+    assert_eq!(of(&window.rows_in), sources().map(|source| of(&source.rows_out)).sum::<u64>());
+    assert_eq!(of(&window.rows_in), of(&window.aggregated_rows) + of(&window.late_rows));
+}
+
 /// The rows of a run that is interrupted after `epochs` epochs, if it lasts so long, and goes on differently.
 async fn rows(
     inputs: &[Input],
@@ -76,9 +92,12 @@ async fn rows(
         Arc::new(Keeper { state: Mutex::default(), until: Epoch(epochs), stop: options_of_first.abort.clone() });
     let start = graph(inputs, after, &sink);
     let statistics = Arc::new(Statistics::of(&start));
+    let figures = Arc::clone(&statistics);
     let outcome = run_from(start, options_of_first, statistics, heard_by(keeper.clone())).await;
     let mut rows = sink.log.lock().rows.clone();
-    if outcome.is_err() {
+    if outcome.is_ok() {
+        adds_up(&figures, inputs);
+    } else {
         rows.truncate(sink.log.lock().flushes[epochs as usize - 1]);
         let sink = MemorySink::default();
         let rest = graph(inputs, after, &sink);

@@ -9,13 +9,13 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 
 use super::parts::MemorySource;
-use crate::catalog::{BadRows, MetadataKey, TableName, TableSettings};
+use crate::catalog::{BadRows, FutureLimit, MetadataKey, TableName, TableSettings};
 use crate::dataflow::graph::{EventTimeSpec, SourceNode};
 use crate::dataflow::reader::{BadRow, Reader, Split};
 use crate::formats::{BadReason, BadRecord, Decoded, Decoder, FormatError, Keys, RawRecords, Span, SplitIndex};
 use crate::operators::window::{EVENT_TIME, ROW_WATERMARK, TIME_TYPE};
 use crate::sql::Location;
-use crate::time::EventTime;
+use crate::time::{EventTime, WallClock};
 
 struct Words(SchemaRef);
 
@@ -41,6 +41,10 @@ impl Decoder for Words {
 }
 
 fn reader(dead_letters: Option<SchemaRef>) -> Reader {
+    reader_at(dead_letters, FutureLimit::Usual, None)
+}
+
+fn reader_at(dead_letters: Option<SchemaRef>, future_limit: FutureLimit, clock: Option<WallClock>) -> Reader {
     let physical = Arc::new(Schema::new(vec![
         Field::new("value", DataType::Int64, false),
         Field::new("time", DataType::Utf8, true),
@@ -63,11 +67,12 @@ fn reader(dead_letters: Option<SchemaRef>) -> Reader {
         event_time: Some(EventTimeSpec { event_time: Arc::clone(&time), watermark: time, column: "time".into() }),
         settings: TableSettings {
             bad_rows: BadRows::Table(TableName { name: "dead".into(), location: Location::default() }),
+            future_limit,
             ..TableSettings::default()
         },
         dead_letters,
     };
-    Reader::new(&node, Some(Box::new(Words(physical))))
+    Reader::new(&node, Some(Box::new(Words(physical))), clock)
 }
 
 fn splits() -> Vec<Split> {
@@ -172,6 +177,42 @@ fn a_null_in_the_watermark_moves_nothing() {
     let batch = RecordBatch::try_new(physical, vec![Arc::clone(&numbers), numbers, times, watermarks]).unwrap();
     let runs = [crate::formats::SplitRun { split: SplitIndex(0), rows: 2 }];
     let mut splits = splits();
-    Reader::new(&node, None).rows(batch, &runs, &[0, 1], &mut splits).unwrap();
+    Reader::new(&node, None, None).rows(batch, &runs, &[0, 1], &mut splits).unwrap();
     assert_eq!(splits[0].watermark, EventTime(4));
+}
+
+#[test]
+fn a_time_far_ahead_of_the_clock_makes_a_bad_row_and_moves_no_watermark() {
+    let mut records = RawRecords::default();
+    for (row, time) in ["05:05", "05:06", "00:09"].iter().enumerate() {
+        records.push(SplitIndex(0), row as i64, format!("1 1970-01-01T00:{time}").as_bytes());
+    }
+    records.push(SplitIndex(1), 7, b"2 2099-01-01T00:00:00");
+    // The clock is read once a batch.
+    let readings = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&readings);
+    let clock = WallClock::new(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        EventTime(5_000_000_000)
+    });
+    let limit = FutureLimit::Ahead(std::time::Duration::from_secs(300));
+    let mut known = splits();
+    let read = reader_at(None, limit, Some(clock.clone())).records(&records, &mut known).unwrap();
+    let bad: Vec<(usize, BadReason)> = read.bad.iter().map(|bad| (bad.record, bad.reason)).collect();
+    assert_eq!(bad, [(1, BadReason::FutureEventTime), (3, BadReason::FutureEventTime)]);
+    assert_eq!(
+        read.bad[1].message,
+        "the event time, column time, is 2099-01-01T00:00:00Z, more than 5m (future_limit) ahead of the clock, \
+         1970-01-01T00:00:05Z"
+    );
+    assert_eq!(known[0].watermark, EventTime(305_000_000_000));
+    assert_eq!(known[1].watermark, EventTime::MIN);
+    assert_eq!(readings.load(std::sync::atomic::Ordering::Relaxed), 1);
+
+    // Without a clock, without a limit, and by default for what ends by itself, any time will do.
+    for (limit, clock) in
+        [(limit, None), (FutureLimit::None, Some(clock.clone())), (FutureLimit::Usual, Some(clock.clone()))]
+    {
+        assert!(reader_at(None, limit, clock).records(&records, &mut splits()).unwrap().bad.is_empty(), "{limit:?}");
+    }
 }

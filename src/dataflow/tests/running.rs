@@ -8,13 +8,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::parts::{After, Builder, MemorySink, MemorySource, edge, options};
 use super::{expected, input, window_sums};
-use crate::catalog::{BadRows, TableName, TableSettings};
+use crate::catalog::{BadRows, FutureLimit, Percent, TableName, TableSettings};
 use crate::dataflow::graph::{DEAD_LETTERS, Distribution};
-use crate::dataflow::run;
 use crate::dataflow::statistics::{Role, Statistics};
+use crate::dataflow::{RunOptions, run};
 use crate::operators::MAIN;
 use crate::sql::Location;
-use crate::time::EventTime;
+use crate::time::{EventTime, WallClock};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn parallelism_and_batch_sizes_do_not_change_the_rows() {
@@ -32,6 +32,7 @@ async fn parallelism_and_batch_sizes_do_not_change_the_rows() {
             let window = &statistics.nodes()[2];
             assert_eq!(window.late_rows.load(Ordering::Relaxed), late);
             assert_eq!(window.rows_in.load(Ordering::Relaxed), 1200);
+            assert_eq!(window.aggregated_rows.load(Ordering::Relaxed), 1200 - late);
             assert_eq!(window.state_bytes.load(Ordering::Relaxed), 0, "closed windows are given back");
             assert_eq!(window.watermark(), EventTime::MAX);
             assert_eq!(statistics.total(Role::Sink, |node| &node.rows_out), rows.len() as u64);
@@ -126,6 +127,70 @@ async fn a_bad_row_can_end_the_run() {
     let (outcome, ..) = with_bad_rows(BadRows::Fail).await;
     let message = outcome.unwrap_err().to_string();
     assert_eq!(message, "t: record t[0] offset 1 is bad: column value is NOT NULL, but has no value here");
+}
+
+/// What comes out, and the figures, when a record of the year 2099 is among others.
+async fn with_a_clock_that_is_wrong(future_limit: FutureLimit) -> (Vec<Vec<String>>, Arc<Statistics>) {
+    let year_2099 = 4_070_908_800_000_000_000;
+    let records = [1, 2, year_2099, 3].map(|time| (Some(1), Some(1), Some(time))).to_vec();
+    let source = Arc::new(MemorySource { after: After::Wait, ..MemorySource::new(vec![records]) });
+    let sink = MemorySink::default();
+    let mut builder = Builder::default();
+    let settings = TableSettings { future_limit, ..TableSettings::default() };
+    let read = builder.source_with("t", &source, settings, None);
+    let sums = builder.window_sum("window", vec![edge(read, Distribution::Hash(vec![0]))], None);
+    builder.sink("out", sums, MAIN, &sink);
+    let statistics = Arc::new(Statistics::of(&builder.graph));
+    let present = Some(WallClock::new(|| EventTime(1_700_000_000_000_000_000)));
+    let options = RunOptions { bounded: false, wall_clock: present, ..options(2, 100) };
+    let drain = options.drain.clone();
+    let running = tokio::spawn(run(builder.graph, options, Arc::clone(&statistics)));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drain.cancel();
+    running.await.unwrap().unwrap();
+    let rows = sink.log.lock().sorted();
+    (rows, statistics)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_record_of_the_year_2099_closes_no_window() {
+    let (rows, statistics) = with_a_clock_that_is_wrong(FutureLimit::Ahead(Duration::from_secs(300))).await;
+    assert!(rows.is_empty(), "{rows:?}");
+    let [source, window, _] = statistics.nodes() else { panic!("three nodes") };
+    assert_eq!(source.bad_rows().into_iter().collect::<Vec<_>>(), [("future_event_time", 1)]);
+    assert_eq!(window.aggregated_rows.load(Ordering::Relaxed), 3);
+    // Without the limit the two before it are published and the one after it is late.
+    let (rows, statistics) = with_a_clock_that_is_wrong(FutureLimit::None).await;
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    assert_eq!(statistics.nodes()[1].late_rows.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_bad_records_stop_the_run_before_it_goes_on_without_them() {
+    let run_with = async |limit: Option<Percent>| {
+        let record = |time| (Some(1), (time % 2 == 0).then_some(1), Some(time));
+        let source = Arc::new(MemorySource::new(vec![(0..3000).map(record).collect(), (0..50).map(record).collect()]));
+        let dead = MemorySink::default();
+        let mut builder = Builder::default();
+        let table = BadRows::Table(TableName { name: "dead".into(), location: Location::default() });
+        let settings = TableSettings { bad_rows: table, bad_rows_limit: limit, ..TableSettings::default() };
+        let read = builder.source_with("t", &source, settings, Some(letters()));
+        builder.sink("dead", read, DEAD_LETTERS, &dead);
+        let statistics = Arc::new(Statistics::of(&builder.graph));
+        let outcome = run(builder.graph, options(2, 100), statistics).await;
+        (outcome, dead.log.lock().rows.len())
+    };
+    let (outcome, dead) = run_with(Some(Percent(5.0))).await;
+    let message = outcome.unwrap_err().to_string();
+    assert!(
+        message.starts_with("t: 1025 of the 2050 records read in the last minute were bad, more than 5 percent; ")
+            && message.contains("most often missing_value, as at t[0] offset 1999: column value is NOT NULL"),
+        "{message}"
+    );
+    assert!(dead < 1000, "{dead} records went on");
+    let (outcome, dead) = run_with(None).await;
+    outcome.unwrap();
+    assert_eq!(dead, 1525);
 }
 
 #[tokio::test(start_paused = true)]

@@ -222,6 +222,10 @@ impl Operator for PartialAggregate {
     fn late_rows(&self) -> u64 {
         self.late_rows
     }
+
+    fn aggregated_rows(&self) -> u64 {
+        self.rows_aggregated
+    }
 }
 
 impl Fragments {
