@@ -36,7 +36,18 @@ macro_rules! crash_point {
 }
 
 /// Every crash point of the crate.
-pub const POINTS: &[&str] = &[];
+pub const POINTS: &[&str] = &[
+    "sink.postgres.after_commit",
+    "sink.postgres.before_commit",
+    "sink.postgres.before_data",
+    "sink.postgres.before_marker",
+    "sink.postgres.fenced",
+    "sink.sqlite.after_commit",
+    "sink.sqlite.before_commit",
+    "sink.sqlite.before_data",
+    "sink.sqlite.before_marker",
+    "sink.sqlite.fenced",
+];
 
 #[cfg(debug_assertions)]
 mod armed {

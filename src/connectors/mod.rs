@@ -270,6 +270,13 @@ pub struct SinkContext {
     pub stop: CancellationToken,
 }
 
+impl SinkContext {
+    /// How a sink that wants its rows by `wanted` gets them in this run.
+    pub fn delivery(&self, wanted: Delivery) -> Delivery {
+        if self.writer.is_some() { wanted } else { Delivery::AtOnce }
+    }
+}
+
 /// An open sink that takes rows as they come. Calls come one at a time.
 #[async_trait]
 pub trait Sink: Send {
@@ -294,6 +301,11 @@ pub trait Sink: Send {
     /// As for [`Sink::write`].
     async fn close(&mut self) -> Result<(), ConnectorError> {
         Ok(())
+    }
+
+    /// How many rows the destination has refused so far, and the sink has left out or put apart.
+    fn refused(&self) -> u64 {
+        0
     }
 }
 

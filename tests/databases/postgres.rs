@@ -22,8 +22,8 @@ use super::{Server, batch, context, factory, open, refusal};
 /// A server that the tests which do not stop it share, and a database of one's own on it.
 pub struct Database {
     _server: Arc<Server>,
-    url: String,
-    address: String,
+    pub url: String,
+    pub address: String,
 }
 
 pub async fn database() -> Database {
@@ -47,12 +47,7 @@ pub async fn database() -> Database {
 }
 
 impl Database {
-    /// Where it is, with user and password.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    async fn client(&self) -> PgConnection {
+    pub async fn client(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
@@ -465,11 +460,12 @@ async fn a_refused_row_is_named_or_skipped() {
     let mut skipping = database.sink("events", &[], &[("on_error", "skip")], &rows).await;
     write(&mut skipping, rows).await.unwrap();
     assert_eq!(count().await, 994);
+    assert_eq!(skipping.refused(), 6);
 }
 
 /// What the sink says of rows that are refused.
 async fn refused(database: &Database, rows: RecordBatch) -> String {
-    let mut sink = database.sink("events", &[], &[], &rows).await;
+    let mut sink = database.sink("events", &[], &[("on_error", "fail")], &rows).await;
     write(&mut sink, rows).await.unwrap_err().to_string()
 }
 
@@ -513,7 +509,7 @@ async fn the_warehouse_is_migrated_once_from_many_sides_and_keeps_what_is_there(
         opening.push(tokio::spawn(async move { factory.open(context).await }));
     }
     for sink in opening {
-        write(&mut sink.await.unwrap().unwrap(), rows.clone()).await.unwrap();
+        write(&mut sink.await.unwrap().unwrap().at_once().unwrap(), rows.clone()).await.unwrap();
     }
     let mut client = database.client().await;
     let row: (i64, i32, String, i64) = sqlx::query_as(
@@ -589,6 +585,7 @@ async fn a_server_that_is_down_at_start_is_waited_for_until_told_to_stop() {
         async move { factory.open(context).await }
     });
     server.start(&[]);
-    let mut sink = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap();
+    let mut sink =
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap().at_once().unwrap();
     write(&mut sink, rows).await.unwrap();
 }

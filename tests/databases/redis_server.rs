@@ -142,7 +142,8 @@ async fn a_server_that_is_down_at_start_is_waited_for_until_told_to_stop() {
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     server.start(&[]);
-    let mut sink = tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap();
+    let mut sink =
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap().unwrap().at_once().unwrap();
     sink.write(rows).await.unwrap();
     assert!(client(&url).await.exists::<_, bool>("p").await.unwrap());
 }

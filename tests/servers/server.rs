@@ -1,4 +1,5 @@
 //! A PostgreSQL or Redis that a script starts in a temporary folder on a free port.
+#![allow(dead_code, reason = "no test target uses all of it")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,20 @@ impl Server {
         self.run("stop", &[]);
     }
 
+    /// Ends a PostgreSQL with all its processes by SIGKILL; it can be started again.
+    pub fn kill_postgres(&self) {
+        let pid_file = self.dir().join("data/postmaster.pid");
+        let pid = std::fs::read_to_string(&pid_file).unwrap().lines().next().unwrap().to_owned();
+        let children = Command::new("pgrep").args(["-P", &pid]).output().unwrap().stdout;
+        let children = String::from_utf8(children).unwrap();
+        // First the parent, which would otherwise start to recover. A child may have ended with it.
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        let _ = Command::new("kill").arg("-9").args(children.split_whitespace()).output().unwrap();
+        // Where nobody reaps the dead, the next one would take it for alive.
+        std::fs::remove_file(pid_file).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+
     fn run(&self, action: &str, more: &[&str]) -> String {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(self.script);
         let mut command = Command::new(script);
@@ -54,7 +69,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.dir().exists() {
+        if std::thread::panicking() {
+            // A second panic would end the process, and all other servers would be left running.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.stop()));
+        } else if self.dir().exists() {
             self.stop();
         }
     }
