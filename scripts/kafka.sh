@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A real Apache Kafka (KRaft, no ZooKeeper) on loopback, for tests and benchmarks.
 #
-#   scripts/kafka.sh start        --dir D --port P [--brokers N] [--owner PID]
+#   scripts/kafka.sh start        --dir D --port P [--brokers N] [--owner PID] [--advertised P]
 #                                                                  start N nodes (default 1) and wait until they answer;
-#                                                                  when process PID ends, stop them and delete D
+#                                                                  when process PID ends, stop them and delete D;
+#                                                                  clients of a single node are sent to port --advertised
 #   scripts/kafka.sh stop         --dir D [--kill]                 stop all of them
 #   scripts/kafka.sh stop-broker  I --dir D [--kill]               stop node I (from 1); --kill does not let it say goodbye
 #   scripts/kafka.sh start-broker I --dir D                        start it again on its old data
@@ -64,7 +65,7 @@ fetch() {
 }
 
 settings() {
-    local node=$1 brokers=$2 port=$3 dir=$4
+    local node=$1 brokers=$2 port=$3 dir=$4 advertised=$5
     local replicas=$((brokers < 3 ? brokers : 3))
     local in_sync=$((replicas > 1 ? replicas - 1 : 1))
     local voters="" peer
@@ -76,7 +77,7 @@ process.roles=broker,controller
 node.id=$node
 controller.quorum.voters=$voters
 listeners=PLAINTEXT://127.0.0.1:$((port + node - 1)),CONTROLLER://127.0.0.1:$((port + brokers + node - 1))
-advertised.listeners=PLAINTEXT://127.0.0.1:$((port + node - 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:${advertised:-$((port + node - 1))}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
@@ -123,7 +124,7 @@ alive() {
 # Returns when the node says that it serves clients and its port takes a connection.
 wait_for_node() {
     local node=$1 dir=$2 deadline=$((SECONDS + start_seconds)) port
-    port=$(sed -n 's|^advertised.listeners=.*:||p' "$dir/broker-$node.properties")
+    port=$(sed -n 's|^listeners=PLAINTEXT://127.0.0.1:\([0-9]*\),.*|\1|p' "$dir/broker-$node.properties")
     until grep -q 'Kafka Server started' "$dir/broker-$node.log" && (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
         if ! alive "$dir/broker-$node.pid"; then
             tail -n 30 "$dir/broker-$node.log" >&2
@@ -162,7 +163,7 @@ start() {
     local dir=$1 port=$2 brokers=$3 node
     mkdir -p "$dir"
     for ((node = 1; node <= brokers; node++)); do
-        settings "$node" "$brokers" "$port" "$dir" >"$dir/broker-$node.properties"
+        settings "$node" "$brokers" "$port" "$dir" "$advertised" >"$dir/broker-$node.properties"
     done
     if [ ! -f "$dir/formatted" ]; then
         local pids=()
@@ -190,7 +191,7 @@ start() {
 
 command=${1:-}
 [ $# -gt 0 ] && shift
-node="" dir="" port="" brokers=1 signal=TERM owner=""
+node="" dir="" port="" brokers=1 signal=TERM owner="" advertised=""
 case $command in
 stop-broker | start-broker)
     node=${1:-}
@@ -204,6 +205,7 @@ while [ $# -gt 0 ]; do
     --port) port=${2:-}; shift 2 ;;
     --brokers) brokers=${2:-}; shift 2 ;;
     --owner) owner=${2:-}; shift 2 ;;
+    --advertised) advertised=${2:-}; shift 2 ;;
     --kill) signal=KILL; shift ;;
     *) usage ;;
     esac
@@ -223,6 +225,7 @@ fi
 case $command in
 start)
     [[ $port =~ ^[0-9]+$ && $brokers =~ ^[1-9][0-9]*$ ]] || usage
+    [ -z "$advertised" ] || [ "$brokers" = 1 ] || usage
     need java default-jre-headless
     fetch
     start "$dir" "$port" "$brokers"

@@ -63,6 +63,8 @@ enum Group {
     Windows,
     /// From a real Kafka into a real Redis
     Kafka,
+    /// What checkpoints and exactly-once delivery cost
+    Durable,
     /// Memory of an endless input with 10,000 keys
     Memory,
 }
@@ -95,6 +97,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             Group::File => file(arguments)?,
             Group::Windows => windows(arguments)?,
             Group::Kafka => kafka(arguments)?,
+            Group::Durable => durable(arguments)?,
             Group::Memory => memory(arguments)?,
         }
     }
@@ -153,6 +156,34 @@ fn kafka(arguments: &Arguments) -> Result<()> {
         ("4 partitions: pipeline, parallelism 2", run(&four, 2)),
     ];
     report::table("From Kafka, to Redis and a file", &runs, arguments.repeats)
+}
+
+fn durable(arguments: &Arguments) -> Result<()> {
+    let dir = &arguments.dir;
+    let few = Input::File(Events { count: arguments.events, keys: 6, micros_between: 100 }.file(dir)?);
+    let servers = servers::Servers::start(dir, arguments.port)?;
+    let topic = servers.topic("one", 1, &Events { count: arguments.kafka_events, keys: 6, micros_between: 100 })?;
+    let windows = |input| Run::pipeline(input, Window::Tumble30, 1, dir);
+    let into_file = format!(
+        "connector = 'file', path = '{}', format = 'json', mode = 'overwrite'",
+        dir.join("copies.jsonl").display()
+    );
+    let (one, two) = (servers.empty_topic("copies-1")?, servers.empty_topic("copies-2")?);
+    let file = |delivery| Run::pass_through(&few, &into_file, delivery);
+    let kafka = |into: &str, delivery| Run::pass_through(&topic, into, delivery);
+    let runs = vec![
+        ("file, 30 s windows: no checkpoints", windows(&few)),
+        ("file, 30 s windows: a checkpoint every second", windows(&few).kept()),
+        ("file, 60 s windows of many customers: no checkpoints", Run::many_keys(&few, dir)),
+        ("file, 60 s windows of many customers: a checkpoint every second", Run::many_keys(&few, dir).kept()),
+        ("Kafka, 30 s windows: no checkpoints", windows(&topic)),
+        ("Kafka, 30 s windows: a checkpoint every second", windows(&topic).kept()),
+        ("every event into a file: at least once", file("at_least_once")),
+        ("every event into a file: exactly once", file("exactly_once")),
+        ("every event from Kafka to Kafka: at least once", kafka(&one, "at_least_once")),
+        ("every event from Kafka to Kafka: exactly once", kafka(&two, "exactly_once")),
+    ];
+    report::table("Checkpoints and delivery", &runs, arguments.repeats)
 }
 
 fn memory(arguments: &Arguments) -> Result<()> {

@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use acequia::checkpoint::log::LogOptions;
 use acequia::connectors::{Decoding, SourceContext, SourceEvent, stdout};
 use acequia::dataflow::graph::{Graph, NodeKind, SourceNode};
+use acequia::dataflow::recovery::Beginning;
 use acequia::dataflow::statistics::{Role, Statistics};
 use acequia::dataflow::{self, RunOptions};
 use acequia::planner::{self, PlanOptions};
@@ -72,8 +74,8 @@ pub enum Run {
     Bare { input: Input, instances: usize },
     /// librdkafka's messages, one at a time, undecoded.
     Poll { input: Input },
-    /// The whole pipeline.
-    Pipeline { sql: String, input: Input, parallelism: usize },
+    /// The whole pipeline; with `kept`, its checkpoints are kept, one a second.
+    Pipeline { sql: String, input: Input, parallelism: usize, kept: bool },
     /// The same question to DataFusion as a batch.
     Batch { input: Input, partitions: usize },
     /// The same question to DuckDB as a batch.
@@ -91,7 +93,39 @@ impl Run {
     /// Results into a file below `dir`.
     pub fn pipeline(input: &Input, window: Window, parallelism: usize, dir: &Path) -> Run {
         let sql = format!("{}{}", source(input), into_file(window, dir));
-        Run::Pipeline { sql, input: input.clone(), parallelism }
+        Run::Pipeline { sql, input: input.clone(), parallelism, kept: false }
+    }
+
+    /// The same with a checkpoint every second.
+    pub fn kept(self) -> Run {
+        match self {
+            Run::Pipeline { sql, input, parallelism, .. } => Run::Pipeline { sql, input, parallelism, kept: true },
+            other => other,
+        }
+    }
+
+    /// A sum for each customer, of which there are many, so that there is much state; results into a file below `dir`.
+    pub fn many_keys(input: &Input, dir: &Path) -> Run {
+        let sql = format!(
+            "{}CREATE TABLE results (customer_id BIGINT, orders BIGINT, total DOUBLE)
+WITH (connector = 'file', path = '{}', format = 'json', mode = 'overwrite');
+INSERT INTO results SELECT customer_id, count(*), sum(amount) FROM events
+GROUP BY tumble(INTERVAL '60 seconds'), customer_id;",
+            source(input),
+            dir.join("results.jsonl").display()
+        );
+        Run::Pipeline { sql, input: input.clone(), parallelism: 1, kept: false }
+    }
+
+    /// Every event on into a table of these options, as `delivery` says.
+    pub fn pass_through(input: &Input, options: &str, delivery: &str) -> Run {
+        let sql = format!(
+            "{}CREATE TABLE copies (event_type TEXT, \"timestamp\" TIMESTAMP, customer_id BIGINT, category TEXT, quantity INT, \
+             amount DOUBLE, session_id TEXT) WITH ({options}, delivery = '{delivery}');
+INSERT INTO copies SELECT event_type, \"timestamp\", customer_id, category, quantity, amount, session_id FROM events;",
+            source(input)
+        );
+        Run::Pipeline { sql, input: input.clone(), parallelism: 1, kept: true }
     }
 
     /// Results into a file below `dir` and into Redis.
@@ -104,7 +138,7 @@ INSERT INTO newest SELECT window_start, category, orders, total, mean, lowest, h
             source(input),
             into_file(Window::Tumble30, dir)
         );
-        Run::Pipeline { sql, input: input.clone(), parallelism }
+        Run::Pipeline { sql, input: input.clone(), parallelism, kept: false }
     }
 
     /// The run that [`Run::text`] has written.
@@ -129,7 +163,7 @@ INSERT INTO newest SELECT window_start, category, orders, total, mean, lowest, h
             match self {
                 Run::Bare { input, instances } => bare(input, *instances).await,
                 Run::Poll { input } => poll(input),
-                Run::Pipeline { sql, input, parallelism } => pipeline(sql, input, *parallelism).await,
+                Run::Pipeline { sql, input, parallelism, kept } => pipeline(sql, input, *parallelism, *kept).await,
                 Run::Batch { input, partitions } => batch(input, *partitions).await,
                 Run::DuckDb { input, threads } => duckdb(input, *threads),
                 Run::Generate { .. } => bail!("not a run that is measured"),
@@ -199,11 +233,12 @@ fn since_first_rows(first: JoinHandle<Instant>) -> Result<Duration> {
     Ok(first.join().map_err(|_| anyhow!("the thread that waits for rows has panicked"))?.elapsed())
 }
 
-async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample> {
+async fn pipeline(sql: &str, input: &Input, parallelism: usize, kept: bool) -> Result<Sample> {
     let _generator = if let Input::Endless(events) = input { Some(Generator::start(events)?) } else { None };
     let graph = plan(sql).await?;
     let statistics = Arc::new(Statistics::of(&graph));
-    let data = tempfile::tempdir()?;
+    // Not in /tmp, which may be memory: what is synced is to cost what it costs.
+    let data = tempfile::tempdir_in("/var/tmp")?;
     let options = RunOptions {
         pipeline: format!("bench-{}", std::process::id()),
         parallelism,
@@ -220,7 +255,8 @@ async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample
     let first = first_rows(&statistics);
     let resident = Resources::watch_memory();
     let before = Resources::now()?;
-    tokio::spawn(dataflow::run(graph, options, Arc::clone(&statistics))).await??;
+    let beginning = if kept { with_checkpoints(&graph, data.path()).await? } else { Beginning::default() };
+    tokio::spawn(dataflow::run_from(graph, options, Arc::clone(&statistics), beginning)).await??;
     let wall = since_first_rows(first)?;
     let used = Resources::now()?.since(&before);
     let events = statistics.total(Role::Source, |node| &node.rows_in);
@@ -229,6 +265,14 @@ async fn pipeline(sql: &str, input: &Input, parallelism: usize) -> Result<Sample
     let results = written.map(|node| node.rows_out.load(Ordering::Relaxed)).max().unwrap_or_default();
     ensure!(late == 0, "{late} events were late");
     Ok(Sample { events, results, wall: wall.as_secs_f64(), cpu: used.cpu, ..resident.sample()? })
+}
+
+/// Begins from nothing, on a real disk.
+async fn with_checkpoints(graph: &Graph, data: &Path) -> Result<Beginning> {
+    let place = data.join("checkpoints");
+    let store = acequia::checkpoint::store::open(&place.to_string_lossy())?;
+    let log = LogOptions { pipeline: "bench".into(), fresh: true, from: None, keep: 3 };
+    Ok(Beginning::recover(graph, store, log, false).await?.0)
 }
 
 /// `ACEQUIA_BENCH_BATCH`, or the binary's default.

@@ -45,15 +45,26 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Makes a topic and fills it, event by event in turn.
-    pub fn topic(&self, name: &str, partitions: i32, events: &Events) -> Result<Input> {
-        eprintln!("filling topic {name} with {} events", events.count);
+    /// Makes an empty topic; the options of a table over it.
+    pub fn empty_topic(&self, name: &str) -> Result<String> {
+        self.make(name, 1)?;
+        Ok(format!("connector = 'kafka', bootstrap_servers = '{}', topic = '{name}', format = 'json'", self.kafka))
+    }
+
+    fn make(&self, name: &str, partitions: i32) -> Result<ClientConfig> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.kafka);
         let admin: AdminClient<DefaultClientContext> = config.create()?;
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let made = futures::executor::block_on(admin.create_topics([&topic], &AdminOptions::new()))?;
         ensure!(made == [Ok(name.to_owned())], "topic {name} could not be made: {made:?}");
+        Ok(config)
+    }
+
+    /// Makes a topic and fills it, event by event in turn.
+    pub fn topic(&self, name: &str, partitions: i32, events: &Events) -> Result<Input> {
+        eprintln!("filling topic {name} with {} events", events.count);
+        let mut config = self.make(name, partitions)?;
         config.set("linger.ms", "20").set("batch.size", "1000000").set("queue.buffering.max.messages", "500000");
         let producer: BaseProducer = config.create()?;
         events.each(|event, text| {

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
+mod lines;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;

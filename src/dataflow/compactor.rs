@@ -8,24 +8,6 @@ use super::build::{guarded, restore};
 use super::graph::{Graph, NodeId, NodeKind};
 use crate::checkpoint::log::Compactor;
 use crate::checkpoint::state::OperatorState;
-use crate::checkpoint::takeover::Identities;
-
-/// What checkpoints know of a graph: its operators with state, its sources and its sinks.
-pub fn identities(graph: &Graph) -> Identities {
-    let mut identities = Identities::default();
-    for node in &graph.nodes {
-        match &node.kind {
-            NodeKind::Operator(operator) => {
-                if let Some(fingerprint) = &operator.fingerprint {
-                    identities.operators.insert(node.name.clone(), fingerprint.clone());
-                }
-            }
-            NodeKind::Source(_) => drop(identities.sources.insert(node.name.clone())),
-            NodeKind::Sink(_) => drop(identities.sinks.insert(node.name.clone())),
-        }
-    }
-    identities
-}
 
 /// Merges the state of a graph's operators.
 ///
@@ -127,7 +109,6 @@ mod tests {
         let fingerprint = Some(Fingerprint::new("a sum"));
         let kind = NodeKind::Operator(OperatorNode { factory: Arc::new(factory), tick: None, fingerprint });
         graph.add(Node { name: "sum".into(), detail: String::new(), kind, inputs: vec![], outputs: vec![] });
-        assert_eq!(identities(&graph).operators.keys().collect::<Vec<_>>(), ["sum"]);
         let state = GraphCompactor::new(graph).compact("sum", &OperatorState { watermark, batches })?;
         let numbers = |batch: RecordBatch| batch.column(0).as_primitive::<Int64Type>().value(0);
         Ok(state.into_iter().map(|(instance, batch)| (instance, numbers(batch))).collect())

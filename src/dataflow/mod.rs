@@ -49,7 +49,7 @@ use crate::catalog::Percent;
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::ConnectorError;
 use crate::time::WallClock;
-pub use compactor::{GraphCompactor, identities};
+pub use compactor::GraphCompactor;
 use graph::Graph;
 use recovery::Beginning;
 use statistics::Statistics;

@@ -1,17 +1,17 @@
 //! What a run begins with: nothing, or the checkpoints of earlier runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::compactor::{GraphCompactor, identities};
-use super::graph::Graph;
+use super::compactor::GraphCompactor;
+use super::graph::{Graph, NodeKind};
 use super::listener::EpochListener;
 use crate::checkpoint::log::{CheckpointError, CheckpointLog, LogOptions};
 use crate::checkpoint::state::EpochState;
 use crate::checkpoint::store::Store;
-use crate::checkpoint::takeover::{TakeoverError, take_over};
+use crate::checkpoint::takeover::{Identities, TakeoverError, take_over};
 use crate::crash_point;
 use crate::time::{Epoch, Incarnation};
 
@@ -83,4 +83,21 @@ impl Beginning {
         };
         Ok((beginning, found))
     }
+}
+
+/// The parts of a graph that checkpoints know.
+pub fn identities(graph: &Graph) -> Identities {
+    let mut identities = Identities { operators: BTreeMap::new(), sources: BTreeSet::new(), sinks: BTreeSet::new() };
+    for node in &graph.nodes {
+        match &node.kind {
+            NodeKind::Source(_) => drop(identities.sources.insert(node.name.clone())),
+            NodeKind::Sink(_) => drop(identities.sinks.insert(node.name.clone())),
+            NodeKind::Operator(operator) => {
+                if let Some(fingerprint) = &operator.fingerprint {
+                    identities.operators.insert(node.name.clone(), fingerprint.clone());
+                }
+            }
+        }
+    }
+    identities
 }

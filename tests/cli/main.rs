@@ -10,9 +10,17 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+/// A data folder of its own for each run: two runs of one pipeline at a time would be one too many.
+fn data_folder() -> std::path::PathBuf {
+    static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{}-{run}", std::process::id()))
+}
+
 fn acequia() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
+    command.env("ACEQUIA__RUN__DATA_DIR", data_folder());
     for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "RUST_LOG"] {
         command.env_remove(variable);
     }

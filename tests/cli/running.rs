@@ -217,7 +217,7 @@ fn on_a_terminal_the_live_line_leaves_the_closing_line_alone() {
          CREATE TABLE b (a BIGINT) WITH (connector = 'blackhole');\n\
          INSERT INTO b SELECT a FROM t;",
     )]);
-    let command = format!("{} run {} --no-http", env!("CARGO_BIN_EXE_acequia"), text(place.path()));
+    let command = format!("{} run {} --no-http --no-checkpoints", env!("CARGO_BIN_EXE_acequia"), text(place.path()));
     let record = place.path().join("terminal");
     let status = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, text(&record)])

@@ -42,7 +42,7 @@ impl SinkFactory for PerEpoch {
 }
 
 fn program(database: &Database, columns: &str) -> Program {
-    let url = &database.url;
+    let url = database.url();
     let sql = format!("CREATE TABLE t ({columns}) WITH (connector = 'postgres', url = '{url}', create = 'true');");
     let mut files = SourceFiles::default();
     files.add("t.sql".into(), sql);

@@ -8,6 +8,7 @@ mod postgres_faults;
 #[path = "../servers/proxy.rs"]
 mod proxy;
 mod proxy_faults;
+mod redis_delivery;
 mod redis_server;
 #[path = "../servers/server.rs"]
 mod server;

@@ -47,6 +47,11 @@ pub async fn database() -> Database {
 }
 
 impl Database {
+    /// Where it is, with user and password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub async fn client(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }

@@ -154,7 +154,7 @@ async fn a_server_killed_again_and_again_has_each_row_once() {
     });
     for pause in [300, 700, 500] {
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        server.kill_postgres();
+        server.kill();
         server.start(&[]);
     }
     let last = tokio::time::timeout(Duration::from_secs(60), writing).await.unwrap().unwrap();

@@ -27,16 +27,32 @@ impl Cluster {
         Cluster::of(1)
     }
 
+    /// One broker that clients reach by a port which `way` gives for the broker's own address.
+    pub fn behind(way: impl FnOnce(&str) -> u16) -> Cluster {
+        Cluster::with(1, Some(way))
+    }
+
     /// So many brokers.
     pub fn of(brokers: u16) -> Cluster {
+        Cluster::with(brokers, None::<fn(&str) -> u16>)
+    }
+
+    fn with(brokers: u16, way: Option<impl FnOnce(&str) -> u16>) -> Cluster {
         let dir = tempfile::Builder::new().prefix("acequia-kafka-").tempdir().unwrap().keep();
         // Each has a port for clients and one for its peers.
         let port = free_ports(2 * brokers);
         let owner = std::process::id().to_string();
         let (port_text, count) = (port.to_string(), brokers.to_string());
-        let cluster = ["--dir", dir.to_str().unwrap(), "--port", &port_text, "--brokers", &count, "--owner", &owner];
+        let advertised = way.map(|way| way(&format!("127.0.0.1:{port}")));
+        let advertised_text = advertised.map(|port| port.to_string());
+        let mut cluster = vec!["--dir", dir.to_str().unwrap(), "--port", &port_text, "--brokers", &count];
+        cluster.extend(["--owner", &owner]);
+        if let Some(port) = &advertised_text {
+            cluster.extend(["--advertised", port]);
+        }
         script(&[&["start"], cluster.as_slice()].concat());
-        let servers = (port..port + brokers).map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let ports = advertised.map_or(port..port + brokers, |port| port..port + 1);
+        let servers = ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
         Cluster { servers, brokers, dir }
     }
 
@@ -107,6 +123,17 @@ impl Cluster {
             true => producer.commit_transaction(wait).unwrap(),
             false => producer.abort_transaction(wait).unwrap(),
         }
+    }
+
+    /// A transaction with values in partition 0 that stays open until what is returned is dropped or used to end it.
+    pub fn open_transaction(&self, topic: &str, values: &[&str]) -> BaseProducer {
+        let id = format!("open-on-{topic}");
+        let producer = self.producer(&[("transactional.id", &id)]);
+        producer.init_transactions(Duration::from_secs(30)).unwrap();
+        producer.begin_transaction().unwrap();
+        send(&producer, topic, 0, values);
+        producer.flush(Duration::from_secs(20)).unwrap();
+        producer
     }
 
     /// Waits until transactions are over up to `end`: a coordinator answers before it has written all markers.

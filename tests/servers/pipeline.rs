@@ -7,10 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+/// A data folder of its own for each run: two runs of one pipeline at a time would be one too many.
+fn data_folder() -> std::path::PathBuf {
+    static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{}-{run}", std::process::id()))
+}
+
 /// The binary in the root of the sources, without what the surroundings of the test may say.
 pub fn acequia() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
+    command.env("ACEQUIA__RUN__DATA_DIR", data_folder());
     for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "DEAD_LETTERS", "RUST_LOG"] {
         command.env_remove(variable);
     }
@@ -63,6 +71,17 @@ impl Pipeline {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for its end, up to 40 s.

@@ -37,18 +37,22 @@ impl Server {
         self.run("stop", &[]);
     }
 
-    /// Ends a PostgreSQL with all its processes by SIGKILL; it can be started again.
-    pub fn kill_postgres(&self) {
-        let pid_file = self.dir().join("data/postmaster.pid");
-        let pid = std::fs::read_to_string(&pid_file).unwrap().lines().next().unwrap().to_owned();
-        let children = Command::new("pgrep").args(["-P", &pid]).output().unwrap().stdout;
-        let children = String::from_utf8(children).unwrap();
-        // First the parent, which would otherwise start to recover. A child may have ended with it.
-        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-        let _ = Command::new("kill").arg("-9").args(children.split_whitespace()).output().unwrap();
-        // Where nobody reaps the dead, the next one would take it for alive.
+    /// Ends all its processes at once, as when the machine runs out of memory.
+    pub fn kill(&self) {
+        let file = if self.script.starts_with("postgres") { "data/postmaster.pid" } else { "redis.pid" };
+        let pid_file = self.dir().join(file);
+        let text = std::fs::read_to_string(&pid_file).unwrap();
+        let server = text.lines().next().unwrap().trim();
+        // Stopped first, so that none of its children is started meanwhile.
+        signal("-STOP", &[server]);
+        let children = Command::new("pgrep").args(["-P", server]).output().unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        signal("-KILL", &[children.lines().collect::<Vec<_>>().as_slice(), &[server]].concat());
+        while Path::new("/proc").join(server).join("cwd").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        // Until its parent has heard of its end, its number is taken, and a new server would think that it is alive.
         std::fs::remove_file(pid_file).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(300));
     }
 
     fn run(&self, action: &str, more: &[&str]) -> String {
@@ -76,4 +80,9 @@ impl Drop for Server {
             self.stop();
         }
     }
+}
+
+fn signal(name: &str, pids: &[&str]) {
+    // A process may be gone by itself in the meantime.
+    let _ = Command::new("kill").arg(name).args(pids).status().unwrap();
 }

@@ -1,21 +1,27 @@
 //! Kafka as a source and a sink, by librdkafka.
 //!
 //! The way of a record: [`reader`] is a thread that takes messages from librdkafka by the batch (through
-//! [`messages`], the only unsafe code here) and hands whole events to [`source`]; the other way, [`sink`] encodes rows
-//! and gives them to a [`producer`], which knows how to wait. [`options`] is what `WITH (...)` may say, [`errors`]
+//! [`messages`], the only unsafe code here) and hands whole events to [`source`]; the other way, [`sink`] has rows encoded
+//! by [`rows`] and gives them to a [`producer`], which knows how to wait. An [`epoch_sink`] does so in one
+//! [`transaction`] an epoch, with a marker in the topic that [`progress`] describes. [`options`] is what `WITH (...)` may say, [`errors`]
 //! which troubles heal by waiting, and [`embedded`] a cluster inside this process for demos.
 
 mod client;
 pub mod embedded;
+mod epoch_sink;
 mod errors;
 mod messages;
 pub mod options;
+mod origin;
 pub mod producer;
+mod progress;
 mod reader;
 mod records;
+mod rows;
 mod sink;
 mod source;
 mod splits;
+mod transaction;
 
 use std::sync::Arc;
 

@@ -1,0 +1,174 @@
+//! Checkpoints whose bits have been flipped, and runs that are told where to go on.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+
+use crate::ledger::{Ledger, mixed};
+use crate::pipeline::{Pipeline, acequia};
+use crate::trial::{Servers, Trial, assert_clean, exit_code};
+
+const RECORDS: u64 = 1500;
+
+/// A trial that has read all its input and was killed.
+async fn killed(servers: &Arc<Servers>, seed: u64) -> Trial {
+    let trial = Trial::new(servers, Ledger { seed, partitions: 2 }).await;
+    let feed = trial.feed(0..RECORDS, 1000);
+    let mut pipeline = trial.start();
+    feed.all().await;
+    trial.until_rows(&mut pipeline, "events", RECORDS as i64 * 8 / 10).await;
+    pipeline.kill();
+    trial
+}
+
+/// `acequia checkpoints` of a trial.
+fn checkpoints(trial: &Trial, arguments: &[&str]) -> Output {
+    let mut command = acequia();
+    command.arg("checkpoints").args(arguments).arg("--checkpoints").arg(trial.checkpoints());
+    command.args(["--name", &trial.name]).output().unwrap()
+}
+
+/// All files below a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_found_and_never_a_start_from_zero() {
+    let servers = Servers::shared();
+    let trial = killed(&servers, 51).await;
+    let verified = checkpoints(&trial, &["verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
+    let whole = files(&trial.checkpoints());
+    println!("{} files: {whole:#?}", whole.len());
+    for (number, path) in whole.iter().enumerate() {
+        let bytes = std::fs::read(path).unwrap();
+        if bytes.is_empty() {
+            continue;
+        }
+        let mut damaged = bytes.clone();
+        let at = mixed(number as u64) as usize % bytes.len();
+        damaged[at] ^= 1 << (number % 8);
+        std::fs::write(path, &damaged).unwrap();
+        let verified = checkpoints(&trial, &["verify"]);
+        let words = String::from_utf8_lossy(&verified.stdout) + String::from_utf8_lossy(&verified.stderr);
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(verified.status.code() == Some(5) && words.contains(name), "{name}, byte {at}: {words}");
+        std::fs::write(path, &bytes).unwrap();
+    }
+}
+
+/// Damages one file after each kill. The next run goes on from a checkpoint before and says so, or stops and says what
+/// can be done; with the file as it was, it goes on as if nothing had been.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_passed_over_with_a_warning_or_stops_the_start() {
+    const ROUNDS: u64 = 12;
+    const MORE: u64 = 300;
+    let servers = Servers::shared();
+    let trial = Trial::new(&servers, Ledger { seed: 52, partitions: 2 }).await;
+    let (mut passed_over, mut stopped) = (0, 0);
+    let mut pipeline = trial.start();
+    for round in 0..ROUNDS {
+        trial.feed(round * MORE..(round + 1) * MORE, 1000).all().await;
+        trial.until_rows(&mut pipeline, "events", ((round + 1) * MORE * 8 / 10) as i64).await;
+        pipeline.kill();
+        let all = files(&trial.checkpoints());
+        let (path, whole) = damage_one(&all, round);
+        pipeline = trial.start();
+        match began(&mut pipeline).await {
+            Ok(()) => passed_over += usize::from(pipeline.said().contains("WARN checkpoint")),
+            Err(said) => {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                assert!(said.contains(name), "{name} is not named:\n{said}");
+                stopped += 1;
+                std::fs::write(&path, whole).unwrap();
+                pipeline = trial.start();
+                began(&mut pipeline).await.unwrap();
+            }
+        }
+    }
+    pipeline.signal("-TERM");
+    assert_eq!(exit_code(&mut pipeline).await, Some(0), "{}", pipeline.said());
+    assert_clean("damaged checkpoints", &trial.finish(ROUNDS * MORE).await);
+    println!("{ROUNDS} damaged files: {passed_over} passed over with a warning, {stopped} starts stopped");
+    assert!(passed_over + stopped > 0, "none of them mattered");
+}
+
+/// Flips a bit, cuts a file or deletes it.
+fn damage_one(files: &[PathBuf], round: u64) -> (PathBuf, Vec<u8>) {
+    // The newest matter most, and they come last within their folders.
+    let dice = mixed(round ^ 0xda);
+    let path = files[dice as usize % files.len()].clone();
+    let whole = std::fs::read(&path).unwrap();
+    let at = (dice >> 16) as usize % whole.len().max(1);
+    match round % 4 {
+        3 => std::fs::remove_file(&path).unwrap(),
+        2 => std::fs::write(&path, &whole[..at]).unwrap(),
+        _ => {
+            let mut damaged = whole.clone();
+            if let Some(byte) = damaged.get_mut(at) {
+                *byte ^= 1 << (dice >> 8) % 8;
+            }
+            std::fs::write(&path, damaged).unwrap();
+        }
+    }
+    (path, whole)
+}
+
+/// Whether a run comes so far that it works; otherwise it must have stopped with exit code 5, and what it said.
+async fn began(pipeline: &mut Pipeline) -> Result<(), String> {
+    for _ in 0..1200 {
+        if pipeline.has_ended() {
+            let code = exit_code(pipeline).await;
+            assert_eq!(code, Some(5), "{}", pipeline.said());
+            return Err(pipeline.said().to_owned());
+        }
+        if pipeline.said().contains(" goes on from epoch ") {
+            return Ok(());
+        }
+        assert!(!pipeline.said().contains("begins from nothing"), "{}", pipeline.said());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it neither works nor ends:\n{}", pipeline.said())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_run_brings_everything_again_and_an_older_checkpoint_is_refused() {
+    let servers = Servers::shared();
+    let trial = killed(&servers, 53).await;
+    // What lies between an older checkpoint and the destinations' markers would come twice.
+    let listed = checkpoints(&trial, &["list"]);
+    let text = String::from_utf8(listed.stdout).unwrap();
+    let epochs: Vec<u64> = text.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
+    let oldest = epochs.iter().min().expect("no epochs").to_string();
+    assert!(epochs.len() > 1, "{text}");
+    let mut command = trial.command();
+    command.args(["--no-http", "--from-checkpoint", &oldest]);
+    let mut older = Pipeline::start(command);
+    assert_eq!(exit_code(&mut older).await, Some(5), "{}", older.said());
+    assert!(older.said().contains("--fresh"), "{}", older.said());
+    assert_clean("after an older checkpoint was refused", &trial.finish(RECORDS).await);
+
+    let mut command = trial.command();
+    command.args(["--bounded", "--no-http", "--fresh"]);
+    let mut fresh = Pipeline::start(command);
+    assert_eq!(exit_code(&mut fresh).await, Some(0), "{}", fresh.said());
+    for verdict in trial.verdicts(RECORDS).await {
+        let again = match verdict.destination {
+            // What replaces is the same again.
+            "Redis" | "PostgreSQL windows" => 0,
+            _ => verdict.expected,
+        };
+        assert_eq!((verdict.lost, verdict.twice, verdict.wrong), (0, again, 0), "{verdict}");
+    }
+    trial.finish(RECORDS).await.iter().for_each(|verdict| assert_eq!(verdict.lost + verdict.wrong, 0, "{verdict}"));
+}

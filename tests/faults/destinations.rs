@@ -1,0 +1,86 @@
+//! Reading back what is in each destination, as JSON documents.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use redis::Commands;
+use sqlx::{Connection, SqliteConnection};
+
+/// What readers of a topic see who read only what is committed, partition by partition in order.
+pub fn topic(servers: &str, topic: &str) -> Vec<String> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("group.id", "acequia-faults")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(20);
+    let metadata = consumer.fetch_metadata(Some(topic), wait).unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut open = 0;
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        open += 1;
+    }
+    consumer.assign(&list).unwrap();
+    let (mut found, mut heard) = (vec![], Instant::now());
+    while open > 0 {
+        assert!(heard.elapsed() < Duration::from_secs(60), "{topic} does not come to its end");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                found.push(String::from_utf8(record.payload().unwrap().to_vec()).unwrap());
+                heard = Instant::now();
+            }
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(error)) => println!("reading {topic}: {error}"),
+            None => {}
+        }
+    }
+    found
+}
+
+/// The values of all keys that begin with `prefix`.
+pub fn redis(url: &str, prefix: &str) -> Vec<String> {
+    let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
+    // SCAN may give a key more than once.
+    let keys: BTreeSet<String> = client.scan_match(format!("{prefix}*")).unwrap().map(Result::unwrap).collect();
+    let keys = Vec::from_iter(keys);
+    let values = keys.chunks(1000).flat_map(|keys| client.mget::<_, Vec<String>>(keys).unwrap());
+    values.collect()
+}
+
+/// The lines of a file.
+pub fn lines(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The rows of all Parquet files of a folder that its readers see: those whose names do not begin with a dot or `_`.
+pub fn parquet(folder: &Path) -> Vec<String> {
+    let mut json = arrow::json::LineDelimitedWriter::new(vec![]);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with(['.', '_']) || !name.ends_with(".parquet") {
+            continue;
+        }
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap();
+        reader.for_each(|batch| json.write(&batch.unwrap()).unwrap());
+    }
+    json.finish().unwrap();
+    String::from_utf8(json.into_inner()).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The rows of a SQLite table with these columns.
+pub async fn sqlite(path: &Path, table: &str, columns: &[&str]) -> Vec<String> {
+    let mut client = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let pairs: Vec<String> = columns.iter().map(|column| format!("'{column}', \"{column}\"")).collect();
+    let statement = format!("SELECT json_object({}) FROM \"{table}\"", pairs.join(", "));
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_all(&mut client).await.unwrap()
+}

@@ -1,0 +1,20 @@
+-- Every row, and a part of them, to the places that add.
+CREATE TABLE warehouse (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
+WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.events', create = 'true');
+
+INSERT INTO warehouse SELECT id, kind, amount, ts FROM events;
+
+CREATE TABLE topic (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
+WITH (connector = 'kafka', bootstrap_servers = '${KAFKA}', topic = '${TRIAL}-out', key_field = 'kind');
+
+INSERT INTO topic SELECT id, kind, amount, ts FROM events WHERE amount >= 200;
+
+CREATE TABLE lines (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
+WITH (connector = 'file', path = '${PLACE}/lines.jsonl');
+
+INSERT INTO lines SELECT id, kind, amount, ts FROM events WHERE kind <> 'search';
+
+CREATE TABLE history (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
+WITH (connector = 'file', format = 'parquet', path = '${PLACE}/history', roll_rows = '700');
+
+INSERT INTO history SELECT id, kind, amount, ts FROM events WHERE amount < 800;
