@@ -169,25 +169,28 @@ fn restored(spec: &Arc<WindowAggregate>, state: &[RecordBatch]) -> FinalAggregat
 }
 
 fn states(criterion: &mut Criterion) {
-    // Without a sketch of distinct users a key, which is a thousand times the size of all the rest.
-    let mut spec = WindowAggregate::clone(&specification(WindowKind::Tumble { width: 60_000_000_000 }));
-    spec.aggregates.pop();
-    let spec = WindowAggregate::new(spec.window, spec.input, spec.group_by, spec.aggregates);
-    let spec = Arc::new(spec);
-    let deltas = snapshot_of_many_keys(&spec);
-    let whole = restored(&spec, &deltas).state().expect("the whole state");
+    let minute = 60_000_000_000;
     let mut group = criterion.benchmark_group("state");
     group.throughput(Throughput::Elements(KEYS as u64));
     group.sample_size(10);
-    group.bench_function("restore from deltas", |bencher| {
-        bencher.iter(|| black_box(restored(&spec, &deltas)));
-    });
-    group.bench_function("restore from the whole", |bencher| {
-        bencher.iter(|| black_box(restored(&spec, &whole)));
-    });
-    group.bench_function("compact", |bencher| {
-        bencher.iter(|| black_box(restored(&spec, &deltas).state().expect("the whole state")));
-    });
+    for (name, window) in [
+        ("tumble", WindowKind::Tumble { width: minute }),
+        ("hop", WindowKind::Hop { slide: minute / 60, width: minute }),
+        ("session", WindowKind::Session { gap: minute }),
+    ] {
+        // Without a sketch of distinct users a key, which is a thousand times the size of all the rest.
+        let mut spec = WindowAggregate::clone(&specification(window));
+        spec.aggregates.pop();
+        let spec = Arc::new(WindowAggregate::new(spec.window, spec.input, spec.group_by, spec.aggregates));
+        let deltas = snapshot_of_many_keys(&spec);
+        let whole = restored(&spec, &deltas).state().expect("the whole state");
+        group.bench_function(format!("restore {name}"), |bencher| {
+            bencher.iter(|| black_box(restored(&spec, &whole)));
+        });
+        group.bench_function(format!("compact {name}"), |bencher| {
+            bencher.iter(|| black_box(restored(&spec, &deltas).state().expect("the whole state")));
+        });
+    }
     group.finish();
 }
 

@@ -188,6 +188,20 @@ impl Options {
         }
     }
 
+    /// Takes a number of bytes such as `1048576`, `64MB` or `1 GB` (powers of 1024).
+    pub fn size(&mut self, names: &[&'static str]) -> Option<u64> {
+        let option = self.take(names)?;
+        let bytes = parse_size(&option.text);
+        if bytes.is_none() {
+            self.error(
+                option.location,
+                format!("option '{}' does not take {}", option.key, option.shown()),
+                Some("it takes a number of bytes such as '1048576', '64MB' or '1GB'".into()),
+            );
+        }
+        bytes
+    }
+
     /// Takes every option whose name begins with `prefix`; gives the names without it.
     pub fn prefixed(&mut self, prefix: &'static str) -> Vec<OptionValue> {
         let (taken, remaining) =
@@ -234,6 +248,21 @@ impl Options {
         }
         self.errors
     }
+}
+
+/// A number of bytes above 0, with a unit or without.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KB" | "KIB" => 1 << 10,
+        "M" | "MB" | "MIB" => 1 << 20,
+        "G" | "GB" | "GIB" => 1 << 30,
+        _ => return None,
+    };
+    let number = text[..digits].parse::<u64>().ok().filter(|number| *number > 0)?;
+    number.checked_mul(unit)
 }
 
 /// Parses a length of time: one or more of a number and a unit, such as `10 seconds` or `1h 30m`.

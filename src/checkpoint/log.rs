@@ -1,16 +1,41 @@
 //! The log itself: epochs go in at one end, and at a start the newest whole one comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use chrono::SecondsFormat;
+use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::state::EpochState;
-use super::store::{Store, StoreError};
+use super::compaction::{self, Compaction};
+use super::files::{self, NewFiles, Patience};
+use super::ledger::Tally;
+use super::manifest::{self, FileEntry, Manifest, OperatorEntry, OutboxEntry, Part, SinkEntry, SourceEntry};
+use super::opening::{self, KeptCheckpoint, Opened};
+use super::outbox::{self, Index};
+use super::sealed::{self, Flaw};
+use super::sections::{Batches, SectionWriter};
+use super::state::{EpochState, SourceState};
+use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
-use crate::time::Epoch;
+use crate::crash_point;
+use crate::faults::{Bug, planted};
+use crate::time::{Epoch, WallClock};
+
+pub use super::outbox::OutboxReader;
+
+/// The folder of the operators' state.
+pub(super) const STATE: &str = "state";
+/// The folder of the rows that wait.
+pub(super) const OUTBOX: &str = "outbox";
+/// Epochs whose rows stay though they are settled, for each sink.
+const SPARE_EPOCHS: usize = 16;
+/// Earlier runs whose numbers stay, so that a second one that starts at the same time finds them.
+const KEPT_RUNS: u64 = 3;
 
 /// How a log is opened.
 #[derive(Clone, Debug)]
@@ -84,13 +109,28 @@ pub trait Compactor: Send + Sync {
 
 /// The log of one pipeline, held by one run.
 pub struct CheckpointLog {
-    _store: Arc<dyn Store>,
-}
-
-/// Reads the outbox of a log while the log goes on.
-#[derive(Clone)]
-pub struct OutboxReader {
-    _store: Arc<dyn Store>,
+    store: Arc<dyn Store>,
+    /// Dropped with the log.
+    _lock: Lock,
+    writer: Writer,
+    clock: WallClock,
+    keep: usize,
+    highest: Epoch,
+    /// The newest checkpoint, with what has become known since: the next one begins with it.
+    known: Manifest,
+    /// The checkpoints that stay, rising.
+    kept: Vec<KeptCheckpoint>,
+    index: Arc<Mutex<Index>>,
+    names: Arc<NewFiles>,
+    identities: Identities,
+    compactor: Option<Arc<dyn Compactor>>,
+    compaction: Option<Compaction>,
+    /// How many times as much as usual must have changed before it is compacted; more after a failure.
+    compaction_patience: u64,
+    /// What earlier runs have left behind is gone.
+    swept: bool,
+    /// Deletions that have not gone well yet.
+    doomed: BTreeSet<String>,
 }
 
 impl CheckpointLog {
@@ -101,59 +141,398 @@ impl CheckpointLog {
     /// [`CheckpointError::Held`] when another run is alive; [`CheckpointError::Damaged`] when there are checkpoints but
     /// none is whole: never a silent start from nothing.
     pub async fn open(
-        _store: Arc<dyn Store>,
-        _options: LogOptions,
+        store: Arc<dyn Store>,
+        options: LogOptions,
     ) -> Result<(CheckpointLog, Option<Recovered>), CheckpointError> {
-        unimplemented!()
+        let Opened { lock, writer, highest, manifest, recovered, kept } = opening::open(&store, &options).await?;
+        let log = CheckpointLog {
+            _lock: lock,
+            names: Arc::new(NewFiles::new(writer.incarnation)),
+            writer,
+            clock: WallClock::system(),
+            keep: options.keep.max(1),
+            highest,
+            kept,
+            index: Arc::new(Mutex::new(outbox::index(&manifest))),
+            known: manifest,
+            identities: Identities::default(),
+            compactor: None,
+            compaction: None,
+            compaction_patience: 1,
+            swept: false,
+            doomed: BTreeSet::new(),
+            store,
+        };
+        Ok((log, recovered))
+    }
+
+    /// Sets the clock that says when checkpoints are written: the machine's, unless told otherwise.
+    pub fn set_clock(&mut self, clock: WallClock) {
+        self.clock = clock;
     }
 
     /// Who writes, for the markers of the sinks.
     pub fn writer(&self) -> Writer {
-        unimplemented!()
+        self.writer.clone()
     }
 
     /// The highest number that any epoch of this log has had; the next one is above it.
     pub fn last_epoch(&self) -> Epoch {
-        unimplemented!()
+        self.highest
     }
 
     /// What was recovered goes on under the names in `takeover`, beside what is new in `identities`.
-    pub fn begin(&mut self, _takeover: &Takeover, _identities: Identities, _compactor: Arc<dyn Compactor>) {
-        unimplemented!()
+    pub fn begin(&mut self, takeover: &Takeover, identities: Identities, compactor: Arc<dyn Compactor>) {
+        let mut was = std::mem::take(&mut self.known.operators);
+        for (old, new) in &takeover.renamed {
+            if let Some(mut operator) = was.remove(old) {
+                if let Some(fingerprint) = identities.operators.get(new) {
+                    operator.fingerprint.clone_from(&fingerprint.0);
+                }
+                self.known.operators.insert(new.clone(), operator);
+            }
+        }
+        self.known.sources =
+            takeover.state.sources.iter().map(|(name, source)| (name.clone(), source.into())).collect();
+        self.known.sinks.retain(|name, _| identities.sinks.contains(name));
+        self.known.drop_unnamed_files();
+        *self.index.lock() = outbox::index(&self.known);
+        self.identities = identities;
+        self.compactor = Some(compactor);
     }
 
     /// Makes an epoch durable, and returns when it is. A store that is full or away is waited for, with a log line.
+    /// An epoch with no rows, no changes and no new positions writes nothing.
     ///
     /// # Errors
     /// [`CheckpointError::Fenced`] when a later run has taken over; what waiting cannot heal.
-    pub async fn append(&mut self, _record: EpochRecord) -> Result<Appended, CheckpointError> {
-        unimplemented!()
+    pub async fn append(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
+        let epoch = record.added.epoch;
+        self.take_compaction().await;
+        if !self.is_news(&record) {
+            return Ok(self.appended(0));
+        }
+        let mut next = self.known.clone();
+        next.epoch = epoch.0;
+        next.incarnation = self.writer.incarnation.0;
+        let EpochRecord { added, outbox, finished } = record;
+        self.add_places(&mut next, &added, finished);
+        crash_point!("log.before_files");
+        let early = planted(Bug::ManifestFirst);
+        if early {
+            self.publish(next.clone()).await?;
+        }
+        let mut bytes = self.write_state(&mut next, added).await?;
+        crash_point!("log.state_written");
+        bytes += self.write_outbox(&mut next, outbox).await?;
+        crash_point!("log.outbox_written");
+        next.sinks.values_mut().for_each(let_go);
+        next.drop_unnamed_files();
+        if early {
+            self.store.delete(&manifest::path(epoch)).await?;
+        }
+        bytes += self.publish(next).await?;
+        crash_point!("log.published");
+        self.prune().await;
+        self.begin_compaction();
+        Ok(self.appended(bytes))
     }
 
     /// A sink has everything up to `epoch`: its outbox up to there is let go, but for the newest few epochs.
-    pub fn settled(&mut self, _sink: &str, _epoch: Epoch) {
-        unimplemented!()
+    pub fn settled(&mut self, sink: &str, epoch: Epoch) {
+        self.known.sinks.entry(sink.to_owned()).or_default().settled = Some(epoch.0);
     }
 
     /// A way to the rows that wait.
     pub fn outbox(&self) -> OutboxReader {
-        unimplemented!()
+        OutboxReader::new(Arc::clone(&self.store), Arc::clone(&self.index))
+    }
+
+    /// Whether an epoch says anything that the newest checkpoint does not.
+    fn is_news(&self, record: &EpochRecord) -> bool {
+        let moved = |(name, source): (&String, &SourceState)| {
+            let known = self.known.sources.get(name);
+            let same = |known: &SourceEntry| {
+                let mut positions = source.positions.iter();
+                positions.all(|(split, offset)| known.positions.get(split) == Some(offset))
+                    && (source.origin.is_none() || source.origin == known.origin)
+            };
+            !known.is_some_and(same)
+        };
+        record.finished != self.known.finished
+            || record.outbox.values().any(|rows| rows.batches.iter().any(|batch| batch.num_rows() > 0))
+            || record.added.operators.values().any(|operator| !operator.batches.is_empty())
+            || record.added.sources.iter().any(moved)
+    }
+
+    /// Sources and watermarks.
+    fn add_places(&self, next: &mut Manifest, added: &EpochState, finished: bool) {
+        if finished {
+            next.sources.clear();
+            next.operators.clear();
+        }
+        next.finished = finished;
+        for (name, source) in &added.sources {
+            let entry = next.sources.entry(name.clone()).or_default();
+            let mut known = SourceState::from(&*entry);
+            known.advance(source.clone());
+            *entry = (&known).into();
+        }
+        for (name, operator) in &added.operators {
+            let fingerprint = || self.identities.operators.get(name).map_or_else(String::new, |print| print.0.clone());
+            let new = || OperatorEntry { fingerprint: fingerprint(), watermark: operator.watermark, parts: vec![] };
+            let entry = next.operators.entry(name.clone()).or_insert_with(new);
+            entry.watermark = entry.watermark.max(operator.watermark);
+        }
+    }
+
+    /// One file for what has changed in all operators. Returns its size.
+    async fn write_state(&self, next: &mut Manifest, added: EpochState) -> Result<u64, CheckpointError> {
+        let epoch = added.epoch;
+        let mut changed = added.operators;
+        changed.retain(|_, operator| !operator.batches.is_empty());
+        if changed.is_empty() || planted(Bug::StateDeltaLost) && epoch.0.is_multiple_of(3) {
+            return Ok(0);
+        }
+        let names: Vec<String> = changed.keys().cloned().collect();
+        let encoded = files::offload(move || {
+            let mut writer = SectionWriter::new();
+            for (name, operator) in &changed {
+                writer
+                    .add(name, &operator.batches)
+                    .map_err(|source| unwritable(&format!("the state of {name}"), source))?;
+            }
+            let bytes = writer.finish().map_err(|source| unwritable("the state of an epoch", source))?;
+            let entry = FileEntry::of(&bytes);
+            Ok::<_, CheckpointError>((bytes, entry))
+        });
+        let (bytes, entry) = encoded.await?;
+        let size = entry.bytes;
+        let file = self.names.write(&*self.store, STATE, epoch, "delta", bytes).await?;
+        for name in names {
+            if let Some(operator) = next.operators.get_mut(&name) {
+                operator.parts.push(Part { file: file.clone(), name, base: false });
+            }
+        }
+        next.files.insert(file, entry);
+        Ok(size)
+    }
+
+    /// One file for the rows of all sinks. Returns its size.
+    async fn write_outbox(
+        &self,
+        next: &mut Manifest,
+        mut outbox: BTreeMap<String, SinkRows>,
+    ) -> Result<u64, CheckpointError> {
+        let epoch = Epoch(next.epoch);
+        outbox.values_mut().for_each(|rows| rows.batches.retain(|batch| batch.num_rows() > 0));
+        outbox.retain(|_, rows| !rows.batches.is_empty());
+        if outbox.is_empty() {
+            return Ok(0);
+        }
+        let encoded = files::offload(move || {
+            let mut writer = SectionWriter::new();
+            let mut written = vec![];
+            for (sink, SinkRows { batches, whole }) in outbox {
+                let what = || format!("the rows for {sink}");
+                let mut tally = Tally::default();
+                for batch in &batches {
+                    tally.add(batch).map_err(|source| unwritable(&what(), source))?;
+                }
+                let batches: Batches = batches.into_iter().map(|batch| (0, batch)).collect();
+                let bytes = writer.add(&sink, &batches).map_err(|source| unwritable(&what(), source))?;
+                written.push((sink, tally, bytes, whole));
+            }
+            let bytes = writer.finish().map_err(|source| unwritable("the rows of an epoch", source))?;
+            let entry = FileEntry::of(&bytes);
+            Ok::<_, CheckpointError>((bytes, entry, written))
+        });
+        let (bytes, entry, written) = encoded.await?;
+        let size = entry.bytes;
+        let file = self.names.write(&*self.store, OUTBOX, epoch, "rows", bytes).await?;
+        for (sink, tally, bytes, whole) in written {
+            let sink = next.sinks.entry(sink).or_default();
+            if whole {
+                sink.ledger.merge(tally);
+            }
+            let file = file.clone();
+            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, rows: tally.rows, bytes, whole });
+        }
+        next.files.insert(file, entry);
+        Ok(size)
+    }
+
+    /// Writes the manifest: from then on the epoch is durable. Returns its size.
+    async fn publish(&mut self, mut next: Manifest) -> Result<u64, CheckpointError> {
+        let epoch = Epoch(next.epoch);
+        let written = self.clock.now();
+        next.written = chrono::DateTime::from_timestamp_nanos(written.0).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let stays = self.kept.len().saturating_sub(self.keep - 1);
+        next.earlier = self.kept[stays..].iter().map(|kept| kept.epoch.0).collect();
+        let bytes =
+            sealed::seal(&next).map_err(|error| unwritable("a manifest", ArrowError::ExternalError(error.into())))?;
+        let size = bytes.len() as u64;
+        self.refuse_if_fenced().await?;
+        crash_point!("log.before_manifest");
+        self.write_manifest(epoch, bytes).await?;
+        *self.index.lock() = outbox::index(&next);
+        self.highest = self.highest.max(epoch);
+        self.kept.push(KeptCheckpoint { epoch, files: next.files.keys().cloned().collect() });
+        self.known = next;
+        Ok(size)
+    }
+
+    /// Whether a later run has taken a number. Where a lock keeps others out there is none.
+    async fn refuse_if_fenced(&self) -> Result<(), CheckpointError> {
+        let mut patience = Patience::new("a manifest");
+        let taken = loop {
+            match self.store.list(opening::INCARNATIONS).await {
+                Ok(taken) => break taken,
+                Err(error) => patience.wait(error).await?,
+            }
+        };
+        patience.end();
+        match taken.iter().filter_map(|(path, _)| manifest::number(path)).max() {
+            Some(number) if number > self.writer.incarnation.0 => Err(self.fenced(number)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write_manifest(&self, epoch: Epoch, bytes: Bytes) -> Result<(), CheckpointError> {
+        let path = manifest::path(epoch);
+        let mut patience = Patience::new(format!("epoch {epoch}"));
+        // What is there, when it may be replaced.
+        let mut replace = false;
+        loop {
+            let outcome = match replace {
+                true => self.store.put(&path, bytes.clone()).await.map(|()| true),
+                false => self.store.put_if_absent(&path, bytes.clone()).await,
+            };
+            match outcome {
+                Ok(true) => break patience.end(),
+                Ok(false) => replace = self.may_replace(&path, &bytes, &mut patience).await?,
+                Err(error) => patience.wait(error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the manifest that is there may be replaced: it is ours, from an attempt whose outcome was not known and
+    /// that a second write makes durable, or one that a run before this one had under way when this one took over.
+    async fn may_replace(&self, path: &str, ours: &Bytes, patience: &mut Patience) -> Result<bool, CheckpointError> {
+        let found = match self.store.get(path).await {
+            Ok(found) => found,
+            Err(StoreError::Missing { .. }) => return Ok(false),
+            Err(error) => {
+                patience.wait(error).await?;
+                return Ok(false);
+            }
+        };
+        if found == *ours {
+            return Ok(true);
+        }
+        match sealed::unseal::<Manifest>(&found) {
+            Ok(other) if other.incarnation >= self.writer.incarnation.0 => Err(self.fenced(other.incarnation)),
+            Ok(_) | Err(Flaw::Torn(_)) => Ok(true),
+            Err(newer @ Flaw::Newer(_)) => Err(CheckpointError::Fenced(format!("{path}: {newer}"))),
+        }
+    }
+
+    fn fenced(&self, by: u64) -> CheckpointError {
+        let Writer { pipeline, incarnation, .. } = &self.writer;
+        let place = self.store.describe();
+        CheckpointError::Fenced(format!(
+            "run {by} of pipeline {pipeline} has taken over the checkpoints at {place} from this one, run {incarnation}"
+        ))
+    }
+
+    /// Puts a compaction that has ended in place: the next manifest refers to it.
+    async fn take_compaction(&mut self) {
+        let Some(compaction) = self.compaction.take_if(|compaction| compaction.has_ended()) else { return };
+        match compaction.end().await {
+            Ok(compacted) => {
+                self.compaction_patience = 1;
+                self.doomed.extend(compaction::apply(&mut self.known, compacted));
+            }
+            Err(error) => {
+                // The state is as good as before, and only larger than it need be.
+                self.compaction_patience *= 2;
+                tracing::warn!("checkpoints at {} are not compacted: {error}", self.store.describe());
+            }
+        }
+    }
+
+    fn begin_compaction(&mut self) {
+        let Some(compactor) = &self.compactor else { return };
+        if self.compaction.is_none() && compaction::is_due(&self.known, self.compaction_patience) {
+            let (store, names) = (Arc::clone(&self.store), Arc::clone(&self.names));
+            self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
+        }
+    }
+
+    /// Deletes old checkpoints, then the files that none needs any more. What cannot be deleted now is tried again.
+    async fn prune(&mut self) {
+        if !self.swept {
+            self.swept = self.sweep().await.is_ok();
+        }
+        let old = self.kept.len().saturating_sub(self.keep);
+        let gone: Vec<KeptCheckpoint> = self.kept.drain(..old).collect();
+        let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).collect();
+        let unneeded = gone.iter().flat_map(|kept| &kept.files).filter(|file| !needed.contains(file)).cloned();
+        self.doomed.extend(unneeded);
+        self.doomed.extend(gone.iter().map(|kept| manifest::path(kept.epoch)));
+        self.doomed.extend(self.names.take_failed());
+        crash_point!("log.before_prune");
+        // "manifests" comes before "outbox" and "state": a manifest goes before its files.
+        for path in std::mem::take(&mut self.doomed) {
+            match self.store.delete(&path).await {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::debug!("{path} is not deleted: {error}");
+                    self.doomed.insert(path);
+                }
+            }
+            crash_point!("log.pruning");
+        }
+    }
+
+    /// Finds what earlier runs have left behind and no checkpoint needs. Only once a checkpoint of this run is there:
+    /// until then the names of those files say which epochs have been.
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        let aside = opening::set_aside_files(&*self.store).await?;
+        let kept: BTreeSet<String> = self.kept.iter().map(|kept| manifest::path(kept.epoch)).collect();
+        let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).chain(&aside).collect();
+        let earlier = |path: &str| manifest::incarnation(path).is_some_and(|run| run < self.writer.incarnation.0);
+        let mut orphans = vec![];
+        for folder in [STATE, OUTBOX] {
+            let found = self.store.list(folder).await?.into_iter().map(|(path, _)| path);
+            orphans.extend(found.filter(|path| earlier(path) && !needed.contains(path)));
+        }
+        let manifests = self.store.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
+        orphans.extend(manifests.filter(|path| !kept.contains(path)));
+        let runs = self.store.list(opening::INCARNATIONS).await?.into_iter().map(|(path, _)| path);
+        let own = self.writer.incarnation.0;
+        orphans.extend(runs.filter(|path| manifest::number(path).is_some_and(|run| run + KEPT_RUNS < own)));
+        self.doomed.extend(orphans);
+        Ok(())
+    }
+
+    fn appended(&self, bytes: u64) -> Appended {
+        Appended { bytes, state_bytes: self.known.state_bytes(), outbox_bytes: self.known.outbox_bytes() }
     }
 }
 
-impl OutboxReader {
-    /// The rows of an epoch for a sink; none if it had none.
-    ///
-    /// # Errors
-    /// When the file is damaged or gone.
-    pub async fn read(&self, _sink: &str, _epoch: Epoch) -> Result<Vec<RecordBatch>, CheckpointError> {
-        unimplemented!()
+/// Rows that are settled, but for the newest: a destination may lose what it has confirmed.
+fn let_go(sink: &mut SinkEntry) {
+    if planted(Bug::OutboxDroppedEarly) {
+        let newest = sink.outbox.len().saturating_sub(1);
+        sink.outbox.drain(..newest);
     }
+    sink.let_go(SPARE_EPOCHS);
+}
 
-    /// The epochs after `after` that are kept for a sink, settled or not, rising.
-    pub fn epochs(&self, _sink: &str, _after: Epoch) -> Vec<Epoch> {
-        unimplemented!()
-    }
+fn unwritable(what: &str, source: ArrowError) -> CheckpointError {
+    CheckpointError::Arrow { what: format!("{what} cannot be written"), source }
 }
 
 /// Why checkpoints cannot be used.

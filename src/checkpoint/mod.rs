@@ -6,7 +6,17 @@
 //! delivered. At a start the newest whole manifest is loaded, its state is matched with the operators of today's
 //! queries ([`takeover`]), and what the outbox still holds is delivered again as it was.
 
+mod compaction;
+mod files;
+pub mod ledger;
+mod local_store;
 pub mod log;
+pub mod manifest;
+mod object_store;
+mod opening;
+mod outbox;
+mod sealed;
+mod sections;
 pub mod state;
 pub mod store;
 pub mod takeover;

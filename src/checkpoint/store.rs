@@ -1,8 +1,16 @@
 //! Where checkpoints are kept: named blobs behind a small trait, on a disk, in an object store, or in a test's memory.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
+
+use super::local_store::LocalStore;
+use super::object_store::ObjectStorage;
+use crate::time::LogId;
 
 /// Named blobs. Paths are relative, with `/` between their parts.
 ///
@@ -43,6 +51,13 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`].
     async fn delete(&self, path: &str) -> Result<(), StoreError>;
 
+    /// The name of a log that is made here, unlike any other.
+    fn new_log_id(&self) -> LogId {
+        // The standard library's hash keys come from the system's randomness.
+        let draw = || RandomState::new().build_hasher().finish();
+        LogId(format!("{:016x}{:016x}", draw(), draw()))
+    }
+
     /// Keeps other processes out until the result is dropped, or the process ends. `None` when another one holds it.
     /// A store that knows no locks gives one that keeps nobody out: the incarnations' numbers then have to do.
     ///
@@ -50,6 +65,43 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`].
     async fn lock(&self) -> Result<Option<Lock>, StoreError>;
 }
+
+/// Opens a store: a folder's path, `file:///folder`, `s3://bucket/prefix`, or `memory:///` for a test, which is empty each
+/// time. Access to S3 is taken from the variables of the environment that AWS's own tools read.
+///
+/// # Errors
+/// [`StoreError::Refused`] when there is no such kind of place, or its settings are wrong.
+pub fn open(place: &str) -> Result<Arc<dyn Store>, StoreError> {
+    let Some((scheme, rest)) = place.split_once("://") else {
+        return Ok(Arc::new(LocalStore::new(place)));
+    };
+    match scheme {
+        "file" => Ok(Arc::new(LocalStore::new(rest))),
+        "s3" => Ok(Arc::new(ObjectStorage::s3(place)?)),
+        "memory" => Ok(Arc::new(ObjectStorage::memory())),
+        _ => Err(StoreError::Refused {
+            place: without_secret(place),
+            message: format!(
+                "checkpoints cannot be kept in '{scheme}': give a folder's path, file:///folder or s3://bucket/prefix"
+            ),
+        }),
+    }
+}
+
+/// A URL without the user and the password that may be in it.
+fn without_secret(place: &str) -> String {
+    match place.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.split('/').next().unwrap_or_default();
+            let shown = host.rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[shown..])
+        }
+        None => place.to_owned(),
+    }
+}
+
+/// The blob that names the holder of the lock, for stores that know locks.
+pub const LOCK: &str = "lock";
 
 /// Held while a run uses a store.
 pub type Lock = Box<dyn Send + Sync>;

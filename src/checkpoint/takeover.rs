@@ -365,8 +365,7 @@ mod tests {
         };
         assert_eq!(
             differing(&of("(clicks.v > Int64(3))"), &of("(clicks.v > Int64(14))")),
-            "…cks.k: sum(clicks.v), count(*), max(clicks.v), min(clicks.v) from clicks where (clicks.v > Int64(3)), kept as \
-             (Timestamp(ns) n…"
+            "….v), count(*), max(clicks.v), min(clicks.v) from clicks where (clicks.v > Int64(3)), kept as (Timestamp(ns) not…"
         );
         assert_eq!(differing("tumble(30s)", "tumble(1m)"), "tumble(30s)");
         assert_eq!(differing("aa", "aaa"), "aa");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::checkpoint::store::{Store, StoreError};
+use crate::checkpoint::store::{self, Store, StoreError};
 
 /// Where checkpoints are.
 #[derive(clap::Args, Debug)]
@@ -18,7 +18,11 @@ impl CheckpointArguments {
     ///
     /// # Errors
     /// When the place is none.
-    pub fn open(&self, _data_dir: &Path, _pipeline: &str) -> Result<Arc<dyn Store>, StoreError> {
-        unimplemented!("{:?}", self.checkpoints)
+    pub fn open(&self, data_dir: &Path, pipeline: &str) -> Result<Arc<dyn Store>, StoreError> {
+        let root = match &self.checkpoints {
+            Some(place) => place.trim_end_matches('/').to_owned(),
+            None => data_dir.join("checkpoints").to_string_lossy().into_owned(),
+        };
+        store::open(&format!("{root}/{pipeline}"))
     }
 }

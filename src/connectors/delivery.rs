@@ -103,6 +103,11 @@ pub trait EpochSink: Send {
     async fn close(&mut self) -> Result<(), ConnectorError> {
         Ok(())
     }
+
+    /// How many rows the destination has refused so far, and the sink has left out or put apart.
+    fn refused(&self) -> u64 {
+        0
+    }
 }
 
 /// Who writes: what markers carry, and what fences are made of.

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
+mod lines;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;
@@ -52,6 +53,11 @@ pub trait ConnectorTable: Send + Sync {
     /// How to read it, or `None` if it can only be written.
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
         None
+    }
+
+    /// How to read back all that its sink has written, from the first row on, for an audit; `None` if it cannot be.
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        self.source()
     }
 
     /// How to write it, or `None` if it can only be read.
@@ -265,6 +271,13 @@ pub struct SinkContext {
     pub stop: CancellationToken,
 }
 
+impl SinkContext {
+    /// How a sink that wants its rows by `wanted` gets them in this run.
+    pub fn delivery(&self, wanted: Delivery) -> Delivery {
+        if self.writer.is_some() { wanted } else { Delivery::AtOnce }
+    }
+}
+
 /// An open sink that takes rows as they come. Calls come one at a time.
 #[async_trait]
 pub trait Sink: Send {
@@ -289,6 +302,11 @@ pub trait Sink: Send {
     /// As for [`Sink::write`].
     async fn close(&mut self) -> Result<(), ConnectorError> {
         Ok(())
+    }
+
+    /// How many rows the destination has refused so far, and the sink has left out or put apart.
+    fn refused(&self) -> u64 {
+        0
     }
 }
 

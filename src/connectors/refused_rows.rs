@@ -3,9 +3,10 @@
 //! A refusal is about one row's values (text too long, a broken constraint, a key that cannot be a key), never about
 //! the server being away. The databases and Redis share this, so that the option means the same everywhere.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use tokio::time::Instant;
 
 use super::ConnectorError;
 use crate::catalog::options::Options;
@@ -23,12 +24,20 @@ pub enum OnError {
     Fail,
     /// `'skip'`: the row is left out, counted and logged (at most one line every 10 s).
     Skip,
+    /// `'dead_letters'`: as `'skip'`, and the destination keeps the row in a table apart.
+    DeadLetters,
 }
 
 impl OnError {
-    /// Takes the option `on_error`.
+    /// Takes the option `on_error` of a destination that has no place for refused rows.
     pub fn take(options: &mut Options) -> OnError {
         options.choice(&["on_error"], &[("fail", OnError::Fail), ("skip", OnError::Skip)]).unwrap_or_default()
+    }
+
+    /// Takes the option `on_error` of a destination that can keep refused rows, and keeps them by default.
+    pub fn take_with_dead_letters(options: &mut Options) -> OnError {
+        let choices = [("dead_letters", OnError::DeadLetters), ("fail", OnError::Fail), ("skip", OnError::Skip)];
+        options.choice(&["on_error"], &choices).unwrap_or(OnError::DeadLetters)
     }
 }
 
@@ -70,11 +79,12 @@ impl RefusedRows {
                     row_text(batch, row)
                 ),
             }),
-            OnError::Skip => {
+            OnError::Skip | OnError::DeadLetters => {
                 self.skipped += 1;
                 if self.logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
                     let (what, total, row) = (&self.what, self.skipped, row_text(batch, row));
-                    tracing::warn!("{what}: left a row out ({total} so far): {message}; the row is {row}");
+                    let done = if self.policy == OnError::Skip { "left a row out" } else { "a row is a dead letter" };
+                    tracing::warn!("{what}: {done} ({total} so far): {message}; the row is {row}");
                     self.logged = Some(Instant::now());
                 }
                 Ok(())
@@ -83,19 +93,21 @@ impl RefusedRows {
     }
 }
 
-/// A row as JSON for a message, cut to 200 characters.
-pub fn row_text(batch: &RecordBatch, row: usize) -> String {
+/// A row as JSON; `None` if a column's type has no place in JSON.
+pub fn row_json(batch: &RecordBatch, row: usize) -> Option<String> {
     let mut bytes = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut bytes);
-    if writer.write(&batch.slice(row, 1)).and_then(|()| writer.finish()).is_err() {
-        return format!("number {row} of its batch");
-    }
+    writer.write(&batch.slice(row, 1)).and_then(|()| writer.finish()).ok()?;
     drop(writer);
-    let text = String::from_utf8_lossy(&bytes);
-    let text = text.trim_end();
+    Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+/// A row as JSON for a message, cut to 200 characters.
+pub fn row_text(batch: &RecordBatch, row: usize) -> String {
+    let Some(text) = row_json(batch, row) else { return format!("number {row} of its batch") };
     match text.char_indices().nth(SHOWN) {
         Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_string(),
+        None => text,
     }
 }
 
@@ -128,11 +140,27 @@ mod tests {
 
     #[test]
     fn skipping_counts() {
-        let mut refused = RefusedRows::new(OnError::Skip, "a table");
-        for _ in 0..3 {
-            refused.refuse(&batch("b"), 1, "value too long").unwrap();
+        for policy in [OnError::Skip, OnError::DeadLetters] {
+            let mut refused = RefusedRows::new(policy, "a table");
+            for _ in 0..3 {
+                refused.refuse(&batch("b"), 1, "value too long").unwrap();
+            }
+            assert_eq!(refused.skipped(), 3);
         }
-        assert_eq!(refused.skipped(), 3);
+    }
+
+    #[test]
+    fn what_becomes_of_them_depends_on_where_they_can_be_kept() {
+        let options = |text: &'static str| crate::connectors::sql_table::tests::options(&[("on_error", text)]);
+        let none = || crate::connectors::sql_table::tests::options(&[]);
+        assert_eq!(OnError::take(&mut none()), OnError::Fail);
+        assert_eq!(OnError::take_with_dead_letters(&mut none()), OnError::DeadLetters);
+        assert_eq!(OnError::take_with_dead_letters(&mut options("fail")), OnError::Fail);
+        let mut wrong = options("dead_letters");
+        OnError::take(&mut wrong);
+        let errors = wrong.finish("redis");
+        assert_eq!(errors[0].message, "option 'on_error' does not take 'dead_letters'");
+        assert_eq!(errors[0].help.as_deref(), Some("it takes 'fail' or 'skip'"));
     }
 
     #[test]

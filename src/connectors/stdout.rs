@@ -8,7 +8,7 @@ use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::file::{CsvHeader, LineSink, Output};
+use super::lines::{CsvHeader, LineSink, Output};
 use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::{OptionValue, Options};
@@ -41,7 +41,7 @@ impl Connector for StdoutConnector {
         let csv = options.peek("format") == Some("csv");
         let header = csv.then(|| {
             let wanted = options.boolean(&["csv.header"]).unwrap_or(true);
-            CsvHeader { delimiter: super::file::byte(options.peek("csv.delimiter"), b','), wanted }
+            CsvHeader { delimiter: CsvHeader::byte(options.peek("csv.delimiter"), b','), wanted }
         });
         Arc::new(StdoutTable(lines(EncodeOptions::take(table, options), header, table.primary_key.clone())))
     }

@@ -7,6 +7,7 @@
 //! collects them in its [`outbox`], from where its [`deliverer`] brings them to the destination. The [`coordinator`]
 //! moves the whole from epoch to epoch, the [`checkpointer`] keeps each, and [`recovery`] goes on from what was kept.
 
+pub mod audit;
 mod bad_row_log;
 mod breaker;
 mod build;

@@ -14,6 +14,7 @@ mod lateral;
 mod meaning;
 mod per_window_node;
 mod queries;
+mod refusals;
 mod scans;
 mod session;
 mod sinks;

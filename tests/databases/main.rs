@@ -1,10 +1,14 @@
 //! The sinks for databases and Redis against real servers, which `scripts/` start in temporary folders on free ports
 //! and which are stopped, by their pids, when a test ends in whatever way.
 
+mod audit;
+mod once;
 mod postgres;
+mod postgres_faults;
 #[path = "../servers/proxy.rs"]
 mod proxy;
 mod proxy_faults;
+mod redis_delivery;
 mod redis_server;
 #[path = "../servers/server.rs"]
 mod server;
@@ -14,9 +18,11 @@ use std::sync::Arc;
 
 use acequia::catalog::options::{OptionValue, Options};
 use acequia::catalog::{ColumnDefinition, ColumnKind, TableDefinition};
+use acequia::connectors::delivery::{OpenSink, Writer};
 use acequia::connectors::registry::connector;
 use acequia::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
 use acequia::sql::Location;
+use acequia::time::{Epoch, Incarnation, LogId};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +60,23 @@ fn factory(
     let errors = options.finish(connector_name);
     assert!(errors.is_empty(), "{errors:?}");
     table.sink().unwrap()
+}
+
+/// Opens a sink of run `run` as a run with checkpoints does.
+async fn open_run(factory: &Arc<dyn SinkFactory>, schema: &SchemaRef, run: Writer) -> Result<OpenSink, ConnectorError> {
+    let context = SinkContext { writer: Some(run), ..context(schema, &CancellationToken::new()) };
+    factory.open(context).await
+}
+
+/// Run `incarnation` of the pipeline, which goes on from epoch `resumed` of the log `ours`.
+fn run(incarnation: u64, resumed: u64) -> Writer {
+    Writer {
+        pipeline: "test".into(),
+        log: LogId("ours".into()),
+        incarnation: Incarnation(incarnation),
+        resumed: Epoch(resumed),
+        fresh: false,
+    }
 }
 
 fn context(schema: &SchemaRef, stop: &CancellationToken) -> SinkContext {

@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use super::{Server, batch, context, factory, open, refusal};
 
 /// A server that the tests which do not stop it share, and a database of one's own on it.
-struct Database {
+pub struct Database {
     _server: Arc<Server>,
-    url: String,
-    address: String,
+    pub url: String,
+    pub address: String,
 }
 
-async fn database() -> Database {
+pub async fn database() -> Database {
     static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let server = {
@@ -47,11 +47,16 @@ async fn database() -> Database {
 }
 
 impl Database {
-    async fn client(&self) -> PgConnection {
+    /// Where it is, with user and password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub async fn client(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
-    async fn run(&self, statement: &'static str) {
+    pub async fn run(&self, statement: &'static str) {
         self.client().await.execute(statement).await.unwrap();
     }
 
@@ -460,11 +465,12 @@ async fn a_refused_row_is_named_or_skipped() {
     let mut skipping = database.sink("events", &[], &[("on_error", "skip")], &rows).await;
     write(&mut skipping, rows).await.unwrap();
     assert_eq!(count().await, 994);
+    assert_eq!(skipping.refused(), 6);
 }
 
 /// What the sink says of rows that are refused.
 async fn refused(database: &Database, rows: RecordBatch) -> String {
-    let mut sink = database.sink("events", &[], &[], &rows).await;
+    let mut sink = database.sink("events", &[], &[("on_error", "fail")], &rows).await;
     write(&mut sink, rows).await.unwrap_err().to_string()
 }
 

@@ -149,7 +149,7 @@ async fn a_refused_row_is_named_or_skipped() {
         .unwrap();
     let names: Vec<Option<&str>> = (0..1000).map(|id| Some(if id == 617 { "too long" } else { "ok" })).collect();
     let rows = numbers((0..1000).collect(), names);
-    let mut failing = sink(&path, &[], &[], &rows).await;
+    let mut failing = sink(&path, &[], &[("on_error", "fail")], &rows).await;
     failing.write(rows.clone()).await.unwrap();
     let error = failing.flush().await.unwrap_err().to_string();
     assert!(error.contains("CHECK constraint failed"), "{error}");
@@ -164,7 +164,7 @@ async fn a_refused_row_is_named_or_skipped() {
     assert_eq!(count(&mut connection).await, 999);
 
     let too_large = batch(vec![("id", Arc::new(UInt64Array::from(vec![u64::MAX])) as ArrayRef)]);
-    let mut failing = sink(&path, &[], &[], &too_large).await;
+    let mut failing = sink(&path, &[], &[("on_error", "fail")], &too_large).await;
     failing.write(too_large).await.unwrap();
     let error = failing.flush().await.unwrap_err().to_string();
     assert!(error.contains("column id holds a value outside the range of SQLite"), "{error}");

@@ -3,7 +3,9 @@
 
 #[path = "../servers/kafka.rs"]
 mod cluster;
+mod delivery;
 mod embedded;
+mod positions;
 mod sink;
 mod source;
 mod table;

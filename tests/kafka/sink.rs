@@ -16,14 +16,14 @@ use crate::table::{Reading, definition, log, sink_context, table};
 
 async fn open(definition: &TableDefinition, servers: &str, topic: &str) -> Box<dyn Sink> {
     let factory = table(definition, servers, &[("topic", topic)]).sink().unwrap();
-    factory.open(sink_context(definition)).await.unwrap()
+    factory.open(sink_context(definition)).await.unwrap().at_once().unwrap()
 }
 
 /// The timestamp of row 0, in milliseconds.
 const BEGIN: i64 = 1_700_000_000_000;
 
 /// Rows `first..first + rows` with keys `k0` to `k99` and timestamps from [`BEGIN`] on.
-fn batch(definition: &TableDefinition, first: i64, rows: i64) -> RecordBatch {
+pub fn batch(definition: &TableDefinition, first: i64, rows: i64) -> RecordBatch {
     let ids: Vec<i64> = (first..first + rows).collect();
     let mut columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(ids.clone())),
@@ -114,7 +114,7 @@ async fn a_primary_key_becomes_the_key_of_the_record() {
     let factory = table(&definition, &kafka.servers, &[("topic", "upserts")]).sink().unwrap();
     assert_eq!(factory.mode(), SinkMode::Upsert(vec!["id".into()]));
     assert_eq!(factory.describe(), format!("kafka topic upserts at {}", kafka.servers));
-    let mut sink = factory.open(sink_context(&definition)).await.unwrap();
+    let mut sink = factory.open(sink_context(&definition)).await.unwrap().at_once().unwrap();
     sink.write(batch(&definition, 7, 1)).await.unwrap();
     sink.close().await.unwrap();
     let read = Reading::all(&kafka.servers, "upserts", &[]).await;

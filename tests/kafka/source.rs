@@ -155,33 +155,6 @@ async fn a_restored_position_is_gone_on_from_and_committed_to_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn offsets_that_are_gone_are_an_error_with_a_way_out() {
-    let kafka = Cluster::shared();
-    kafka.create_topic("short", 1).await;
-    kafka.produce("short", 0, &["a", "b", "c", "d"]);
-    kafka.delete_before("short", 3).await;
-    let restored = || {
-        let mut context = bounded();
-        context.positions = at("short[0]", 1);
-        context
-    };
-    let mut read = Reading::open(&kafka.servers, "short", &[], restored()).await;
-    assert_eq!(
-        read.error().await,
-        format!(
-            "Kafka at {}: partition short[0] has no offset 1, where reading was to go on: it holds 3 to 3 now. Records \
-             that were not read have been deleted by the topic's retention, or the topic was made anew. To go on \
-             without them, set 'properties.auto.offset.reset' = 'earliest', or start without the old checkpoint",
-            kafka.servers
-        )
-    );
-    let reset = [("properties.auto.offset.reset", "earliest")];
-    let mut read = Reading::open(&kafka.servers, "short", &reset, restored()).await;
-    read.until(|read| read.ended).await;
-    assert_eq!(read.values(), ["d"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_deleted_while_it_is_read_is_an_error() {
     let kafka = Cluster::shared();
     kafka.create_topic("deleted", 1).await;

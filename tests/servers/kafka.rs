@@ -125,6 +125,17 @@ impl Cluster {
         }
     }
 
+    /// A transaction with values in partition 0 that stays open until what is returned is dropped or used to end it.
+    pub fn open_transaction(&self, topic: &str, values: &[&str]) -> BaseProducer {
+        let id = format!("open-on-{topic}");
+        let producer = self.producer(&[("transactional.id", &id)]);
+        producer.init_transactions(Duration::from_secs(30)).unwrap();
+        producer.begin_transaction().unwrap();
+        send(&producer, topic, 0, values);
+        producer.flush(Duration::from_secs(20)).unwrap();
+        producer
+    }
+
     /// Waits until transactions are over up to `end`: a coordinator answers before it has written all markers.
     pub async fn until_stable(&self, topic: &str, end: i64) {
         let consumer: BaseConsumer = ClientConfig::new()

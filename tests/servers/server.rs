@@ -73,7 +73,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.dir().exists() {
+        if std::thread::panicking() {
+            // A second panic would end the process, and all other servers would be left running.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.stop()));
+        } else if self.dir().exists() {
             self.stop();
         }
     }

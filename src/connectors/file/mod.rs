@@ -3,10 +3,15 @@
 //! Each file is a split, named by its path; lines count from 1, rows of a Parquet file from 0. Relative paths start
 //! at the working directory. The options stand at [`FileConnector`].
 
+#[cfg(test)]
+mod epoch_tests;
+mod line_epochs;
 mod line_sink;
 mod lines;
+mod marker;
 mod parquet_sink;
 mod parquet_source;
+mod part_epochs;
 mod paths;
 mod source;
 #[cfg(test)]
@@ -18,10 +23,12 @@ use std::time::Duration;
 
 use super::{Connector, ConnectorError, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::TableDefinition;
-use crate::catalog::options::{OptionValue, Options, closest};
+use crate::catalog::options::{Options, closest};
+use crate::connectors::delivery::{Promise, Writer};
+use crate::connectors::lines::CsvHeader;
 use crate::formats::{DecodeOptions, EncodeOptions};
+use crate::time::Epoch;
 
-pub(super) use line_sink::{CsvHeader, LineSink, Output};
 use parquet_sink::{Compression, Rolling};
 
 /// The connector `file`, also named `filesystem`.
@@ -32,12 +39,17 @@ use parquet_sink::{Compression, Rolling};
 /// | `format` | `json`, `csv`, `raw_string`, `parquet` | by the path's extension, else `json` |
 /// | `csv.header` | `true`, `false`: whether a file begins with a line of names | `true` |
 /// | `follow` | `true`, `false`: whether to wait for new lines and new files | `false` |
-/// | `mode` | `append`, `overwrite`: what a sink does to what is there | `append` |
+/// | `mode` | `append`, `overwrite`: what a sink does to what is there when a run starts from nothing | `append` |
+/// | `delivery` | `exactly_once`, `at_least_once`: lines at once, and some of them again after a crash | `exactly_once` |
 /// | `roll_rows`, `roll_bytes`, `roll_interval` | when a Parquet sink begins a new part file | 1000000, `128MB`, `1 minute` |
 /// | `compression` | `zstd`, `snappy`, `none`: of a Parquet sink | `zstd` |
 ///
 /// CSV columns go by position; a header is there for people, but one that holds the table's columns in another order
 /// is refused, since every value would land in the wrong column. Blank lines are skipped.
+///
+/// Exactly once, the lines of an epoch are appended and synced, then a hidden file beside it (`.out.jsonl.acequia`) says
+/// up to where they go. Nobody else may write into the file; it may be rotated. Parquet parts appear whole, with the
+/// epochs in their names, whatever `delivery` says. Pipes and devices are written at once.
 pub struct FileConnector {
     name: &'static str,
 }
@@ -86,6 +98,7 @@ struct FileTable {
     content: Content,
     follow: bool,
     overwrite: bool,
+    promise: Promise,
     rolling: Rolling,
     compression: Compression,
 }
@@ -117,6 +130,7 @@ impl Connector for FileConnector {
             );
         }
         let overwrite = options.choice(&["mode"], &[("append", false), ("overwrite", true)]).unwrap_or(false);
+        let promise = Promise::take(options);
         let (mut rolling, mut compression) = (Rolling::default(), Compression::default());
         if content == Content::Parquet {
             rolling = take_rolling(options);
@@ -130,7 +144,7 @@ impl Connector for FileConnector {
                 );
             }
         }
-        Arc::new(FileTable { path, content, follow, overwrite, rolling, compression })
+        Arc::new(FileTable { path, content, follow, overwrite, promise, rolling, compression })
     }
 }
 
@@ -157,21 +171,13 @@ fn content(table: &TableDefinition, path: &str, options: &mut Options) -> Conten
         options.error(option.location, message, Some(format!("did you mean '{word}'?")));
     }
     let csv = (format == "csv").then(|| CsvContent {
-        delimiter: byte(options.peek("csv.delimiter"), b','),
-        quote: byte(options.peek("csv.quote"), b'"'),
+        delimiter: CsvHeader::byte(options.peek("csv.delimiter"), b','),
+        quote: CsvHeader::byte(options.peek("csv.quote"), b'"'),
         header: options.boolean(&["csv.header"]).unwrap_or(true),
         columns: table.physical_schema().fields().iter().map(|field| field.name().clone()).collect(),
     });
     let (decode, encode) = (DecodeOptions::take(table, options), EncodeOptions::take(table, options));
     Content::Lines(LineContent { csv, format, decode, encode })
-}
-
-/// The byte that an option's text means; the format itself complains about a wrong one.
-pub(super) fn byte(text: Option<&str>, default: u8) -> u8 {
-    match text {
-        Some("\\t") => b'\t',
-        text => text.and_then(|text| text.bytes().next()).unwrap_or(default),
-    }
 }
 
 /// Takes the limits of a part file, under our names, Arroyo's and Flink's.
@@ -180,33 +186,8 @@ fn take_rolling(options: &mut Options) -> Rolling {
     let rows = options.integer(&["roll_rows"], 1..=i64::MAX).map_or(default.rows, |rows| rows as u64);
     let interval =
         options.duration(&["roll_interval", "rolling_policy.interval", "sink.rolling-policy.rollover-interval"]);
-    let bytes = options
-        .take(&["roll_bytes", "rolling_policy.file_size", "sink.rolling-policy.file-size"])
-        .and_then(|option| size(option, options));
+    let bytes = options.size(&["roll_bytes", "rolling_policy.file_size", "sink.rolling-policy.file-size"]);
     Rolling { rows, bytes: bytes.unwrap_or(default.bytes), interval: interval.unwrap_or(default.interval) }
-}
-
-/// A number of bytes such as `1048576`, `64MB` or `1 GB` (powers of 1024).
-fn size(option: OptionValue, options: &mut Options) -> Option<u64> {
-    let text = option.text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match text[digits..].trim().to_ascii_uppercase().as_str() {
-        "" | "B" => Some(1),
-        "K" | "KB" | "KIB" => Some(1 << 10),
-        "M" | "MB" | "MIB" => Some(1 << 20),
-        "G" | "GB" | "GIB" => Some(1 << 30),
-        _ => None,
-    };
-    let number = text[..digits].parse::<u64>().ok().filter(|number| *number > 0);
-    let bytes = number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    if bytes.is_none() {
-        options.error(
-            option.location,
-            format!("option '{}' does not take '{}'", option.key, option.text),
-            Some("it takes a number of bytes such as '1048576', '64MB' or '1GB'".into()),
-        );
-    }
-    bytes
 }
 
 impl ConnectorTable for FileTable {
@@ -230,6 +211,7 @@ impl ConnectorTable for FileTable {
                 overwrite: self.overwrite,
                 encode: lines.encode.clone(),
                 header: lines.csv.as_ref().map(CsvContent::header_rule),
+                promise: self.promise,
             }),
         })
     }
@@ -261,6 +243,38 @@ fn io_error(path: &Path, doing: &str, error: &std::io::Error) -> ConnectorError 
         _ => format!("cannot {doing} it: {error}"),
     };
     ConnectorError::Refused { what: path.display().to_string(), message }
+}
+
+/// As [`io_error`], but a full disk is waited for.
+fn waiting(path: &Path, doing: &str, error: &std::io::Error) -> ConnectorError {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ConnectorError::Unavailable {
+            what: path.display().to_string(),
+            message: format!("cannot {doing} it: the disk is full; it goes on as soon as there is room"),
+        },
+        _ => io_error(path, doing, error),
+    }
+}
+
+/// Whether `mode = 'overwrite'` holds: a recovery goes on with what is there.
+fn begins_anew(writer: &Writer) -> bool {
+    writer.fresh || writer.resumed == Epoch(0)
+}
+
+/// Makes what has changed in the folder of `path` survive a loss of power.
+fn sync_folder_of(path: &Path) -> Result<(), ConnectorError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let opened = std::fs::File::open(folder).map_err(|error| io_error(folder, "read", &error))?;
+    opened.sync_all().map_err(|error| waiting(folder, "write", &error))
+}
+
+/// Disk work off the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, ConnectorError> + Send + 'static,
+) -> Result<T, ConnectorError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| refused(path, error.to_string()))?
 }
 
 /// Refuses with the path in front.

@@ -1,12 +1,13 @@
-//! Rows into a folder of Parquet files, `part-1.parquet` and on.
+//! Rows into a folder of Parquet files: with checkpoints by [`PartEpochs`], without them at once, as `part-1.parquet`
+//! and on.
 //!
-//! A part grows under a hidden name, and appears whole: synced, renamed, the folder synced. It is finished once it is
-//! large, long or old enough (looked at when rows come and at flushes), and when the sink closes. Until then its rows
-//! are not in the destination, which is why a crash loses the rows of an unfinished part.
+//! A part that is written at once grows under a hidden name, and appears whole: synced, renamed, the folder synced. It is
+//! finished once it is large, long or old enough (looked at when rows come and at flushes), and when the sink closes.
+//! Until then its rows are not in the destination, which is why a crash loses the rows of an unfinished part.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -14,9 +15,11 @@ use async_trait::async_trait;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::ZstdLevel;
 use parquet::file::properties::WriterProperties;
+use tokio::time::Instant;
 
-use super::{ConnectorError, ROLL_INTERVAL, io_error, refused};
-use crate::connectors::delivery::OpenSink;
+use super::part_epochs::PartEpochs;
+use super::{ConnectorError, ROLL_INTERVAL, begins_anew, io_error, refused};
+use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::{Sink, SinkContext, SinkFactory, SinkMode};
 
 /// When a part is finished.
@@ -63,33 +66,35 @@ impl SinkFactory for ParquetSinkFactory {
         format!("parquet files in {}", self.folder.display())
     }
 
+    fn delivery(&self) -> Delivery {
+        Delivery::PerEpoch
+    }
+
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let folder = &self.folder;
         if folder.is_file() {
             return Err(refused(folder, "is a file; Parquet is written as part files into a folder: name a folder"));
         }
         std::fs::create_dir_all(folder).map_err(|error| io_error(folder, "make", &error))?;
+        if let Some(writer) = context.writer.clone() {
+            let (sink, settled) = PartEpochs::open(self, writer, &context).await?;
+            return Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled });
+        }
         let mut last = 0;
-        for entry in std::fs::read_dir(folder).map_err(|error| io_error(folder, "read", &error))? {
-            let path = entry.map_err(|error| io_error(folder, "read", &error))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let unfinished = part_number(name, ".part-", ".parquet.tmp").is_some();
-            let finished = part_number(name, "part-", ".parquet");
-            if unfinished || (finished.is_some() && self.overwrite) {
+        for name in names_in(folder)? {
+            let unfinished = part_number(&name, ".part-", ".parquet.tmp").is_some();
+            let finished = part_number(&name, "part-", ".parquet");
+            if unfinished || (self.overwrite && is_part(&name)) {
+                let path = folder.join(&name);
                 std::fs::remove_file(&path).map_err(|error| io_error(&path, "remove", &error))?;
             } else {
                 last = last.max(finished.unwrap_or(0));
             }
         }
-        let compression = match self.compression {
-            Compression::Zstd => parquet::basic::Compression::ZSTD(ZstdLevel::default()),
-            Compression::Snappy => parquet::basic::Compression::SNAPPY,
-            Compression::None => parquet::basic::Compression::UNCOMPRESSED,
-        };
         let sink = ParquetSink {
             folder: folder.clone(),
             schema: context.schema,
-            properties: WriterProperties::builder().set_compression(compression).build(),
+            properties: self.properties(),
             rolling: self.rolling.clone(),
             next: last + 1,
             part: None,
@@ -99,6 +104,44 @@ impl SinkFactory for ParquetSinkFactory {
         std::fs::remove_file(&part.hidden).map_err(|error| io_error(&part.hidden, "remove", &error))?;
         Ok(OpenSink::AtOnce(Box::new(sink)))
     }
+}
+
+impl ParquetSinkFactory {
+    /// How parts are written.
+    pub(super) fn properties(&self) -> WriterProperties {
+        let compression = match self.compression {
+            Compression::Zstd => parquet::basic::Compression::ZSTD(ZstdLevel::default()),
+            Compression::Snappy => parquet::basic::Compression::SNAPPY,
+            Compression::None => parquet::basic::Compression::UNCOMPRESSED,
+        };
+        WriterProperties::builder().set_compression(compression).build()
+    }
+
+    /// Whether `mode = 'overwrite'` empties the folder.
+    pub(super) fn empties(&self, writer: &crate::connectors::delivery::Writer) -> bool {
+        self.overwrite && begins_anew(writer)
+    }
+}
+
+/// The names in a folder, sorted.
+pub(super) fn names_in(folder: &Path) -> Result<Vec<String>, ConnectorError> {
+    let mut names = vec![];
+    for entry in std::fs::read_dir(folder).map_err(|error| io_error(folder, "read", &error))? {
+        let name = entry.map_err(|error| io_error(folder, "read", &error))?.file_name();
+        names.push(name.to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether it is the name of a finished part, of whatever run.
+pub(super) fn is_part(name: &str) -> bool {
+    name.starts_with("part-") && name.ends_with(".parquet")
+}
+
+/// Parquet has no place for these columns.
+pub(super) fn cannot_hold(folder: &Path, error: &parquet::errors::ParquetError) -> ConnectorError {
+    refused(folder, format!("Parquet cannot hold these columns: {error}"))
 }
 
 fn part_number(name: &str, before: &str, after: &str) -> Option<u64> {
@@ -127,7 +170,7 @@ impl ParquetSink {
         let hidden = self.folder.join(format!(".part-{}.parquet.tmp", self.next));
         let file = File::create(&hidden).map_err(|error| io_error(&self.folder, "write into", &error))?;
         let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(self.properties.clone()))
-            .map_err(|error| refused(&self.folder, format!("Parquet cannot hold these columns: {error}")))?;
+            .map_err(|error| cannot_hold(&self.folder, &error))?;
         Ok(Part { writer, hidden, rows: 0, began: Instant::now() })
     }
 
@@ -155,7 +198,8 @@ fn finish(part: Part, folder: &Path, visible: &Path) -> Result<(), ConnectorErro
     folder_file.sync_all().map_err(|error| io_error(folder, "write", &error))
 }
 
-fn write_error(folder: &Path, error: parquet::errors::ParquetError) -> ConnectorError {
+/// What went wrong while rows became Parquet.
+pub(super) fn write_error(folder: &Path, error: parquet::errors::ParquetError) -> ConnectorError {
     if let parquet::errors::ParquetError::External(source) = &error
         && let Some(source) = source.downcast_ref::<std::io::Error>()
     {

@@ -8,11 +8,13 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::catalog::options::OptionValue;
 use crate::catalog::{ColumnDefinition, ColumnKind};
+use crate::connectors::lines::Output;
 use crate::connectors::{SinkContext, Source, SourceContext, SourceEvent};
 use crate::sql::Location;
 
-fn table(columns: &[(&str, DataType)]) -> TableDefinition {
+pub(super) fn table(columns: &[(&str, DataType)]) -> TableDefinition {
     let column = |(name, data_type): &(&str, DataType)| ColumnDefinition {
         name: (*name).into(),
         data_type: data_type.clone(),
@@ -29,7 +31,7 @@ fn table(columns: &[(&str, DataType)]) -> TableDefinition {
     }
 }
 
-fn options(pairs: &[(&str, &str)]) -> Options {
+pub(super) fn options(pairs: &[(&str, &str)]) -> Options {
     let value = |(key, text): &(&str, &str)| OptionValue::new(*key, *text);
     Options::new(Location::default(), pairs.iter().map(value).collect())
 }
@@ -39,11 +41,11 @@ pub(super) fn content_of(path: &str, pairs: &[(&str, &str)]) -> Content {
     content(&table(&[("v", DataType::Utf8)]), path, &mut options(pairs))
 }
 
-fn two_columns() -> TableDefinition {
+pub(super) fn two_columns() -> TableDefinition {
     table(&[("n", DataType::Int64), ("v", DataType::Utf8)])
 }
 
-fn open_table(definition: &TableDefinition, pairs: &[(&str, &str)]) -> Arc<dyn ConnectorTable> {
+pub(super) fn open_table(definition: &TableDefinition, pairs: &[(&str, &str)]) -> Arc<dyn ConnectorTable> {
     let mut options = options(pairs);
     let table = FileConnector::named("file").table(definition, &mut options);
     assert_eq!(options.finish("file"), []);
@@ -76,7 +78,7 @@ fn source_context(schema: SchemaRef) -> SourceContext {
     }
 }
 
-fn sink_context(schema: SchemaRef) -> SinkContext {
+pub(super) fn sink_context(schema: SchemaRef) -> SinkContext {
     SinkContext {
         table: "t".into(),
         pipeline: "p".into(),
@@ -179,7 +181,7 @@ async fn a_followed_folder_gives_new_lines_and_new_files() {
     assert_eq!(everything(&table, context).await.last().unwrap(), "end");
 }
 
-fn batch(numbers: &[i32]) -> RecordBatch {
+pub(super) fn batch(numbers: &[i32]) -> RecordBatch {
     let words: Vec<String> = numbers.iter().map(|number| format!("word {number}")).collect();
     let columns: [(&str, ArrayRef); 2] =
         [("v", Arc::new(StringArray::from(words))), ("n", Arc::new(Int32Array::from(numbers.to_vec())))];
@@ -344,8 +346,7 @@ fn mistakes_in_options_say_what_would_be_right() {
         )
     );
     let mut sizes = options(&[("a", "64 MB")]);
-    let option = sizes.take(&["a"]).unwrap();
-    assert_eq!(size(option, &mut sizes), Some(64 << 20));
+    assert_eq!(sizes.size(&["a"]), Some(64 << 20));
 }
 
 fn written() -> RecordBatch {

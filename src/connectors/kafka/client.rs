@@ -12,13 +12,18 @@ use crate::catalog::options::closest;
 use crate::connectors::ConnectorError;
 
 /// Settings that would break what Acequia does, with the reason.
-const RESERVED: [(&str, &str); 10] = [
+const RESERVED: [(&str, &str); 11] = [
+    (
+        "auto.offset.reset",
+        "'source.offset' says where to begin, and records that are gone are an error, or left out with a warning by \
+         --accept-lost-input",
+    ),
     ("enable.auto.commit", "offsets are committed when an epoch is complete"),
     ("auto.commit.interval.ms", "offsets are committed when an epoch is complete"),
     ("enable.auto.offset.store", "offsets are committed when an epoch is complete"),
     ("enable.partition.eof", "the end of a partition is always watched"),
     ("delivery.report.only.error", "every delivery is waited for"),
-    ("transactional.id", "'sink.delivery' says what is promised"),
+    ("transactional.id", "'delivery' says what is promised"),
     ("log.queue", "log lines go to Acequia's log"),
     ("test.mock.num.brokers", "'bootstrap_servers' = 'embedded' gives a cluster inside the process"),
     ("plugin.library.paths", "Acequia loads no foreign code"),
@@ -168,6 +173,51 @@ pub(super) fn producer(servers: &Servers, client_id: &str) -> Result<ClientConfi
         .set("delivery.report.only.error", "true")
         // Brokers close idle connections after ten minutes; closing first is no error.
         .set("connections.max.idle.ms", "540000");
+    Ok(config)
+}
+
+/// Settings of a client that writes in transactions, whose records become visible together.
+pub(super) fn transactional_producer(
+    servers: &Servers,
+    client_id: &str,
+    transactional_id: &str,
+    properties: &[(String, String)],
+) -> Result<ClientConfig, ConnectorError> {
+    let mut config = producer(servers, client_id)?;
+    config
+        .set("transaction.timeout.ms", "60000")
+        // A connection that breaks during a commit must be noticed.
+        .set("log.connection.close", "true")
+        .remove("message.timeout.ms");
+    config.extend(properties.iter().cloned());
+    config.set("transactional.id", transactional_id);
+    if config.get("message.timeout.ms").is_none() {
+        // A record that waits longer than its transaction lives cannot become visible.
+        let timeout = config.get("transaction.timeout.ms").unwrap_or("60000").to_owned();
+        config.set("message.timeout.ms", timeout);
+    }
+    Ok(config)
+}
+
+/// Settings of a client that reads the progress of sinks.
+pub(super) fn progress_reader(
+    servers: &Servers,
+    client_id: &str,
+    isolation: &str,
+    properties: &[(String, String)],
+) -> Result<ClientConfig, ConnectorError> {
+    let mut config = base(servers, client_id)?;
+    config.extend(properties.iter().cloned());
+    config
+        // Needed to read, and nothing is ever committed in it.
+        .set("group.id", client_id)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", isolation)
+        .set("fetch.wait.max.ms", "10")
+        .set("fetch.error.backoff.ms", "50");
     Ok(config)
 }
 

@@ -22,6 +22,13 @@ pub(super) fn refusal(code: RDKafkaErrorCode, reason: &str) -> Option<String> {
         Code::TopicAuthorizationFailed => "the user needs the right to DESCRIBE and to READ or WRITE the topic",
         Code::GroupAuthorizationFailed => "the user needs the right to READ the group in 'group_id'",
         Code::ClusterAuthorizationFailed => "the user needs the right IDEMPOTENT_WRITE on the cluster",
+        Code::TransactionalIdAuthorizationFailed => {
+            "the user needs the rights to WRITE and DESCRIBE the transactional id <pipeline>.<table>, or the table \
+             'delivery' = 'at_least_once'"
+        }
+        Code::InvalidTransactionTimeout => {
+            "lower 'properties.transaction.timeout.ms', or raise the brokers' transaction.max.timeout.ms"
+        }
         Code::InvalidTopic => "check 'topic'",
         _ => return None,
     };

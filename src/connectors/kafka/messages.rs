@@ -158,6 +158,66 @@ impl Consumer {
         (check(code).is_ok() && high >= 0).then_some(high)
     }
 
+    /// The cluster's id. Asks the server and waits for the answer if it is not known; `None` if there is no answer.
+    pub(super) fn cluster_id(&self, timeout: Duration) -> Option<String> {
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the client lives; the call gives null or a string that is ours, copied before its only release.
+        unsafe {
+            let client = self.client.native_ptr();
+            let id = native::rd_kafka_clusterid(client, timeout);
+            if id.is_null() {
+                return None;
+            }
+            let copy = text(id);
+            native::rd_kafka_mem_free(client, id.cast());
+            Some(copy)
+        }
+    }
+
+    /// The id of a topic, which a topic of the same name made later does not have. Asks the server and waits for the
+    /// answer; `None` if it has none, as from brokers before 2.8.
+    pub(super) fn topic_id(&self, topic: &str, timeout: Duration) -> Option<String> {
+        let name = CString::new(topic).ok()?;
+        let wait = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: name, collection, options and queue live through the request, which copies what it needs, and are
+        // released once. The event is ours; what is read from it is copied before its release, and `topics` holds
+        // `count` pointers that live as long as the event.
+        unsafe {
+            let client = self.client.native_ptr();
+            let mut names = [name.as_ptr()];
+            let asked = native::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), 1);
+            let queue = NonNull::new(native::rd_kafka_queue_new(client)).map(Queue);
+            let kind = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+            let options = native::rd_kafka_AdminOptions_new(client, kind);
+            native::rd_kafka_AdminOptions_set_request_timeout(options, wait, ptr::null_mut(), 0);
+            let event = queue.as_ref().and_then(|queue| {
+                native::rd_kafka_DescribeTopics(client, asked, options, queue.0.as_ptr());
+                NonNull::new(native::rd_kafka_queue_poll(queue.0.as_ptr(), wait))
+            });
+            native::rd_kafka_AdminOptions_destroy(options);
+            native::rd_kafka_TopicCollection_destroy(asked);
+            let event = event?;
+            let result = native::rd_kafka_event_DescribeTopics_result(event.as_ptr());
+            let mut id = None;
+            if !result.is_null() {
+                let mut count = 0;
+                let topics = native::rd_kafka_DescribeTopics_result_topics(result, &mut count);
+                let uuid = match count {
+                    0 => ptr::null(),
+                    _ => native::rd_kafka_TopicDescription_topic_id(*topics),
+                };
+                if !uuid.is_null() {
+                    // All zero when the broker gives none.
+                    let bits = native::rd_kafka_Uuid_most_significant_bits(uuid)
+                        | native::rd_kafka_Uuid_least_significant_bits(uuid);
+                    id = (bits != 0).then(|| text(native::rd_kafka_Uuid_base64str(uuid)));
+                }
+            }
+            native::rd_kafka_event_destroy(event.as_ptr());
+            id
+        }
+    }
+
     /// Turns the moments in the list (milliseconds, in place of offsets) into the offsets of the first records at or
     /// after them. Asks the server and waits for the answer.
     pub(super) fn offsets_for_times(
@@ -314,6 +374,55 @@ pub(super) fn flush<C: ProducerContext>(producer: &ThreadedProducer<C>, wait: Du
     // SAFETY: the client lives as long as `producer`; the call may be made on any thread.
     let code = unsafe { native::rd_kafka_flush(producer.client().native_ptr(), wait) };
     check(code).is_ok()
+}
+
+/// What a call about a transaction came to.
+pub(super) struct TransactionError {
+    pub(super) code: RDKafkaErrorCode,
+    pub(super) reason: String,
+    /// The same call again goes on with what it began.
+    pub(super) call_again: bool,
+}
+
+/// A call about transactions, which may be made again and again until it is through.
+#[derive(Clone, Copy)]
+pub(super) enum TransactionCall {
+    Init,
+    Begin,
+    Commit,
+    Abort,
+}
+
+/// Makes the call and waits up to `wait` for its outcome. rdkafka's own commit polls in steps of 100 ms.
+pub(super) fn transaction<C: ProducerContext>(
+    producer: &ThreadedProducer<C>,
+    call: TransactionCall,
+    wait: Duration,
+) -> Result<(), TransactionError> {
+    let wait = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+    let client = producer.client().native_ptr();
+    // SAFETY: the client lives as long as `producer`; the calls may be made on any thread and give null or an error
+    // object that is ours, whose text is copied before its only release.
+    unsafe {
+        let error = match call {
+            TransactionCall::Init => native::rd_kafka_init_transactions(client, wait),
+            TransactionCall::Begin => native::rd_kafka_begin_transaction(client),
+            TransactionCall::Commit => native::rd_kafka_commit_transaction(client, wait),
+            TransactionCall::Abort => native::rd_kafka_abort_transaction(client, wait),
+        };
+        if error.is_null() {
+            return Ok(());
+        }
+        let is_lost =
+            native::rd_kafka_error_is_fatal(error) != 0 || native::rd_kafka_error_txn_requires_abort(error) != 0;
+        let said = TransactionError {
+            code: native::rd_kafka_error_code(error).into(),
+            reason: text(native::rd_kafka_error_string(error)),
+            call_again: !is_lost && native::rd_kafka_error_is_retriable(error) != 0,
+        };
+        native::rd_kafka_error_destroy(error);
+        Err(said)
+    }
 }
 
 /// The names of all settings that librdkafka knows.

@@ -1,30 +1,37 @@
 //! Kafka as a source and a sink, by librdkafka.
 //!
 //! The way of a record: [`reader`] is a thread that takes messages from librdkafka by the batch (through
-//! [`messages`], the only unsafe code here) and hands whole events to [`source`]; the other way, [`sink`] encodes rows
-//! and gives them to a [`producer`], which knows how to wait. [`options`] is what `WITH (...)` may say, [`errors`]
+//! [`messages`], the only unsafe code here) and hands whole events to [`source`]; the other way, [`sink`] has rows encoded
+//! by [`rows`] and gives them to a [`producer`], which knows how to wait. An [`epoch_sink`] does so in one
+//! [`transaction`] an epoch, with a marker in the topic that [`progress`] describes. [`options`] is what `WITH (...)` may say, [`errors`]
 //! which troubles heal by waiting, and [`embedded`] a cluster inside this process for demos.
 
 mod client;
 pub mod embedded;
+mod epoch_sink;
 mod errors;
 mod messages;
 pub mod options;
+mod origin;
 pub mod producer;
+mod progress;
 mod reader;
 mod records;
+mod rows;
 mod sink;
 mod source;
 mod splits;
+mod transaction;
 
 use std::sync::Arc;
 
 use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{MetadataKey, TableDefinition};
+use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, EncodeOptions};
 
-use options::{KafkaOptions, Servers, TableUse};
+use options::{KafkaOptions, ReadMode, Servers, Start, TableUse};
 use sink::KafkaSinkFactory;
 use source::KafkaSourceFactory;
 
@@ -59,6 +66,18 @@ impl ConnectorTable for KafkaTable {
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
         let decode = self.decode.clone()?;
         Some(Arc::new(KafkaSourceFactory { options: self.options.clone(), decode }))
+    }
+
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        let decode = match (&self.decode, &self.encode) {
+            (Some(decode), _) => decode.clone(),
+            (None, Some(EncodeOptions::Json(_))) => DecodeOptions::Json(JsonDecodeOptions::default()),
+            (None, Some(EncodeOptions::RawString)) => DecodeOptions::RawString,
+            (None, Some(EncodeOptions::RawBytes)) => DecodeOptions::RawBytes,
+            (None, _) => return None,
+        };
+        let options = KafkaOptions { start: Start::Earliest, read_mode: ReadMode::Committed, ..self.options.clone() };
+        Some(Arc::new(KafkaSourceFactory { options, decode }))
     }
 
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::client::{self, BadProperty};
 use crate::catalog::options::{OptionValue, Options, closest};
 use crate::catalog::{ColumnKind, MetadataKey, TableDefinition};
+use crate::connectors::delivery::Promise;
 
 /// The options of a Kafka table.
 #[derive(Clone, Debug)]
@@ -30,8 +31,11 @@ pub struct KafkaOptions {
     /// `key_field` (`sink.key_field`): the column whose value becomes the record's key, if no column is declared as
     /// `METADATA FROM 'key'`.
     pub key_field: Option<String>,
-    /// `sink.delivery` (`sink.commit_mode`): what is promised to readers of the topic.
-    pub delivery: Delivery,
+    /// `delivery` (`sink.commit_mode`): what is promised to readers of the topic.
+    pub promise: Promise,
+    /// `audit_headers`: whether records say their epoch and their number in it, so that `acequia audit` can prove the
+    /// topic complete. Only with exactly-once delivery. Default: true.
+    pub audit_headers: bool,
     /// `properties.*`: settings of librdkafka by their own names.
     pub properties: Properties,
 }
@@ -77,13 +81,6 @@ pub enum ReadMode {
     Uncommitted,
 }
 
-/// What a sink promises.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Delivery {
-    /// No row is lost; after a crash some come twice.
-    AtLeastOnce,
-}
-
 /// Settings of librdkafka. May hold passwords, so that they print by name only.
 #[derive(Clone, Default)]
 pub struct Properties(pub Vec<(String, String)>);
@@ -114,12 +111,8 @@ impl KafkaOptions {
                 .unwrap_or(ReadMode::Committed),
             partition_discovery: options.duration(&["partition_discovery"]).unwrap_or(Duration::from_secs(30)),
             key_field: take_key_field(table, options),
-            delivery: options
-                .choice(
-                    &["sink.delivery", "sink.commit_mode"],
-                    &[("at-least-once", Delivery::AtLeastOnce), ("at_least_once", Delivery::AtLeastOnce)],
-                )
-                .unwrap_or(Delivery::AtLeastOnce),
+            promise: Promise::take(options),
+            audit_headers: options.boolean(&["audit_headers"]).unwrap_or(true),
             properties: take_properties(options),
         }
     }
@@ -381,7 +374,7 @@ mod tests {
         assert_eq!(options.topics, ["orders"]);
         assert_eq!((options.start, options.read_mode), (Start::Earliest, ReadMode::Committed));
         assert_eq!(options.partition_discovery, Duration::from_secs(30));
-        assert_eq!(options.delivery, Delivery::AtLeastOnce);
+        assert_eq!((options.promise, options.audit_headers), (Promise::ExactlyOnce, true));
 
         let (_, errors) = take_from(&table(&[]), &[]);
         let errors: Vec<_> = errors.iter().map(|e| (e.message.as_str(), e.help.as_deref().unwrap_or(""))).collect();
@@ -543,11 +536,25 @@ mod tests {
             mistake(&[("sorce.offset", "latest")]),
             ("connector 'kafka' has no option 'sorce.offset'".into(), "did you mean 'source.offset'?".into())
         );
+        assert_eq!(mistake(&[("delivery", "exactly_twice")]).0, "option 'delivery' does not take 'exactly_twice'");
+    }
+
+    #[test]
+    fn a_jump_to_another_offset_is_never_silent() {
         assert_eq!(
-            mistake(&[("sink.delivery", "exactly-once")]),
+            mistake(&[("properties.auto.offset.reset", "earliest")]),
             (
-                "option 'sink.delivery' does not take 'exactly-once'".into(),
-                "it takes 'at-least-once' or 'at_least_once'".into()
+                "setting 'auto.offset.reset' is Acequia's own".into(),
+                "take it out: 'source.offset' says where to begin, and records that are gone are an error, or left out \
+                 with a warning by --accept-lost-input"
+                    .into()
+            )
+        );
+        assert_eq!(
+            mistake(&[("properties.transactional.id", "mine")]),
+            (
+                "setting 'transactional.id' is Acequia's own".into(),
+                "take it out: 'delivery' says what is promised".into()
             )
         );
     }

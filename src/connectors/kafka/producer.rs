@@ -2,7 +2,9 @@
 //!
 //! A full queue is waited for and not an error, and so is a broker that is away: librdkafka tries again without end
 //! (`message.timeout.ms` = 0). What a broker refuses, a record too large or a right that is missing, ends the write
-//! with the setting that would help. The sink writes through this, and so does [`Feeder`].
+//! with the setting that would help. The sink writes through this, and so does [`Feeder`]. With a `transactional.id` in
+//! its settings it writes in transactions ([`super::transaction`]); then what leaves a transaction in doubt is
+//! `Unavailable`: this producer is of no more use, and a new one may be.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,29 +28,46 @@ use crate::connectors::ConnectorError;
 /// How long a wait may last before it counts as an outage.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a waiting flush looks at the stop signal.
-const STEP: Duration = Duration::from_millis(200);
+pub(super) const STEP: Duration = Duration::from_millis(200);
+
+/// What is to be sent.
+pub(super) struct Record<'a> {
+    pub(super) topic: &'a str,
+    /// `None` leaves it to the key, or to chance.
+    pub(super) partition: Option<i32>,
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: &'a [u8],
+    /// In milliseconds since 1970.
+    pub(super) timestamp: Option<i64>,
+    pub(super) headers: Option<OwnedHeaders>,
+}
 
 /// Gives records to Kafka.
 pub(super) struct Producer {
-    what: String,
-    producer: Arc<ThreadedProducer<Deliveries>>,
-    troubles: Arc<Mutex<Troubles>>,
-    outage: Outage,
-    stop: CancellationToken,
+    pub(super) what: String,
+    pub(super) producer: Arc<ThreadedProducer<Deliveries>>,
+    pub(super) troubles: Arc<Mutex<Troubles>>,
+    pub(super) outage: Outage,
+    pub(super) stop: CancellationToken,
 }
 
 /// What went wrong, as librdkafka's thread told.
 #[derive(Default)]
-struct Troubles {
+pub(super) struct Troubles {
     /// The first that waiting does not heal.
     refused: Option<String>,
-    /// The newest that it may.
-    last: Option<String>,
+    /// The first that a new producer may heal: only where there are transactions.
+    broken: Option<String>,
+    /// The newest that waiting may heal.
+    pub(super) last: Option<String>,
+    /// Something was wrong with a connection, so that a request may have been sent twice.
+    pub(super) disturbed: bool,
 }
 
 /// Hears from librdkafka.
-struct Deliveries {
+pub(super) struct Deliveries {
     troubles: Arc<Mutex<Troubles>>,
+    transactional: bool,
 }
 
 impl ClientContext for Deliveries {
@@ -58,8 +77,12 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut troubles = self.troubles.lock();
+        troubles.disturbed = true;
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         match refusal(code, reason) {
+            None if code == RDKafkaErrorCode::Fatal && self.transactional => {
+                troubles.broken.get_or_insert_with(|| reason.to_owned());
+            }
             Some(message) => drop(troubles.refused.get_or_insert(message)),
             // The state of a producer after this is lost, so that order and single delivery cannot be promised.
             None if code == RDKafkaErrorCode::Fatal => drop(troubles.refused.get_or_insert(format!(
@@ -81,8 +104,21 @@ impl ProducerContext for Deliveries {
             return;
         }
         let size = record.payload().map_or(0, <[u8]>::len) + record.key().map_or(0, <[u8]>::len);
-        self.troubles.lock().refused.get_or_insert_with(|| undelivered(record.topic(), size, code));
+        let mut troubles = self.troubles.lock();
+        let trouble = match self.transactional && !is_lasting(code) {
+            true => &mut troubles.broken,
+            false => &mut troubles.refused,
+        };
+        trouble.get_or_insert_with(|| undelivered(record.topic(), size, code));
     }
+}
+
+/// Whether the record would be refused again.
+fn is_lasting(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    let of_record = matches!(code, Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord);
+    let of_topic = matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition);
+    of_record || of_topic || refusal(code, "").is_some()
 }
 
 /// Why a record was not taken, and what would help.
@@ -123,36 +159,27 @@ impl Producer {
         let what = client::server_name(servers);
         let troubles = Arc::new(Mutex::new(Troubles::default()));
         let producer: ThreadedProducer<Deliveries> = config
-            .create_with_context(Deliveries { troubles: troubles.clone() })
+            .create_with_context(Deliveries {
+                troubles: troubles.clone(),
+                transactional: config.get("transactional.id").is_some(),
+            })
             .map_err(|error| client::unusable(&what, &error))?;
         Ok(Producer { what, producer: Arc::new(producer), troubles, outage: Outage::default(), stop })
     }
 
-    /// Queues a record. Waits while the queue is full. `timestamp` is in milliseconds since 1970.
-    pub(super) async fn send(
-        &mut self,
-        topic: &str,
-        key: Option<&[u8]>,
-        value: &[u8],
-        timestamp: Option<i64>,
-        headers: Option<OwnedHeaders>,
-    ) -> Result<(), ConnectorError> {
+    /// Queues a record. Waits while the queue is full.
+    pub(super) async fn send(&mut self, record: Record<'_>) -> Result<(), ConnectorError> {
         let mut waiting_since = None;
+        let Record { topic, partition, key, value, timestamp, headers } = record;
         // To librdkafka 0 means now, which would be wrong by decades and not by a millisecond.
         let timestamp = timestamp.map(|millis| if millis == 0 { 1 } else { millis });
+        let mut record =
+            BaseRecord { topic, partition, payload: Some(value), key, timestamp, headers, delivery_opaque: () };
         loop {
-            let record = BaseRecord {
-                topic,
-                partition: None,
-                payload: Some(value),
-                key,
-                timestamp,
-                headers: headers.clone(),
-                delivery_opaque: (),
-            };
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
                     self.check()?;
                     self.report(*waiting_since.get_or_insert_with(Instant::now));
                     tokio::select! {
@@ -165,7 +192,11 @@ impl Producer {
                     self.check()?;
                     let size = value.len() + key.map_or(0, <[u8]>::len);
                     let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                    return Err(self.refused(undelivered(topic, size, code)));
+                    let message = undelivered(topic, size, code);
+                    return Err(match self.is_transactional() && !is_lasting(code) {
+                        true => self.unavailable(message),
+                        false => self.refused(message),
+                    });
                 }
             }
         }
@@ -192,10 +223,16 @@ impl Producer {
 
     /// What waiting does not heal, if there is such a thing.
     pub(super) fn check(&self) -> Result<(), ConnectorError> {
-        match &self.troubles.lock().refused {
-            Some(message) => Err(self.refused(message.clone())),
-            None => Ok(()),
+        let troubles = self.troubles.lock();
+        match (&troubles.refused, &troubles.broken) {
+            (Some(message), _) => Err(self.refused(message.clone())),
+            (None, Some(message)) => Err(self.unavailable(message.clone())),
+            (None, None) => Ok(()),
         }
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.producer.context().transactional
     }
 
     /// Ends the producer off the runtime's threads: it waits for threads of its own.
@@ -204,7 +241,7 @@ impl Producer {
         let _ = tokio::task::spawn_blocking(move || drop(producer)).await;
     }
 
-    fn report(&mut self, since: Instant) {
+    pub(super) fn report(&mut self, since: Instant) {
         if since.elapsed() > PATIENCE {
             let unsent = self.producer.in_flight_count();
             let last = self.troubles.lock().last.clone().unwrap_or_else(|| "no answer".into());
@@ -212,11 +249,15 @@ impl Producer {
         }
     }
 
-    fn refused(&self, message: String) -> ConnectorError {
+    pub(super) fn refused(&self, message: String) -> ConnectorError {
         ConnectorError::Refused { what: self.what.clone(), message }
     }
 
-    fn stopped(&self) -> ConnectorError {
+    pub(super) fn unavailable(&self, message: String) -> ConnectorError {
+        ConnectorError::Unavailable { what: self.what.clone(), message }
+    }
+
+    pub(super) fn stopped(&self) -> ConnectorError {
         ConnectorError::Stopped { what: self.what.clone() }
     }
 }
@@ -252,7 +293,7 @@ impl Feeder {
             embedded::ensure_topic(topic)?;
             self.known.push(topic.into());
         }
-        self.producer.send(topic, key, value, None, None).await
+        self.producer.send(Record { topic, partition: None, key, value, timestamp: None, headers: None }).await
     }
 
     /// Returns when all that was sent is in Kafka.

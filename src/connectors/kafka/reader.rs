@@ -13,6 +13,7 @@ use super::client;
 use super::errors::{Outage, refusal};
 use super::messages::{ClientEvent, Consumer, Message, Messages, TopicHandle, offset_list};
 use super::options::{KafkaOptions, Servers};
+use super::origin::{self, Origin, SharedOrigin, WAY_OUT};
 use super::records::Gatherer;
 use super::splits::{self, BEGINNING, Range, SplitId};
 use crate::connectors::retry::until_available;
@@ -23,6 +24,8 @@ use crate::formats::{RawRecords, SplitIndex};
 const IDLE: Duration = Duration::from_millis(100);
 /// How often to look for a topic that does not exist yet, and for servers that are away.
 const SOON: Duration = Duration::from_secs(1);
+/// How long to wait for the ids of cluster and topic.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the thread has to tell.
 pub(super) enum Read {
@@ -58,6 +61,7 @@ pub(super) struct Reader {
     next_look: Instant,
     /// Topics that did not exist when last looked for.
     missing: Vec<String>,
+    origin: SharedOrigin,
 }
 
 struct Split {
@@ -75,6 +79,7 @@ impl Reader {
         context: SourceContext,
         consumer: Arc<Consumer>,
         sender: Sender<Result<Read, ConnectorError>>,
+        origin: SharedOrigin,
     ) -> Reader {
         Reader {
             what: client::server_name(&options.servers),
@@ -87,6 +92,7 @@ impl Reader {
             outage: Outage::default(),
             next_look: Instant::now(),
             missing: vec![],
+            origin,
         }
     }
 
@@ -160,15 +166,89 @@ impl Reader {
             let asked = splits::partitions(&self.consumer, &self.what, &topic);
             // Only the events know why nobody answers.
             self.heed_events()?;
-            if let Some(count) = asked? {
+            let asked = asked?;
+            self.check_count(&topic, asked)?;
+            if let Some(count) = asked {
+                self.note_origin(&topic);
                 let mine = self.mine(&topic, 0..count);
                 let SourceContext { positions, bounded, .. } = &self.context;
                 let start = &self.options.start;
-                let ranges = splits::ranges(&self.consumer, &self.what, &mine, start, positions, *bounded)?;
+                let mut ranges = splits::ranges(&self.consumer, &self.what, &mine, start, positions, *bounded)?;
+                self.check_positions(&topic, &mut ranges)?;
                 found.push((topic, ranges));
             }
         }
         Ok(found)
+    }
+
+    /// Asks for the ids of the cluster and the topic, which old brokers and the embedded cluster may not give.
+    fn note_origin(&self, topic: &str) {
+        if self.options.servers == Servers::Embedded {
+            return;
+        }
+        let cluster = self.consumer.cluster_id(PATIENCE);
+        let id = self.consumer.topic_id(topic, PATIENCE);
+        let mut origin = self.origin.lock();
+        origin.cluster = cluster.or(origin.cluster.take());
+        if let Some(id) = id {
+            origin.topics.insert(topic.into(), id);
+        }
+    }
+
+    /// Partitions that the checkpoint knows, this instance reads, and the topic does not have.
+    fn check_count(&self, topic: &str, count: Option<i32>) -> Result<(), ConnectorError> {
+        let known = self.context.positions.keys().filter_map(|name| SplitId::parse(name));
+        let is_mine = |split: &SplitId| split.belongs_to(self.context.instance, self.context.instances);
+        let mut gone = known.filter(|split| split.topic == *topic && split.partition >= count.unwrap_or(0));
+        let Some(split) = gone.find(is_mine) else { return Ok(()) };
+        let message = match count {
+            None => format!("topic {topic}, which the checkpoint has read, does not exist any more"),
+            Some(count) => format!(
+                "partition {split}, which the checkpoint has read, does not exist any more: the topic has {count} \
+                 partitions"
+            ),
+        };
+        self.lost(format!("{message}; records that were not read are lost"))
+    }
+
+    /// Positions of a checkpoint that do not fit what is there are an error, or moved if that is accepted.
+    fn check_positions(&self, topic: &str, ranges: &mut [Range]) -> Result<(), ConnectorError> {
+        let is_restored = |range: &Range| self.context.positions.contains_key(&range.split.to_string());
+        if self.options.servers == Servers::Embedded || !ranges.iter().any(is_restored) {
+            return Ok(());
+        }
+        let before = Origin::parse(self.context.origin.as_deref().unwrap_or_default());
+        let mismatch = self.origin.lock().mismatch(&before, topic);
+        if let Some(message) = mismatch {
+            if !self.context.accept_lost_input {
+                return Err(self.mismatch(message));
+            }
+            tracing::warn!("{}: {message}: accepted", self.what);
+            ranges.iter_mut().for_each(|range| range.start = BEGINNING);
+            return Ok(());
+        }
+        for range in ranges.iter_mut().filter(|range| is_restored(range)) {
+            let SplitId { topic, partition } = &range.split;
+            let (low, high) = splits::watermarks(&self.consumer, &self.what, topic, *partition)?;
+            if let Some(gap) = origin::gap(&range.split, range.start, low, high) {
+                self.lost(gap.message)?;
+                range.start = gap.nearest;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records are lost: an error, or a warning if that is accepted.
+    fn lost(&self, message: String) -> Result<(), ConnectorError> {
+        if !self.context.accept_lost_input {
+            return Err(self.mismatch(format!("{message}. {WAY_OUT}")));
+        }
+        tracing::warn!("{}: {message}; going on without them, as --accept-lost-input says", self.what);
+        Ok(())
+    }
+
+    fn mismatch(&self, message: String) -> ConnectorError {
+        ConnectorError::Mismatch { what: self.what.clone(), message }
     }
 
     fn mine(&self, topic: &str, partitions: std::ops::Range<i32>) -> Vec<SplitId> {
@@ -261,6 +341,7 @@ impl Reader {
             };
             if self.missing.contains(&topic) {
                 tracing::info!("topic {topic} is there, with {count} partitions");
+                self.note_origin(&topic);
                 self.missing.retain(|other| *other != topic);
             }
             // A bounded run ends where its partitions ended when it began.
@@ -375,9 +456,15 @@ impl Reader {
                 if message.offset() >= split.end {
                     return self.finish(at);
                 }
+                // Records of an open transaction lie between the last that can be read and the end: what they hold may
+                // be as old as the transaction, so that the split is not idle.
+                let id = &split.id;
+                if self.consumer.cached_end(&id.topic, id.partition).is_some_and(|end| message.offset() < end) {
+                    return Ok(());
+                }
                 self.send(Read::CaughtUp(SplitIndex(at as u32), message.offset()))
             }
-            (RDKafkaErrorCode::AutoOffsetReset, Some(at)) => Err(self.offsets_gone(at).into()),
+            (RDKafkaErrorCode::AutoOffsetReset, Some(at)) => self.move_on(at),
             (
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic
@@ -395,18 +482,33 @@ impl Reader {
         }
     }
 
-    fn offsets_gone(&self, at: usize) -> ConnectorError {
+    /// The offset to be read next is gone: an error, or a jump to the nearest if that is accepted.
+    fn move_on(&mut self, at: usize) -> Result<(), Stop> {
         let Split { id, next, .. } = &self.splits[at];
-        let held = match self.consumer.watermarks(&id.topic, id.partition, Duration::from_secs(2)) {
-            Ok((low, high)) if low == high => format!("it is empty now, its next offset is {high}"),
-            Ok((low, high)) => format!("it holds {low} to {} now", high - 1),
-            Err(_) => "what it holds now is not known".into(),
+        let (id, next) = (id.clone(), *next);
+        let (low, high) = match splits::watermarks(&self.consumer, &self.what, &id.topic, id.partition) {
+            Ok(held) => held,
+            // The next answer will be the same and come to this again.
+            Err(ConnectorError::Unavailable { .. }) => (next, next),
+            Err(error) => return Err(error.into()),
         };
-        self.refused(format!(
-            "partition {id} has no offset {next}, where reading was to go on: {held}. Records that were not read have \
-             been deleted by the topic's retention, or the topic was made anew. To go on without them, set \
-             'properties.auto.offset.reset' = 'earliest', or start without the old checkpoint"
-        ))
+        // Where the watermarks have no gap, they have moved since, or did not answer.
+        let nearest = match origin::gap(&id, next, low, high) {
+            Some(gap) => {
+                self.lost(gap.message)?;
+                gap.nearest
+            }
+            None => next,
+        };
+        let refused = |message| self.refused(message);
+        let list = |offset| offset_list([(id.topic.as_str(), id.partition, offset)]);
+        self.consumer.unassign(&list(nearest)).map_err(refused)?;
+        self.consumer.assign(&list(nearest)).map_err(refused)?;
+        self.splits[at].next = nearest;
+        if self.splits[at].end <= nearest {
+            return self.finish(at);
+        }
+        Ok(())
     }
 
     /// A broker that has just started may not know its topics yet, so that one such answer proves nothing.

@@ -11,6 +11,7 @@ use super::embedded;
 use super::errors;
 use super::messages::{ClientEvent, Consumer, offset_list};
 use super::options::{KafkaOptions, Servers};
+use super::origin::SharedOrigin;
 use super::reader::{Read, Reader};
 use super::splits::{self, SplitId};
 use crate::connectors::retry::until_available;
@@ -60,6 +61,10 @@ impl SourceFactory for KafkaSourceFactory {
         Some(self.group_id(pipeline, table))
     }
 
+    fn is_ephemeral(&self) -> bool {
+        self.options.servers == Servers::Embedded
+    }
+
     /// As many as the largest topic has partitions; one for topics that do not exist yet.
     async fn instances(&self, context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
         if self.options.servers == Servers::Embedded {
@@ -94,17 +99,19 @@ impl SourceFactory for KafkaSourceFactory {
         let what = client::server_name(&self.options.servers);
         let stop = context.stop.clone();
         context.stop = stop.child_token();
+        let origin = SharedOrigin::default();
         let source = KafkaSource {
             what: what.clone(),
             stop,
             _reader: context.stop.clone().drop_guard(),
             consumer: consumer.clone(),
             receiver,
+            origin: origin.clone(),
             progress: vec![],
             ended: false,
         };
         let name = format!("kafka-{}-{}", context.table, context.instance);
-        let reader = Reader::new(self.options.clone(), context, consumer, sender);
+        let reader = Reader::new(self.options.clone(), context, consumer, sender, origin);
         std::thread::Builder::new().name(name).spawn(move || reader.run()).map_err(|error| {
             ConnectorError::Refused { what, message: format!("could not start the thread that reads: {error}") }
         })?;
@@ -130,6 +137,8 @@ struct KafkaSource {
     _reader: DropGuard,
     consumer: Arc<Consumer>,
     receiver: Receiver<Result<Read, ConnectorError>>,
+    /// Known when the first split is.
+    origin: SharedOrigin,
     progress: Vec<Progress>,
     ended: bool,
 }
@@ -199,6 +208,11 @@ impl Source for KafkaSource {
             what: self.what.clone(),
             message: format!("could not commit the group's offsets: {code}"),
         })
+    }
+
+    fn origin(&self) -> Option<String> {
+        let origin = self.origin.lock();
+        (!origin.is_empty()).then(|| origin.to_string())
     }
 
     fn lag(&self) -> Vec<(String, i64)> {

@@ -67,6 +67,19 @@ pub(super) fn partitions(consumer: &Consumer, what: &str, topic: &str) -> Result
     }
 }
 
+/// The first offset of a partition and the one after its last readable record. Asks the server.
+///
+/// # Errors
+/// `Unavailable` when nobody answers.
+pub(super) fn watermarks(
+    consumer: &Consumer,
+    what: &str,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), ConnectorError> {
+    consumer.watermarks(topic, partition, PATIENCE).map_err(|error| unanswered(what, &error))
+}
+
 fn unanswered(what: &str, error: &KafkaError) -> ConnectorError {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::OperationTimedOut) | None => {
@@ -100,9 +113,7 @@ pub(super) fn ranges(
         let wants_end =
             bounded || (restored.is_none() && !is_new && !matches!(start, Start::Earliest | Start::Offsets(_)));
         let end = match wants_end {
-            true => {
-                Some(consumer.watermarks(&split.topic, split.partition, PATIENCE).map_err(|e| unanswered(what, &e))?.1)
-            }
+            true => Some(watermarks(consumer, what, &split.topic, split.partition)?.1),
             false => None,
         };
         let first = match (restored, start) {

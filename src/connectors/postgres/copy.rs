@@ -2,10 +2,9 @@
 //!
 //! [`Encoder::prepare`] brings each column to the one Arrow type whose values are the bytes on the wire (with Arrow's
 //! kernels, a column at a time) and finds the values that PostgreSQL cannot hold; [`Prepared::encode`] then writes any
-//! range of its rows. The format: a signature, then for each row the number of fields and each field's length and
+//! of its rows. The format: a signature, then for each row the number of fields and each field's length and
 //! bytes, big-endian; -1 is null.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -28,7 +27,6 @@ use crate::connectors::sql_table::create::is_nested;
 /// From 1970-01-01, Arrow's first day, to 2000-01-01, PostgreSQL's.
 const DAYS_TO_2000: i32 = 10_957;
 const MICROS_TO_2000: i64 = DAYS_TO_2000 as i64 * 86_400_000_000;
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// How a column goes over the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,18 +182,18 @@ impl Encoder {
     }
 }
 
+/// What a COPY stream begins with.
+pub const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What it ends with.
+pub const END: [u8; 2] = (-1_i16).to_be_bytes();
+
 impl Prepared {
-    /// Appends a whole COPY stream with these rows.
-    pub fn encode(&self, rows: Range<usize>, out: &mut Vec<u8>) {
-        out.extend(SIGNATURE);
-        let fields = (self.columns.len() as i16).to_be_bytes();
-        for row in rows {
-            out.extend(fields);
-            for column in &self.columns {
-                column.put(row, out);
-            }
+    /// Appends a row to a COPY stream.
+    pub fn encode(&self, row: usize, out: &mut Vec<u8>) {
+        out.extend((self.columns.len() as i16).to_be_bytes());
+        for column in &self.columns {
+            column.put(row, out);
         }
-        out.extend((-1_i16).to_be_bytes());
     }
 }
 
@@ -429,8 +427,11 @@ mod tests {
         let rows = array.len();
         let prepared = prepare(array, theirs);
         assert_eq!(prepared.bad, []);
-        let mut out = vec![];
-        prepared.encode(0..rows, &mut out);
+        let mut out = SIGNATURE.to_vec();
+        for row in 0..rows {
+            prepared.encode(row, &mut out);
+        }
+        out.extend(END);
         out
     }
 

@@ -3,6 +3,7 @@
 use sqlx::Error;
 
 use crate::connectors::ConnectorError;
+use crate::connectors::sql_table::database::Failure;
 
 /// What can be done about an error.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,6 +70,24 @@ pub fn connector_error(what: &str, error: &Error) -> ConnectorError {
         Remedy::Wait => ConnectorError::Unavailable { what, message },
         Remedy::FindRow | Remedy::GiveUp => ConnectorError::Refused { what, message },
     }
+}
+
+/// What an error means for the step of a transaction.
+pub fn failure(what: &str, error: &Error) -> Failure {
+    match remedy(error) {
+        Remedy::FindRow => Failure::Row(words(error)),
+        Remedy::Wait if has_code(error, "55P03") => Failure::Locked(connector_error(what, error)),
+        _ => Failure::Error(connector_error(what, error)),
+    }
+}
+
+/// Whether a right is missing.
+pub fn is_missing_right(error: &Error) -> bool {
+    has_code(error, "42501")
+}
+
+fn has_code(error: &Error, code: &str) -> bool {
+    matches!(error, Error::Database(database) if database.code().as_deref() == Some(code))
 }
 
 #[cfg(test)]

@@ -11,34 +11,44 @@
 //! | `table` | the table there, `name` or `schema.name`; this table's own name by default |
 //! | `create` | `true` makes the table from its columns when it is missing |
 //! | `migrate` | `warehouse` brings `realtime_events` and `customer_sessions` up to date first |
-//! | `on_error` | `fail` (default) or `skip`: what becomes of rows that the database refuses |
+//! | `on_error` | what becomes of rows that the database refuses: `dead_letters` (default), `fail` or `skip` |
+//! | `delivery` | `exactly_once` (default) or `at_least_once` |
+//! | `timeout` | how long an answer may take before the connection counts as lost; 30 seconds by default, and a second more for each MB of the transaction |
 //!
 //! Rows are added by COPY in its binary format; with a PRIMARY KEY they replace those with the same key. Columns of
 //! the database's table that are not declared keep their defaults. What fits what is in [`copy::wire`].
 //!
-//! Delivery is at least once: a transaction whose commit was not answered is sent again. Upserts do not mind.
+//! Added rows come by the epoch, in one transaction with the sink's row in `_acequia.epochs`: that marker says which
+//! epochs are there, whatever became of a commit. Upserts come at once; each of their transactions makes sure by that row
+//! that no later run has taken over. Refused rows are kept in `_acequia.dead_letters`, in the same transaction.
 //! `embedded` is a SQLite file, `warehouse.sqlite`, with the warehouse's tables; other tables are made as needed.
 
 pub mod copy;
 pub mod errors;
 pub mod numeric;
+mod open;
+mod read_back;
+mod session;
 mod sink;
 pub mod target;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnectOptions;
 
-use super::sql_table::{SqlTableOptions, TableSink};
+use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
 use super::sqlite::{Place, SqliteSinkFactory};
-use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
+use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
-use crate::connectors::delivery::OpenSink;
+use crate::connectors::delivery::{Delivery, OpenSink};
+use read_back::PostgresRows;
 
+const TIMEOUT: Duration = Duration::from_secs(30);
 const URL_EXAMPLE: &str = "postgres://user:password@localhost:5432/database";
 
 /// `connector = 'postgres'`, also called `'postgresql'`.
@@ -76,24 +86,36 @@ impl Connector for PostgresConnector {
                 Some,
             ),
         };
+        let timeout = options.duration(&["timeout"]).unwrap_or(TIMEOUT);
         let embedded = matches!(place, None | Some(Url::Embedded));
+        let read_back = match &place {
+            Some(Url::Server(server)) => Some(PostgresRows { server: (**server).clone(), table: sql_table.clone() }),
+            _ => None,
+        };
         let sink: Arc<dyn SinkFactory> = match place {
-            Some(Url::Server(server)) => Arc::new(PostgresSinkFactory { server: *server, table: sql_table }),
+            Some(Url::Server(server)) => Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout }),
             Some(Url::File(path)) => Arc::new(SqliteSinkFactory::new(Place::File(path), sql_table)),
             None | Some(Url::Embedded) => Arc::new(SqliteSinkFactory::new(Place::Embedded, sql_table)),
         };
-        Arc::new(PostgresTable { sink, embedded })
+        Arc::new(PostgresTable { sink, read_back: read_back.map(Arc::new), embedded })
     }
 }
 
 struct PostgresTable {
     sink: Arc<dyn SinkFactory>,
+    /// For audits; not when the rows are in a SQLite file.
+    read_back: Option<Arc<PostgresRows>>,
     embedded: bool,
 }
 
 impl ConnectorTable for PostgresTable {
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         Some(self.sink.clone())
+    }
+
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        let rows = self.read_back.clone()?;
+        Some(rows)
     }
 
     fn embedded(&self) -> Option<&'static str> {
@@ -133,6 +155,7 @@ fn address(server: &PgConnectOptions) -> String {
 struct PostgresSinkFactory {
     server: PgConnectOptions,
     table: SqlTableOptions,
+    timeout: Duration,
 }
 
 #[async_trait]
@@ -145,13 +168,22 @@ impl SinkFactory for PostgresSinkFactory {
         format!("PostgreSQL table {} at {}", self.table.display_name(), address(&self.server))
     }
 
+    fn delivery(&self) -> Delivery {
+        self.table.delivery()
+    }
+
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let what = self.describe();
         let keyed = self.table.keyed(&context.schema, &what)?;
-        let server = self.server.clone().application_name(&format!("acequia {}", context.pipeline));
+        let delivery = context.delivery(self.delivery());
         let schema = context.schema.clone();
-        let store = sink::PostgresStore::open(what, server, self.table.clone(), context).await?;
-        Ok(OpenSink::AtOnce(Box::new(TableSink::new(Box::new(store), schema, keyed))))
+        let (transactions, settled) = open::open(what, &self.server, self.timeout, &self.table, context).await?;
+        Ok(match delivery {
+            Delivery::PerEpoch => {
+                OpenSink::PerEpoch { sink: Box::new(TableEpochs::new(transactions, settled)), settled }
+            }
+            Delivery::AtOnce => OpenSink::AtOnce(Box::new(TableSink::new(Box::new(transactions), schema, keyed))),
+        })
     }
 }
 

@@ -1,50 +1,54 @@
-//! Batches into a table, one transaction each, over a connection that is made again when it is lost.
+//! A table on a PostgreSQL server: the way to it, COPY into it, and what its errors mean for a transaction.
 
-use std::ops::Range;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use sqlx::migrate::MigrateError;
+use parking_lot::Mutex;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use sqlx::{AssertSqlSafe, Connection, Error, Executor, PgConnection};
 
-use super::copy::{Encoder, Prepared};
-use super::errors::{Remedy, connector_error, remedy, words};
-use super::target::{self, Target};
-use crate::connectors::refused_rows::{OnError, RefusedRows};
-use crate::connectors::retry::until_available;
-use crate::connectors::sql_table::create::{Dialect, create_table};
-use crate::connectors::sql_table::savepoints::{Attempt, Savepoints, write_accepted};
-use crate::connectors::sql_table::{RowStore, SqlTableOptions, arrow_error, conflict_clause, quoted_list, warehouse};
-use crate::connectors::{ConnectorError, SinkContext};
+use super::copy::{END, Encoder, SIGNATURE};
+use super::errors::{connector_error, failure, is_missing_right, words};
+use super::session::{Session, connect, end_sessions};
+use crate::connectors::ConnectorError;
+use crate::connectors::delivery::Marker;
+use crate::connectors::sql_table::create::Dialect;
+use crate::connectors::sql_table::database::{Database, Failure, Place, Refusals, Value};
+use crate::connectors::sql_table::own_tables::{OwnTable, SCHEMA};
+use crate::connectors::sql_table::{SqlTableOptions, conflict_clause, quoted, quoted_list};
+use crate::crash_point;
+use crate::time::{Epoch, Incarnation, LogId};
 
-/// A server that takes longer to answer a new connection counts as away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// COPY sends so many bytes at a time: what an epoch of any size needs in memory.
+const CHUNK: usize = 1 << 20;
+/// Each answer may take as much longer as a slow disk needs for what was sent in the transaction.
+const BYTES_A_SECOND: u64 = 1 << 20;
 
-/// Writes into one table of a PostgreSQL database.
-pub struct PostgresStore {
-    table: ConnectedTable,
-    encoder: Encoder,
-    refused: RefusedRows,
-    stop: CancellationToken,
+/// One table on a server.
+pub(super) struct PostgresTable {
+    pub(super) what: String,
+    pub(super) server: PgConnectOptions,
+    pub(super) session: Session,
+    /// How long an answer may take before the connection counts as lost.
+    pub(super) timeout: Duration,
+    pub(super) statements: Statements,
+    pub(super) encoder: Mutex<Encoder>,
+    /// Bytes sent in the open transaction.
+    pub(super) sent: AtomicU64,
 }
 
-/// The table and the way to it.
-struct ConnectedTable {
-    what: String,
-    server: PgConnectOptions,
-    statements: Statements,
-    on_error: OnError,
-    /// `None` after an error: the next write connects again.
-    connection: Mutex<Option<PgConnection>>,
+/// A connection with what is made for it.
+pub(super) struct PostgresConnection {
+    pub(super) inner: PgConnection,
+    /// Whether the staging table holds rows of the open transaction.
+    pub(super) staged: bool,
 }
 
 /// The statements of one sink.
-struct Statements {
+pub(super) struct Statements {
     /// Takes the rows: straight into the table, or into the staging table.
     copy: String,
     /// For upserts.
@@ -58,199 +62,11 @@ struct Upsert {
     merge: String,
 }
 
-/// Rows refused within one transaction, with the database's words.
-type Refusals = Vec<(usize, String)>;
-
-impl PostgresStore {
-    /// Connects (waiting for a server that is away), migrates and creates as asked, and checks the columns.
-    ///
-    /// # Errors
-    /// When the database refuses us, or the table is missing or does not fit.
-    pub async fn open(
-        what: String,
-        server: PgConnectOptions,
-        table: SqlTableOptions,
-        context: SinkContext,
-    ) -> Result<PostgresStore, ConnectorError> {
-        let schema = &context.schema;
-        let create = create_table(Dialect::Postgres, &table, schema);
-        let attempt = || async {
-            let mut connection = connect(&server, &what).await?;
-            if table.migrate.is_some() {
-                warehouse::migrate_postgres(&mut connection).await.map_err(|error| migrate_error(&what, error))?;
-            }
-            let target = find_or_create(&mut connection, &table, &create, &what).await?;
-            Ok((connection, target))
-        };
-        let (mut connection, target) = until_available(&what, &context.stop, attempt).await?;
-        let wires = target::fit(&target, &table, schema).map_err(|wrong| ConnectorError::Refused {
-            what: what.clone(),
-            message: format!("the table does not fit:\n  {}", wrong.join("\n  ")),
-        })?;
-        let columns: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        let statements = Statements::new(&table, &columns);
-        statements.stage(&mut connection, &what).await?;
-        Ok(PostgresStore {
-            encoder: Encoder::new(schema.clone(), wires)?,
-            refused: RefusedRows::new(table.on_error, what.clone()),
-            stop: context.stop.clone(),
-            table: ConnectedTable {
-                what,
-                server,
-                statements,
-                on_error: table.on_error,
-                connection: Mutex::new(Some(connection)),
-            },
-        })
-    }
-}
-
-impl ConnectedTable {
-    /// One try at one transaction. The connection is kept only when it is in a known state.
-    async fn write(&self, rows: &Prepared, range: Range<usize>) -> Result<Refusals, ConnectorError> {
-        let mut slot = self.connection.lock().await;
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => {
-                let mut connection = connect(&self.server, &self.what).await?;
-                self.statements.stage(&mut connection, &self.what).await?;
-                connection
-            }
-        };
-        let refusals = match self.write_at_once(&mut connection, rows, range.clone()).await {
-            Err(error) if remedy(&error) == Remedy::FindRow => {
-                self.write_by_halves(&mut connection, rows, range).await?
-            }
-            Err(error) => return Err(connector_error(&self.what, &error)),
-            Ok(()) => vec![],
-        };
-        *slot = Some(connection);
-        Ok(refusals)
-    }
-
-    async fn write_at_once(
-        &self,
-        connection: &mut PgConnection,
-        rows: &Prepared,
-        range: Range<usize>,
-    ) -> Result<(), sqlx::Error> {
-        let Some(upsert) = &self.statements.upsert else {
-            // A lone COPY is a transaction of its own.
-            return copy(connection, &self.statements.copy, rows, range).await;
-        };
-        connection.execute("BEGIN").await?;
-        let outcome = async {
-            copy(connection, &self.statements.copy, rows, range).await?;
-            run(connection, &upsert.merge).await?;
-            connection.execute("COMMIT").await
-        };
-        match outcome.await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                if remedy(&error) == Remedy::FindRow {
-                    connection.execute("ROLLBACK").await?;
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// All rows that the database takes, in one transaction; with `on_error = 'fail'`, none and the first bad one.
-    async fn write_by_halves(
-        &self,
-        connection: &mut PgConnection,
-        rows: &Prepared,
-        range: Range<usize>,
-    ) -> Result<Refusals, ConnectorError> {
-        let failed = |error: sqlx::Error| connector_error(&self.what, &error);
-        connection.execute("BEGIN").await.map_err(failed)?;
-        // A deferred constraint would fail at COMMIT, when no row is to be blamed any more.
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(failed)?;
-        let first = self.on_error == OnError::Fail;
-        let mut halves = Halves { table: self, connection, rows };
-        let refusals = write_accepted(&mut halves, range.len(), first).await?;
-        let end = if first && !refusals.is_empty() { "ROLLBACK" } else { "COMMIT" };
-        connection.execute(end).await.map_err(failed)?;
-        Ok(refusals)
-    }
-}
-
-#[async_trait]
-impl RowStore for PostgresStore {
-    async fn store(&mut self, rows: &RecordBatch) -> Result<(), ConnectorError> {
-        let mut rows = rows.clone();
-        let mut prepared = self.encoder.prepare(&rows)?;
-        if !prepared.bad.is_empty() {
-            let mut good = vec![true; rows.num_rows()];
-            for bad in &prepared.bad {
-                self.refused.refuse(&rows, bad.row, &bad.message)?;
-                good[bad.row] = false;
-            }
-            rows = filter_record_batch(&rows, &BooleanArray::from(good))
-                .map_err(|source| arrow_error("leaving rows out", source))?;
-            prepared = self.encoder.prepare(&rows)?;
-        }
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
-        let table = &self.table;
-        let attempt = || table.write(&prepared, 0..rows.num_rows());
-        let refusals = until_available(&table.what, &self.stop, attempt).await?;
-        for (row, message) in refusals {
-            self.refused.refuse(&rows, row, &message)?;
-        }
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<(), ConnectorError> {
-        if let Some(connection) = self.table.connection.get_mut().take() {
-            // All is committed; a server that is gone by now takes nothing with it.
-            let _ = connection.close().await;
-        }
-        Ok(())
-    }
-}
-
-/// A transaction in which each step can be taken back.
-struct Halves<'a> {
-    table: &'a ConnectedTable,
-    connection: &'a mut PgConnection,
-    rows: &'a Prepared,
-}
-
-#[async_trait]
-impl Savepoints for Halves<'_> {
-    async fn attempt(&mut self, range: Range<usize>) -> Result<Attempt, ConnectorError> {
-        let table = self.table;
-        let failed = |error: sqlx::Error| connector_error(&table.what, &error);
-        self.connection.execute("SAVEPOINT step").await.map_err(failed)?;
-        let written = async {
-            copy(self.connection, &table.statements.copy, self.rows, range).await?;
-            if let Some(upsert) = &table.statements.upsert {
-                run(self.connection, &upsert.merge).await?;
-                run(self.connection, &format!("DELETE FROM {STAGE}")).await?;
-            }
-            Ok(())
-        };
-        match written.await {
-            Ok(()) => {
-                self.connection.execute("RELEASE SAVEPOINT step").await.map_err(failed)?;
-                Ok(Attempt::Written)
-            }
-            Err(error) if remedy(&error) == Remedy::FindRow => {
-                self.connection.execute("ROLLBACK TO SAVEPOINT step").await.map_err(failed)?;
-                Ok(Attempt::Refused(words(&error)))
-            }
-            Err(error) => Err(failed(error)),
-        }
-    }
-}
-
 /// Where rows of an upsert wait; private to the connection.
 const STAGE: &str = "pg_temp.acequia_stage";
 
 impl Statements {
-    fn new(table: &SqlTableOptions, columns: &[String]) -> Statements {
+    pub(super) fn new(table: &SqlTableOptions, columns: &[String]) -> Statements {
         let name = table.quoted_name();
         let list = quoted_list(columns.iter().map(String::as_str));
         let copy = |into: &str| format!("COPY {into} ({list}) FROM STDIN (FORMAT binary)");
@@ -263,75 +79,222 @@ impl Statements {
         let merge = format!("INSERT INTO {name} ({list}) SELECT {list} FROM {STAGE} {conflict}");
         Statements { copy: copy(STAGE), upsert: Some(Upsert { stage, merge }) }
     }
+}
 
-    async fn stage(&self, connection: &mut PgConnection, what: &str) -> Result<(), ConnectorError> {
-        match &self.upsert {
-            Some(upsert) => run(connection, &upsert.stage).await.map_err(|error| connector_error(what, &error)),
-            None => Ok(()),
+impl PostgresTable {
+    /// Makes a connection ready for rows.
+    pub(super) async fn prepare(&self, mut inner: PgConnection) -> Result<PostgresConnection, ConnectorError> {
+        if let Some(upsert) = &self.statements.upsert {
+            run(&mut inner, &upsert.stage).await.map_err(|error| connector_error(&self.what, &error))?;
+        }
+        Ok(PostgresConnection { inner, staged: false })
+    }
+
+    /// Waits for an answer, but not for ever: a connection can be dead without a sign of it.
+    async fn within<T>(&self, answer: impl Future<Output = T> + Send) -> Result<T, ConnectorError> {
+        let limit = self.timeout + Duration::from_secs(self.sent.load(Ordering::Relaxed) / BYTES_A_SECOND);
+        tokio::time::timeout(limit, answer).await.map_err(|_| ConnectorError::Unavailable {
+            what: self.what.clone(),
+            message: format!("no answer within {} s", limit.as_secs_f64()),
+        })
+    }
+
+    /// The answer about the table.
+    async fn answer<T>(&self, answer: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Failure> {
+        self.within(answer).await?.map_err(|error| failure(&self.what, &error))
+    }
+
+    /// The answer about one of our own tables.
+    async fn own<T>(&self, answer: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Failure> {
+        self.within(answer).await?.map_err(|error| {
+            if !is_missing_right(&error) {
+                return failure(&self.what, &error);
+            }
+            let user = quoted(self.server.get_username());
+            let database = quoted(self.server.get_database().unwrap_or(self.server.get_username()));
+            Failure::Error(ConnectorError::Refused {
+                what: self.what.clone(),
+                message: format!(
+                    "{}. Markers and refused rows are kept in schema {SCHEMA}: GRANT CREATE ON DATABASE {database} TO \
+                     {user}, so that it is made; if it is there: GRANT USAGE ON SCHEMA {SCHEMA} TO {user}; GRANT SELECT, \
+                     INSERT, UPDATE ON ALL TABLES IN SCHEMA {SCHEMA} TO {user}. Only 'delivery' = 'at_least_once' with \
+                     'on_error' = 'fail' or 'skip' does without",
+                    words(&error)
+                ),
+            })
+        })
+    }
+
+    async fn copy(&self, connection: &mut PgConnection, rows: &[RecordBatch]) -> Result<Refusals, Failure> {
+        let mut left_out = vec![];
+        let mut first = 0;
+        // sqlx 0.9.0 leaves Nagle's algorithm on (its issue 4335), so that the end of the stream waits for the
+        // acknowledgement of the data, up to 40 ms on Linux: a reason to write many rows at once.
+        let mut stream = self.answer(connection.copy_in_raw(&self.statements.copy)).await?;
+        let mut chunk = SIGNATURE.to_vec();
+        for piece in rows {
+            let prepared = self.encoder.lock().prepare(piece)?;
+            let mut bad = prepared.bad.iter().peekable();
+            for row in 0..piece.num_rows() {
+                if let Some(bad) = bad.next_if(|bad| bad.row == row) {
+                    left_out.push((first + row, bad.message.clone()));
+                    continue;
+                }
+                prepared.encode(row, &mut chunk);
+                if chunk.len() >= CHUNK {
+                    self.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    self.answer(stream.send(std::mem::take(&mut chunk))).await?;
+                }
+            }
+            first += piece.num_rows();
+        }
+        chunk.extend(END);
+        self.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        self.answer(stream.send(chunk)).await?;
+        self.answer(stream.finish()).await?;
+        Ok(left_out)
+    }
+
+    async fn make_one(&self, connection: &mut PgConnection, table: OwnTable) -> Result<(), Error> {
+        let exists = "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                      WHERE n.nspname = $1 AND c.relname = $2), \
+                      EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+        let name = table.bare_name();
+        let (exists, schema): (bool, bool) =
+            sqlx::query_as(exists).bind(SCHEMA).bind(name).fetch_one(&mut *connection).await?;
+        if exists {
+            return Ok(());
+        }
+        // Several sinks open at once, and IF NOT EXISTS alone would let two of them collide.
+        let schema = if schema { String::new() } else { format!("CREATE SCHEMA IF NOT EXISTS {SCHEMA};") };
+        let create = table.create(Dialect::Postgres);
+        let script = format!("BEGIN; SELECT pg_advisory_xact_lock(8241607); {schema} {create}; COMMIT");
+        if let Err(error) = run(connection, &script).await {
+            connection.execute("ROLLBACK").await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Database for PostgresTable {
+    type Connection = PostgresConnection;
+
+    const DIALECT: Dialect = Dialect::Postgres;
+    // A deferred constraint would fail at COMMIT, when no row is to be blamed any more.
+    const BEGIN_STRICT: &'static [&'static str] = &["SET CONSTRAINTS ALL IMMEDIATE"];
+
+    async fn connect(&self) -> Result<PostgresConnection, ConnectorError> {
+        self.prepare(connect(&self.server, &self.session, &self.what).await?).await
+    }
+
+    async fn make(&self, connection: &mut PostgresConnection, tables: &[OwnTable]) -> Result<(), Failure> {
+        for table in tables {
+            self.own(self.make_one(&mut connection.inner, *table)).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, connection: &mut PostgresConnection) -> Result<(), Failure> {
+        connection.staged = false;
+        self.sent.store(0, Ordering::Relaxed);
+        self.answer(run(&mut connection.inner, "BEGIN")).await
+    }
+
+    async fn run(
+        &self,
+        connection: &mut PostgresConnection,
+        statement: &str,
+        values: &[Value<'_>],
+    ) -> Result<(), Failure> {
+        if values.is_empty() {
+            return self.answer(run(&mut connection.inner, statement)).await;
+        }
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for value in values {
+            query = match *value {
+                Value::Text(text) => query.bind(text.to_owned()),
+                Value::Integer(number) => query.bind(number),
+            };
+        }
+        self.own(async { query.execute(&mut connection.inner).await.map(|_| ()) }).await
+    }
+
+    async fn marker(
+        &self,
+        connection: &mut PostgresConnection,
+        query: &str,
+        values: &[Value<'_>],
+    ) -> Result<Option<Marker>, Failure> {
+        let mut query = sqlx::query_as::<_, (String, i64, i64)>(AssertSqlSafe(query));
+        for value in values {
+            query = match *value {
+                Value::Text(text) => query.bind(text.to_owned()),
+                Value::Integer(number) => query.bind(number),
+            };
+        }
+        let found = self.own(async { query.fetch_optional(&mut connection.inner).await }).await?;
+        Ok(found.map(|(log, incarnation, epoch)| Marker {
+            log: LogId(log),
+            incarnation: Incarnation(incarnation as u64),
+            epoch: Epoch(epoch as u64),
+        }))
+    }
+
+    async fn insert(&self, connection: &mut PostgresConnection, rows: &[RecordBatch]) -> Result<Refusals, Failure> {
+        let Some(upsert) = &self.statements.upsert else {
+            return self.copy(&mut connection.inner, rows).await;
+        };
+        if connection.staged {
+            self.answer(run(&mut connection.inner, &format!("DELETE FROM {STAGE}"))).await?;
+        }
+        connection.staged = true;
+        let left_out = self.copy(&mut connection.inner, rows).await?;
+        self.answer(run(&mut connection.inner, &upsert.merge)).await?;
+        Ok(left_out)
+    }
+
+    async fn end_sessions(&self, connection: &mut PostgresConnection, opening: bool) {
+        let ending = async {
+            run(&mut connection.inner, "ROLLBACK").await?;
+            end_sessions(&mut connection.inner, &self.session, opening).await
+        };
+        match self.answer(ending).await {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!("{}: ended {count} lost sessions of this sink on the server", self.what),
+            Err(failure) => tracing::debug!("{}: lost sessions cannot be ended: {failure:?}", self.what),
+        }
+    }
+
+    async fn close(&self, connection: PostgresConnection) -> Result<(), ConnectorError> {
+        // All is committed; a server that is gone by now takes nothing with it.
+        let _ = tokio::time::timeout(self.timeout, connection.inner.close()).await;
+        Ok(())
+    }
+
+    fn passes(&self, place: Place) {
+        match place {
+            Place::Fenced => {
+                crash_point!("sink.postgres.fenced");
+            }
+            Place::BeforeData => {
+                crash_point!("sink.postgres.before_data");
+            }
+            Place::BeforeMarker => {
+                crash_point!("sink.postgres.before_marker");
+            }
+            Place::BeforeCommit => {
+                crash_point!("sink.postgres.before_commit");
+            }
+            Place::AfterCommit => {
+                crash_point!("sink.postgres.after_commit");
+            }
         }
     }
 }
 
 /// Runs a statement whose every name went through [`crate::connectors::sql_table::quoted`].
-async fn run(connection: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn run(connection: &mut PgConnection, statement: &str) -> Result<(), Error> {
     connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(|_| ())
-}
-
-/// One COPY. sqlx 0.9.0 leaves Nagle's algorithm on (its issue 4335), so that the end of the stream waits for the
-/// acknowledgement of the data, up to 40 ms on Linux: a reason to write many rows at once.
-async fn copy(
-    connection: &mut PgConnection,
-    statement: &str,
-    rows: &Prepared,
-    range: Range<usize>,
-) -> Result<(), sqlx::Error> {
-    let mut bytes = Vec::new();
-    rows.encode(range, &mut bytes);
-    let mut stream = connection.copy_in_raw(statement).await?;
-    stream.send(bytes).await?;
-    stream.finish().await.map(|_| ())
-}
-
-async fn connect(server: &PgConnectOptions, what: &str) -> Result<PgConnection, ConnectorError> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(server)).await {
-        Ok(outcome) => outcome.map_err(|error| connector_error(what, &error)),
-        Err(_) => Err(ConnectorError::Unavailable {
-            what: what.into(),
-            message: format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
-        }),
-    }
-}
-
-fn migrate_error(what: &str, error: MigrateError) -> ConnectorError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, &error),
-        error => ConnectorError::Refused { what: what.into(), message: format!("the warehouse's migrations: {error}") },
-    }
-}
-
-async fn find_or_create(
-    connection: &mut PgConnection,
-    table: &SqlTableOptions,
-    create: &str,
-    what: &str,
-) -> Result<Target, ConnectorError> {
-    let failed = |error: sqlx::Error| connector_error(what, &error);
-    if let Some(target) = target::read(connection, table).await.map_err(failed)? {
-        return Ok(target);
-    }
-    if table.create == Some(true) {
-        match run(connection, create).await {
-            Ok(()) => tracing::info!("{what}: created the table"),
-            // Another process may have been faster; then the catalog's own unique index refuses.
-            Err(error) if remedy(&error) == Remedy::FindRow => {}
-            Err(error) => return Err(failed(error)),
-        }
-        if let Some(target) = target::read(connection, table).await.map_err(failed)? {
-            return Ok(target);
-        }
-    }
-    Err(ConnectorError::Refused {
-        what: what.into(),
-        message: format!("there is no such table; add 'create' = 'true', or run\n{create};"),
-    })
 }

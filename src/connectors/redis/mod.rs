@@ -14,18 +14,32 @@
 //! | `ttl` | how long a key lives after it was last written; for strings and hashes |
 //! | `max_length` | about how many entries a stream keeps |
 //! | `on_error` | `fail` (default) or `skip`: what becomes of rows whose key cannot be one |
+//! | `delivery` | `exactly_once` (default) or `at_least_once`: without scripts and without a fence |
+//! | `republish_limit` | how much of the newest keys is kept, to be published again when the server loses them (default `64MB`) |
+//! | `timeout` | how long an answer is waited for before the connection counts as lost (default `30 seconds`) |
 //!
 //! Strings and hashes are upserts by the columns in the key: the newest row of a key is what is there, a replay changes
-//! nothing. Stream entries and messages are delivered at least once. A batch is one round trip.
+//! nothing. Entries of streams come exactly once, an epoch at a time. Messages (`publish`) come at least once: Redis
+//! keeps none, so that nothing could be compared.
+//!
+//! With checkpoints and `exactly_once`, every write is a script that first compares the hash
+//! `acequia:{pipeline}:{table}:writer`: an older run of the pipeline that wakes up writes nothing. When that key has gone,
+//! or another server answers after a restart or a failover, the current values are published again, as many as
+//! `republish_limit` holds and as this run has written; streams are delivered again from their marker on, as far as the
+//! checkpoints still have the epochs. A Redis Cluster is not supported.
 //!
 //! A null in a key is the text `null`. Keys are text of 1 to 1,024 bytes without control characters, so that a value
 //! from the outside cannot make a key that a person's terminal or a line protocol reads as something else.
 
 pub mod commands;
+mod current;
 pub mod embedded;
 pub mod key;
+mod scripts;
 mod server;
+mod session;
 mod sink;
+mod stream_sink;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,16 +49,21 @@ use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use async_trait::async_trait;
 
 use self::key::KeyTemplate;
+use self::server::Server;
 use self::sink::RedisSink;
+use self::stream_sink::StreamSink;
 use super::refused_rows::OnError;
 use super::sql_table::create::is_nested;
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::options::Options;
 use crate::catalog::{ColumnKind, TableDefinition};
-use crate::connectors::delivery::OpenSink;
+use crate::connectors::delivery::{Delivery, OpenSink, Promise};
 use crate::formats::EncodeOptions;
 
 const URL_EXAMPLE: &str = "redis://localhost:6379";
+/// A script with a whole batch on a busy server takes longer than one command.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const REPUBLISH_LIMIT: u64 = 64 << 20;
 
 /// `connector = 'redis'`.
 pub struct RedisConnector;
@@ -80,6 +99,12 @@ pub struct RedisOptions {
     pub max_length: Option<i64>,
     /// `on_error`.
     pub on_error: OnError,
+    /// `delivery`.
+    pub promise: Promise,
+    /// `republish_limit`, in bytes.
+    pub republish_limit: u64,
+    /// `timeout`.
+    pub timeout: Duration,
     /// How a row becomes JSON.
     pub format: EncodeOptions,
 }
@@ -144,6 +169,9 @@ impl RedisOptions {
             ttl,
             max_length,
             on_error: OnError::take(options),
+            promise: Promise::take(options),
+            republish_limit: options.size(&["republish_limit"]).unwrap_or(REPUBLISH_LIMIT),
+            timeout: options.duration(&["timeout"]).unwrap_or(TIMEOUT),
             format: EncodeOptions::take(table, options),
         }
     }
@@ -153,6 +181,12 @@ impl RedisOptions {
             Some(server) => format!("Redis at {}", server.addr()),
             None => "embedded Redis".to_string(),
         }
+    }
+
+    /// The server, if it is not the embedded one; connects to nothing.
+    fn connect_to(&self) -> Result<Option<Server>, ConnectorError> {
+        let authorities = self.ca_certificate.as_deref();
+        self.server.as_ref().map(|server| Server::new(self.what(), server, authorities, self.timeout)).transpose()
     }
 }
 
@@ -235,7 +269,18 @@ impl SinkFactory for RedisSinkFactory {
         format!("{} {kind} {}", self.options.what(), self.options.key)
     }
 
+    fn delivery(&self) -> Delivery {
+        let stream = self.options.data_type == RedisType::Stream && self.options.server.is_some();
+        if stream && self.options.promise == Promise::ExactlyOnce { Delivery::PerEpoch } else { Delivery::AtOnce }
+    }
+
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        if self.delivery() == Delivery::PerEpoch
+            && let (Some(writer), Some(server)) = (context.writer.clone(), self.options.connect_to()?)
+        {
+            let (sink, settled) = StreamSink::open(self.describe(), &self.options, server, writer, &context).await?;
+            return Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled });
+        }
         Ok(OpenSink::AtOnce(Box::new(RedisSink::open(self.describe(), &self.options, context).await?)))
     }
 }

@@ -1,4 +1,4 @@
-//! A Redis server: a connection that is made again when it is lost, and what its errors mean.
+//! A Redis server: how to connect to it, who it is, and what its errors mean.
 
 use std::error::Error;
 use std::io;
@@ -7,34 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, Pipeline, RedisError, TlsCertificates};
-use tokio::sync::Mutex;
-use tokio_util::sync::CancellationToken;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, TlsCertificates};
 
-use super::commands::Command;
 use crate::connectors::ConnectorError;
-use crate::connectors::retry::until_available;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A pipeline of a whole batch on a busy server takes longer than one command.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A Redis server.
 pub(super) struct Server {
-    what: String,
+    /// It and its address.
+    pub(super) what: String,
     client: Client,
-    /// `None` after an error: the next write connects again.
-    connection: Mutex<Option<MultiplexedConnection>>,
-    stop: CancellationToken,
+    timeout: Duration,
 }
 
 impl Server {
-    /// Connects; waits for a server that is away.
-    pub(super) async fn open(
+    /// What the options say; connects to nothing.
+    pub(super) fn new(
         what: String,
         server: &ConnectionInfo,
         authorities: Option<&Path>,
-        stop: CancellationToken,
+        timeout: Duration,
     ) -> Result<Server, ConnectorError> {
         let client = match authorities {
             None => Client::open(server.clone()),
@@ -48,90 +41,47 @@ impl Server {
             }
         };
         let client = client.map_err(|error| connector_error(&what, &error))?;
-        let server = Server { what, client, connection: Mutex::new(None), stop };
-        let attempt = || async {
-            let mut slot = server.connection.lock().await;
-            *slot = Some(server.connect().await?);
-            Ok(())
-        };
-        until_available(&server.what, &server.stop, attempt).await?;
-        Ok(server)
+        Ok(Server { what, client, timeout })
     }
 
-    /// Sends the commands in one round trip, and again until the server has carried them out.
-    pub(super) async fn send(&self, commands: &[Command]) -> Result<(), ConnectorError> {
-        let pipeline = pipeline(commands);
-        until_available(&self.what, &self.stop, || self.try_send(&pipeline)).await
-    }
-
-    async fn try_send(&self, pipeline: &Pipeline) -> Result<(), ConnectorError> {
-        let mut slot = self.connection.lock().await;
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        match pipeline.exec_async(&mut connection).await {
-            Ok(()) => {
-                *slot = Some(connection);
-                Ok(())
-            }
-            Err(error) => Err(connector_error(&self.what, &error)),
-        }
-    }
-
-    async fn connect(&self) -> Result<MultiplexedConnection, ConnectorError> {
+    /// A connection whose answers are not waited for longer than they should take: the other side may be gone without
+    /// a word.
+    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, ConnectorError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+            .set_connection_timeout(Some(CONNECT_TIMEOUT.min(self.timeout)))
+            .set_response_timeout(Some(self.timeout));
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await;
-        connection.map_err(|error| connector_error(&self.what, &error))
+        connection.map_err(|error| self.error(&error))
     }
-}
 
-fn pipeline(commands: &[Command]) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(commands.len());
-    let milliseconds = |ttl: &Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-    for command in commands {
-        match command {
-            Command::Set { key, value, ttl } => {
-                pipeline.cmd("SET").arg(key).arg(value);
-                if let Some(ttl) = ttl {
-                    pipeline.arg("PX").arg(milliseconds(ttl));
+    /// Which run of which server it is, and which history of writes it follows: after a failover a replica answers that
+    /// may not have had the last ones. `None` when it does not say.
+    pub(super) async fn identity(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Option<String>, ConnectorError> {
+        let mut lines = vec![];
+        for section in ["server", "replication"] {
+            match redis::cmd("INFO").arg(section).query_async::<String>(connection).await {
+                Ok(text) => {
+                    let told =
+                        text.lines().filter(|line| line.starts_with("run_id:") || line.starts_with("master_replid:"));
+                    lines.extend(told.map(|line| line.trim().to_owned()));
                 }
-                pipeline.ignore();
-            }
-            Command::Hash { key, fields, absent, ttl } => {
-                if !fields.is_empty() {
-                    pipeline.cmd("HSET").arg(key);
-                    for (name, value) in fields {
-                        pipeline.arg(name).arg(value);
-                    }
-                    pipeline.ignore();
-                }
-                if !absent.is_empty() {
-                    pipeline.cmd("HDEL").arg(key).arg(absent).ignore();
-                }
-                if let Some(ttl) = ttl {
-                    pipeline.cmd("PEXPIRE").arg(key).arg(milliseconds(ttl)).ignore();
-                }
-            }
-            Command::Add { key, fields, max_length } => {
-                pipeline.cmd("XADD").arg(key);
-                if let Some(most) = max_length {
-                    pipeline.arg("MAXLEN").arg("~").arg(*most);
-                }
-                pipeline.arg("*");
-                for (name, value) in fields {
-                    pipeline.arg(name).arg(value);
-                }
-                pipeline.ignore();
-            }
-            Command::Publish { channel, message } => {
-                pipeline.cmd("PUBLISH").arg(channel).arg(message).ignore();
+                Err(error) => match self.error(&error) {
+                    error @ ConnectorError::Unavailable { .. } => return Err(error),
+                    // The user may not ask.
+                    _ => return Ok(None),
+                },
             }
         }
+        Ok((!lines.is_empty()).then(|| lines.join(" ")))
     }
-    pipeline
+
+    /// What an error means.
+    pub(super) fn error(&self, error: &RedisError) -> ConnectorError {
+        connector_error(&self.what, error)
+    }
 }
 
 /// A server that is away, loading, full or a replica right now is waited for; all else needs a person.
@@ -150,10 +100,30 @@ fn connector_error(what: &str, error: &RedisError) -> ConnectorError {
         Some(details) => format!("{} {details}", server.code()),
         None => server.code().to_string(),
     };
-    match server.code() {
+    code_error(&what, &message)
+}
+
+/// What a server's own words mean: a code and an explanation.
+pub(super) fn code_error(what: &str, message: &str) -> ConnectorError {
+    let (what, words) = (what.to_string(), message.to_string());
+    match message.split(' ').next().unwrap_or_default() {
         "LOADING" | "BUSY" | "OOM" | "MISCONF" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN"
-        | "NOREPLICAS" => ConnectorError::Unavailable { what, message },
-        _ => ConnectorError::Refused { what, message },
+        | "NOREPLICAS" | "UNBLOCKED" => ConnectorError::Unavailable { what, message: words },
+        "MOVED" | "ASK" | "CROSSSLOT" => ConnectorError::Refused {
+            what,
+            message: format!(
+                "it is part of a Redis Cluster, which is not supported: name a server of its own, or a proxy in front of \
+                 the cluster in 'url' ({words})"
+            ),
+        },
+        "NOPERM" => ConnectorError::Refused {
+            what,
+            message: format!(
+                "{words}. Exactly once needs the rights to EVALSHA, SCRIPT LOAD, HMGET, HSET, HDEL, DEL and TIME beside \
+                 those of the writes; 'delivery' = 'at_least_once' does without"
+            ),
+        },
+        _ => ConnectorError::Refused { what, message: words },
     }
 }
 

@@ -1,13 +1,19 @@
-//! What the SQL databases share: the options of a table, the statements that make it, the rows that wait for a
-//! transaction, and the search for the rows that a database refuses.
+//! What the SQL databases share: the options of a table, the statements that make it, and its transactions, with
+//! their markers, their fences and the search for the rows that a database refuses.
 //!
-//! A database brings a [`RowStore`], which writes one batch in one transaction; [`TableSink`] gives it bigger
-//! batches less often, with the last row for each key when the table has one.
+//! A database brings a [`database::Database`]; [`transactions::Transactions`] writes through it. [`TableSink`] gives it
+//! bigger batches less often, with the last row for each key when the table has one; [`TableEpochs`] gives it whole
+//! epochs.
 
 pub mod create;
+pub mod database;
+mod epochs;
 pub mod keyed;
+pub mod markers;
+pub mod own_tables;
 pub mod savepoints;
 mod sink;
+pub mod transactions;
 pub mod warehouse;
 
 use arrow::datatypes::Schema;
@@ -15,10 +21,12 @@ use arrow::datatypes::Schema;
 use crate::catalog::options::{Options, closest};
 use crate::catalog::{ColumnKind, TableDefinition};
 
+pub use epochs::TableEpochs;
 pub(crate) use sink::arrow_error;
 pub use sink::{RowStore, TableSink};
 
 use self::keyed::LastPerKey;
+use super::delivery::{Delivery, Promise};
 use super::refused_rows::OnError;
 use super::{ConnectorError, SinkMode};
 
@@ -35,6 +43,8 @@ pub struct SqlTableOptions {
     pub migrate: Option<Migrations>,
     /// `on_error`: what becomes of rows that the database refuses.
     pub on_error: OnError,
+    /// `delivery`: whether rows come once, or sooner.
+    pub promise: Promise,
     /// The columns of the primary key; empty when rows are only added.
     pub key: Vec<String>,
 }
@@ -47,7 +57,7 @@ pub enum Migrations {
 }
 
 impl SqlTableOptions {
-    /// Takes `table`, `create`, `migrate` and `on_error`, and notes what a database cannot hold.
+    /// Takes `table`, `create`, `migrate`, `on_error` and `delivery`, and notes what a database cannot hold.
     pub fn take(connector: &str, table: &TableDefinition, options: &mut Options) -> SqlTableOptions {
         for column in &table.columns {
             if let ColumnKind::Metadata(_) = column.kind {
@@ -83,7 +93,8 @@ impl SqlTableOptions {
             name,
             create: options.boolean(&["create"]),
             migrate: options.choice(&["migrate"], &[("warehouse", Migrations::Warehouse)]),
-            on_error: OnError::take(options),
+            on_error: OnError::take_with_dead_letters(options),
+            promise: Promise::take(options),
             key: table.primary_key.clone(),
         }
     }
@@ -91,6 +102,14 @@ impl SqlTableOptions {
     /// Added rows, or rows that replace those with the same primary key.
     pub fn mode(&self) -> SinkMode {
         if self.key.is_empty() { SinkMode::Append } else { SinkMode::Upsert(self.key.clone()) }
+    }
+
+    /// Whole epochs where rows are added, each once; otherwise at once.
+    pub fn delivery(&self) -> Delivery {
+        match (self.mode(), self.promise) {
+            (SinkMode::Append, Promise::ExactlyOnce) => Delivery::PerEpoch,
+            _ => Delivery::AtOnce,
+        }
     }
 
     /// What finds the last row of each key in rows of `schema`; `None` when rows are only added.

@@ -7,13 +7,13 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 
-use crate::connectors::ConnectorError;
+use super::database::{Failure, Refusals};
 
 /// What came of writing some rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Attempt {
-    /// They are written.
-    Written,
+    /// They are written, but for these, counted from the first of them.
+    Written(Refusals),
     /// A value among them was refused, in the database's words; nothing of them is written.
     Refused(String),
 }
@@ -25,18 +25,14 @@ pub trait Savepoints: Send {
     ///
     /// # Errors
     /// When the transaction is lost.
-    async fn attempt(&mut self, rows: Range<usize>) -> Result<Attempt, ConnectorError>;
+    async fn attempt(&mut self, rows: Range<usize>) -> Result<Attempt, Failure>;
 }
 
 /// Writes every row that is accepted; gives the others, in order, with the reasons. Stops at the first when `first`.
 ///
 /// # Errors
 /// When the transaction is lost.
-pub async fn write_accepted(
-    transaction: &mut dyn Savepoints,
-    rows: usize,
-    first: bool,
-) -> Result<Vec<(usize, String)>, ConnectorError> {
+pub async fn write_accepted(transaction: &mut dyn Savepoints, rows: usize, first: bool) -> Result<Refusals, Failure> {
     let mut refused = vec![];
     #[expect(clippy::single_range_in_vec_init, reason = "a stack of ranges, with the whole to begin with")]
     let mut pending = vec![0..rows];
@@ -44,17 +40,19 @@ pub async fn write_accepted(
         if range.is_empty() {
             continue;
         }
-        if let Attempt::Refused(message) = transaction.attempt(range.clone()).await? {
-            if range.len() == 1 {
-                refused.push((range.start, message));
-                if first {
-                    break;
-                }
-            } else {
+        match transaction.attempt(range.clone()).await? {
+            Attempt::Written(left_out) => {
+                refused.extend(left_out.into_iter().map(|(row, message)| (range.start + row, message)));
+            }
+            Attempt::Refused(message) if range.len() == 1 => refused.push((range.start, message)),
+            Attempt::Refused(_) => {
                 let middle = range.start + range.len() / 2;
                 pending.push(middle..range.end);
                 pending.push(range.start..middle);
             }
+        }
+        if first && !refused.is_empty() {
+            break;
         }
     }
     Ok(refused)
@@ -73,13 +71,13 @@ mod tests {
 
     #[async_trait]
     impl Savepoints for Memory {
-        async fn attempt(&mut self, rows: Range<usize>) -> Result<Attempt, ConnectorError> {
+        async fn attempt(&mut self, rows: Range<usize>) -> Result<Attempt, Failure> {
             self.attempts += 1;
             if let Some(row) = self.bad.iter().find(|row| rows.contains(row)) {
                 return Ok(Attempt::Refused(format!("row {row}")));
             }
             self.written.extend(rows);
-            Ok(Attempt::Written)
+            Ok(Attempt::Written(vec![]))
         }
     }
 

@@ -5,7 +5,9 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
+use super::database::Database;
 use super::keyed::LastPerKey;
+use super::transactions::Transactions;
 use crate::connectors::{ConnectorError, Sink};
 
 /// A transaction begins when so many rows wait, whatever the linger time.
@@ -28,6 +30,24 @@ pub trait RowStore: Send {
     /// # Errors
     /// As for [`Sink::close`].
     async fn close(&mut self) -> Result<(), ConnectorError>;
+
+    /// How many rows were refused so far.
+    fn refused(&self) -> u64;
+}
+
+#[async_trait]
+impl<D: Database> RowStore for Transactions<D> {
+    async fn store(&mut self, rows: &RecordBatch) -> Result<(), ConnectorError> {
+        Transactions::store(self, std::slice::from_ref(rows)).await
+    }
+
+    async fn close(&mut self) -> Result<(), ConnectorError> {
+        Transactions::close(self).await
+    }
+
+    fn refused(&self) -> u64 {
+        Transactions::refused(self)
+    }
 }
 
 /// A sink that gathers up to 10,000 rows or 8 MB between flushes and stores them in one transaction.
@@ -77,6 +97,10 @@ impl Sink for TableSink {
     async fn close(&mut self) -> Result<(), ConnectorError> {
         self.store.close().await
     }
+
+    fn refused(&self) -> u64 {
+        self.store.refused()
+    }
 }
 
 /// Arrow's refusal in the words of a connector.
@@ -107,6 +131,10 @@ mod tests {
 
         async fn close(&mut self) -> Result<(), ConnectorError> {
             Ok(())
+        }
+
+        fn refused(&self) -> u64 {
+            0
         }
     }
 

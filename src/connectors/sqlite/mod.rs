@@ -3,7 +3,7 @@
 //! | option | meaning |
 //! |---|---|
 //! | `path` | the database's file, made when it is missing |
-//! | `table`, `create`, `migrate`, `on_error` | as for `postgres` |
+//! | `table`, `create`, `migrate`, `on_error`, `delivery` | as for `postgres`; the tables are `_acequia_epochs` and `_acequia_dead_letters` |
 //!
 //! Values are written so that SQLite's own functions read them, and nothing is lost: whole numbers and booleans (0, 1)
 //! as INTEGER, floats as REAL (NaN, which SQLite does not have, becomes NULL), decimals as text that a column of type
@@ -12,6 +12,8 @@
 //!
 //! The file is in WAL mode, so that others can read while rows are written.
 
+mod errors;
+mod open;
 mod sink;
 mod values;
 
@@ -20,11 +22,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::sql_table::{SqlTableOptions, TableSink};
+use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
-use crate::connectors::delivery::OpenSink;
+use crate::connectors::delivery::{Delivery, OpenSink};
 
 /// The file of the embedded warehouse, in the data folder.
 pub const WAREHOUSE_FILE: &str = "warehouse.sqlite";
@@ -94,6 +96,10 @@ impl SinkFactory for SqliteSinkFactory {
         format!("SQLite table {} in {file}", self.table.name)
     }
 
+    fn delivery(&self) -> Delivery {
+        self.table.delivery()
+    }
+
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let path = match &self.place {
             Place::File(path) => path.clone(),
@@ -101,9 +107,15 @@ impl SinkFactory for SqliteSinkFactory {
         };
         let what = format!("SQLite table {} in {}", self.table.name, path.display());
         let keyed = self.table.keyed(&context.schema, &what)?;
+        let delivery = context.delivery(self.delivery());
         let schema = context.schema.clone();
-        let store = sink::SqliteStore::open(what, &path, self.table.clone(), context).await?;
-        Ok(OpenSink::AtOnce(Box::new(TableSink::new(Box::new(store), schema, keyed))))
+        let (transactions, settled) = open::open(what, &path, &self.table, context).await?;
+        Ok(match delivery {
+            Delivery::PerEpoch => {
+                OpenSink::PerEpoch { sink: Box::new(TableEpochs::new(transactions, settled)), settled }
+            }
+            Delivery::AtOnce => OpenSink::AtOnce(Box::new(TableSink::new(Box::new(transactions), schema, keyed))),
+        })
     }
 }
 

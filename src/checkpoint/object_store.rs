@@ -1,0 +1,121 @@
+//! Blobs in an object store, with put-if-absent by a condition on the request. There are no locks: the runs' numbers
+//! keep them apart.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use super::store::{Lock, Store, StoreError};
+
+/// A prefix in a bucket, or a test's memory.
+pub struct ObjectStorage {
+    objects: Arc<dyn ObjectStore>,
+    place: String,
+    prefix: Path,
+}
+
+impl ObjectStorage {
+    /// `s3://bucket/prefix`, with the access that `AWS_ACCESS_KEY_ID` and its like give.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the URL or the settings make no sense.
+    pub fn s3(url: &str) -> Result<ObjectStorage, StoreError> {
+        let refused = |message: String| StoreError::Refused {
+            place: "s3".into(),
+            message: format!("{message}; checkpoints in S3 are named s3://bucket/prefix"),
+        };
+        let parsed = url::Url::parse(url).map_err(|error| refused(error.to_string()))?;
+        let bucket = parsed.host_str().filter(|bucket| !bucket.is_empty());
+        let bucket = bucket.ok_or_else(|| refused("the URL names no bucket".into()))?;
+        let prefix = Path::from_url_path(parsed.path()).map_err(|error| refused(error.to_string()))?;
+        let built = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
+        let objects = built.map_err(|error| refused(error.to_string()))?;
+        let place = format!("s3://{bucket}/{prefix}");
+        Ok(ObjectStorage { objects: Arc::new(objects), place, prefix })
+    }
+
+    /// A memory of its own.
+    pub fn memory() -> ObjectStorage {
+        ObjectStorage { objects: Arc::new(InMemory::new()), place: "memory:///".into(), prefix: Path::default() }
+    }
+
+    fn path(&self, path: &str) -> Path {
+        path.split('/').fold(self.prefix.clone(), |folder, part| folder.join(part))
+    }
+
+    fn failure(&self, path: &str, error: Error) -> StoreError {
+        let place = format!("{}/{path}", self.place.trim_end_matches('/'));
+        match error {
+            Error::NotFound { .. } => StoreError::Missing { place },
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Refused {
+                place,
+                message: format!(
+                    "{error}: the key in AWS_ACCESS_KEY_ID must be allowed to list, read, write and delete"
+                ),
+            },
+            Error::Generic { .. } => StoreError::Unavailable { place, message: error.to_string() },
+            _ => StoreError::Refused { place, message: error.to_string() },
+        }
+    }
+}
+
+#[async_trait]
+impl Store for ObjectStorage {
+    fn describe(&self) -> String {
+        self.place.clone()
+    }
+
+    async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let put = self.objects.put(&self.path(path), bytes.into()).await;
+        put.map(drop).map_err(|error| self.failure(path, error))
+    }
+
+    async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
+        let options = PutOptions::from(PutMode::Create);
+        match self.objects.put_opts(&self.path(path), bytes.into(), options).await {
+            Ok(_) => Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(error) => Err(self.failure(path, error)),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
+        let read = async { self.objects.get(&self.path(path)).await?.bytes().await };
+        read.await.map_err(|error| self.failure(path, error))
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        let prefix = self.path(folder);
+        let found: Vec<_> = match self.objects.list(Some(&prefix)).try_collect().await {
+            Ok(found) => found,
+            Err(error) => return Err(self.failure(folder, error)),
+        };
+        let mut blobs: Vec<(String, u64)> = found
+            .into_iter()
+            .filter_map(|meta| {
+                let parts = meta.location.prefix_match(&self.prefix)?;
+                let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+                Some((parts.join("/"), meta.size))
+            })
+            .collect();
+        blobs.sort();
+        Ok(blobs)
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        match self.objects.delete(&self.path(path)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failure(path, error)),
+        }
+    }
+
+    async fn lock(&self) -> Result<Option<Lock>, StoreError> {
+        Ok(Some(Box::new(())))
+    }
+}

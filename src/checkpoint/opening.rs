@@ -1,0 +1,407 @@
+//! Taking a log over: the lock, the next run's number, and the newest checkpoint that is whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, FileFlaw};
+use super::log::{CheckpointError, LogOptions, OUTBOX, Recovered, STATE};
+use super::manifest::{self, Manifest};
+use super::sealed::{self, FORMAT, Flaw};
+use super::sections::SectionFile;
+use super::state::{EpochState, OperatorState};
+use super::store::{Lock, Store, StoreError};
+use super::takeover::Fingerprint;
+use crate::connectors::delivery::Writer;
+use crate::crash_point;
+use crate::faults::{Bug, planted};
+use crate::time::{Epoch, Incarnation, LogId};
+
+/// The folder of the runs' numbers.
+pub(super) const INCARNATIONS: &str = "incarnations";
+/// The folder of manifests that a run was told not to go on from.
+pub(super) const SET_ASIDE: &str = "set-aside";
+/// What tells this log from others.
+pub(super) const LOG: &str = "log.json";
+/// Files that are read at the same time.
+const READ_AHEAD: usize = 4;
+
+/// A log that is taken over.
+pub(super) struct Opened {
+    pub lock: Lock,
+    pub writer: Writer,
+    /// The highest number that any epoch has had.
+    pub highest: Epoch,
+    /// What to go on from; empty at a start from nothing.
+    pub manifest: Manifest,
+    pub recovered: Option<Recovered>,
+    /// The checkpoints that stay, rising.
+    pub kept: Vec<KeptCheckpoint>,
+}
+
+/// A checkpoint that stays, and what it needs.
+pub(super) struct KeptCheckpoint {
+    pub epoch: Epoch,
+    pub files: BTreeSet<String>,
+}
+
+/// `log.json`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct LogFile {
+    pub format: u64,
+    pub log: String,
+    pub pipeline: String,
+    /// Epochs up to here have been, though no file may say so any more.
+    pub highest: u64,
+}
+
+#[derive(Serialize)]
+struct IncarnationFile<'a> {
+    format: u64,
+    incarnation: u64,
+    pipeline: &'a str,
+}
+
+/// A manifest that was found.
+pub(super) struct Found {
+    pub path: String,
+    pub epoch: Epoch,
+    pub manifest: Result<Manifest, Flaw>,
+}
+
+impl Found {
+    /// What a later run has written comes after all that one before it has, whatever the numbers of their epochs.
+    fn order(&self) -> (u64, Epoch) {
+        (self.manifest.as_ref().map_or(0, |manifest| manifest.incarnation), self.epoch)
+    }
+}
+
+/// Takes a log over.
+pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result<Opened, CheckpointError> {
+    let lock = lock(&**store).await?;
+    crash_point!("log.locked");
+    let found = manifests(&**store).await?;
+    refuse_newer(&**store, &found)?;
+    let numbers = Numbers::read(&**store, &found).await?;
+    let file = log_file(&**store, options, &found).await?;
+    let incarnation = take_incarnation(&**store, options, numbers.incarnation).await?;
+    crash_point!("log.incarnation_taken");
+    let chosen = choose(&**store, options, &found).await?;
+    let order = chosen.as_ref().map(|chosen| chosen.order);
+    if options.fresh || options.from.is_some() {
+        let later = found.iter().filter(|found| order.is_none_or(|order| found.order() > order));
+        set_aside(&**store, later).await?;
+    }
+    let is_kept = |found: &&Found| order.is_some_and(|order| found.order() <= order);
+    let mut kept: Vec<_> = found.iter().filter(is_kept).filter_map(KeptCheckpoint::of).collect();
+    kept.sort_by_key(|kept| kept.epoch);
+    let (manifest, recovered) = match chosen {
+        Some(Chosen { manifest, recovered, .. }) => (manifest, Some(recovered)),
+        None => (Manifest::default(), None),
+    };
+    let writer = Writer {
+        pipeline: options.pipeline.clone(),
+        log: LogId(file.log.clone()),
+        incarnation,
+        resumed: Epoch(manifest.epoch),
+        fresh: options.fresh,
+    };
+    let highest = match planted(Bug::EpochReused) {
+        true => Epoch(manifest.epoch),
+        false => Epoch(numbers.epoch.max(file.highest)),
+    };
+    let named = Manifest { format: FORMAT, pipeline: options.pipeline.clone(), log: file.log, ..manifest };
+    Ok(Opened { lock, writer, highest, manifest: named, recovered, kept })
+}
+
+async fn lock(store: &dyn Store) -> Result<Lock, CheckpointError> {
+    if let Some(lock) = store.lock().await? {
+        return Ok(lock);
+    }
+    let holder = store.get(super::store::LOCK).await.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+    let holder = holder.ok().filter(|holder| !holder.is_empty()).unwrap_or_else(|| "another process".into());
+    Err(CheckpointError::Held(format!(
+        "the checkpoints at {} are in use by {holder}: a pipeline runs once at a time. Stop that run, or give this one \
+         another --name",
+        store.describe()
+    )))
+}
+
+/// All manifests, in the order of their epochs.
+pub(super) async fn manifests(store: &dyn Store) -> Result<Vec<Found>, StoreError> {
+    let mut found = vec![];
+    for (path, _) in store.list(manifest::FOLDER).await? {
+        let Some(epoch) = manifest::number(&path).map(Epoch) else { continue };
+        let manifest = match store.get(&path).await {
+            Ok(bytes) => sealed::unseal(&bytes).and_then(|manifest: Manifest| match manifest.epoch == epoch.0 {
+                true => Ok(manifest),
+                false => Err(Flaw::Torn(format!("it is that of epoch {}", manifest.epoch))),
+            }),
+            Err(StoreError::Missing { .. }) => Err(Flaw::Torn("it is missing".into())),
+            Err(error) => return Err(error),
+        };
+        found.push(Found { path, epoch, manifest });
+    }
+    found.sort_by_key(|found| found.epoch);
+    Ok(found)
+}
+
+fn refuse_newer(store: &dyn Store, found: &[Found]) -> Result<(), CheckpointError> {
+    for found in found {
+        if let Err(newer @ Flaw::Newer(_)) = &found.manifest {
+            let (path, place) = (&found.path, store.describe());
+            return Err(CheckpointError::Damaged(format!("the checkpoint {path} at {place} cannot be read: {newer}")));
+        }
+    }
+    Ok(())
+}
+
+/// The highest numbers there have been.
+struct Numbers {
+    incarnation: u64,
+    epoch: u64,
+}
+
+impl Numbers {
+    async fn read(store: &dyn Store, found: &[Found]) -> Result<Numbers, StoreError> {
+        let mut numbers = Numbers { incarnation: 0, epoch: 0 };
+        for (path, _) in store.list(INCARNATIONS).await? {
+            numbers.incarnation = numbers.incarnation.max(manifest::number(&path).unwrap_or(0));
+        }
+        for found in found {
+            numbers.epoch = numbers.epoch.max(found.epoch.0);
+            let run = found.manifest.as_ref().map_or(0, |manifest| manifest.incarnation);
+            numbers.incarnation = numbers.incarnation.max(run);
+        }
+        for folder in [STATE, OUTBOX, SET_ASIDE] {
+            for (path, _) in store.list(folder).await? {
+                numbers.epoch = numbers.epoch.max(manifest::number(&path).unwrap_or(0));
+                numbers.incarnation = numbers.incarnation.max(manifest::incarnation(&path).unwrap_or(0));
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+/// What tells this log from others: read, or drawn at the first start.
+async fn log_file(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Result<LogFile, CheckpointError> {
+    let known = found.iter().rev().find_map(|found| found.manifest.as_ref().ok()).map(|manifest| manifest.log.clone());
+    loop {
+        let flaw = match store.get(LOG).await {
+            Ok(bytes) => match sealed::unseal::<LogFile>(&bytes) {
+                Ok(file) => return Ok(file),
+                Err(flaw @ Flaw::Newer(_)) => {
+                    return Err(CheckpointError::Damaged(format!("{LOG} at {}: {flaw}", store.describe())));
+                }
+                Err(flaw) => Some(flaw.to_string()),
+            },
+            Err(StoreError::Missing { .. }) => known.is_some().then(|| "it is missing".to_owned()),
+            Err(error) => return Err(error.into()),
+        };
+        let log = known.clone().unwrap_or_else(|| store.new_log_id().0);
+        let file = LogFile { format: FORMAT, log, pipeline: options.pipeline.clone(), highest: 0 };
+        let bytes = sealed::seal(&file).map_err(|error| unwritable(LOG, &error))?;
+        match flaw {
+            Some(flaw) => {
+                tracing::warn!("{LOG} at {}: {flaw}; it is written anew", store.describe());
+                store.put(LOG, bytes).await?;
+                return Ok(file);
+            }
+            // Of two first runs the other one may have been faster.
+            None if store.put_if_absent(LOG, bytes).await? => return Ok(file),
+            None => {}
+        }
+    }
+}
+
+/// Takes a number above all others: of two runs that start at the same time each gets its own.
+async fn take_incarnation(
+    store: &dyn Store,
+    options: &LogOptions,
+    highest: u64,
+) -> Result<Incarnation, CheckpointError> {
+    let mut highest = highest;
+    if planted(Bug::IncarnationNotTaken) {
+        return Ok(Incarnation(highest.max(1)));
+    }
+    loop {
+        let number = highest + 1;
+        let file = IncarnationFile { format: FORMAT, incarnation: number, pipeline: &options.pipeline };
+        let path = format!("{INCARNATIONS}/{number:012}.json");
+        let bytes = sealed::seal(&file).map_err(|error| unwritable(&path, &error))?;
+        let taken = store.put_if_absent(&path, bytes).await?;
+        // The numbers of old runs are deleted, so that one alone proves nothing: it must be the highest, too.
+        let runs = store.list(INCARNATIONS).await?;
+        let seen = runs.iter().filter_map(|(path, _)| manifest::number(path)).max().unwrap_or(0);
+        if taken && seen <= number {
+            return Ok(Incarnation(number));
+        }
+        highest = seen.max(number);
+    }
+}
+
+fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
+    CheckpointError::Damaged(format!("{what} cannot be written: {error}"))
+}
+
+/// A checkpoint to go on from.
+struct Chosen {
+    order: (u64, Epoch),
+    manifest: Manifest,
+    recovered: Recovered,
+}
+
+/// The newest whole checkpoint, or the one asked for. `None` when there is none, or none is wanted.
+async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Result<Option<Chosen>, CheckpointError> {
+    if options.fresh {
+        return Ok(None);
+    }
+    let place = store.describe();
+    if let Some(from) = options.from
+        && !found.iter().any(|found| found.epoch == from)
+    {
+        let there: Vec<String> = found.iter().map(|found| found.epoch.to_string()).collect();
+        let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+        return Err(CheckpointError::Damaged(format!("there is no checkpoint {from} at {place}; there are: {there}")));
+    }
+    let mut candidates: Vec<&Found> =
+        found.iter().filter(|found| options.from.is_none_or(|from| found.epoch == from)).collect();
+    candidates.sort_by_key(|found| std::cmp::Reverse(found.order()));
+    let mut flaws = vec![];
+    for found in candidates {
+        let flaw = match &found.manifest {
+            Ok(manifest) => match load(store, manifest).await {
+                Ok(recovered) => {
+                    warn(&place, &flaws, found.epoch);
+                    let manifest = manifest.clone();
+                    return Ok(Some(Chosen { order: found.order(), manifest, recovered }));
+                }
+                Err(Unloadable::Damaged(flaw)) => flaw,
+                Err(Unloadable::Store(error)) => return Err(error.into()),
+            },
+            Err(flaw) => format!("{}: {flaw}", found.path),
+        };
+        flaws.push(format!("checkpoint {} is damaged: {flaw}", found.epoch));
+    }
+    if flaws.is_empty() {
+        return Ok(None);
+    }
+    let (which, other) = match options.from {
+        Some(_) => ("the checkpoint cannot be used", "go on from another one (see `acequia checkpoints list`)"),
+        None => ("no checkpoint is whole", "restore the folder from a copy"),
+    };
+    Err(CheckpointError::Damaged(format!(
+        "{which} at {place}:\n  {}\nSee `acequia checkpoints verify`; {other}, or begin anew with --fresh",
+        flaws.join("\n  ")
+    )))
+}
+
+fn warn(place: &str, flaws: &[String], instead: Epoch) {
+    for flaw in flaws {
+        tracing::warn!("{flaw} (at {place}); going on from checkpoint {instead}");
+    }
+}
+
+/// Why a checkpoint cannot be loaded.
+pub(super) enum Unloadable {
+    Damaged(String),
+    Store(StoreError),
+}
+
+/// Reads all that a checkpoint needs, and checks it.
+async fn load(store: &dyn Store, manifest: &Manifest) -> Result<Recovered, Unloadable> {
+    let state: BTreeSet<&str> = manifest.parts().map(|part| part.file.as_str()).collect();
+    let files = open_all(store, manifest, state).await?;
+    // Rows that are settled already are kept for a destination that loses them: no reason to lose a checkpoint.
+    let waiting: BTreeSet<&str> =
+        manifest.sinks.values().flat_map(|sink| sink.unsettled()).map(|entry| entry.file.as_str()).collect();
+    for file in waiting {
+        open_file(store, manifest, file).await?;
+    }
+    let mut recovered = Recovered { finished: manifest.finished, ..Recovered::default() };
+    recovered.state = EpochState { epoch: Epoch(manifest.epoch), ..EpochState::default() };
+    recovered.state.sources = manifest.sources.iter().map(|(name, source)| (name.clone(), source.into())).collect();
+    for (name, operator) in &manifest.operators {
+        let parts: Vec<_> =
+            operator.parts.iter().map(|part| (files.get(part.file.as_str()).cloned(), part.clone())).collect();
+        let batches = files::offload(move || {
+            let mut batches = vec![];
+            for (file, part) in parts {
+                let read = file.ok_or("it is missing".to_owned()).and_then(|file| file.read(&part.name));
+                batches.extend(read.map_err(|flaw| format!("{}: {flaw}", part.file))?);
+            }
+            Ok(batches)
+        });
+        let batches = batches.await.map_err(Unloadable::Damaged)?;
+        let state = OperatorState { watermark: operator.watermark, batches };
+        recovered.state.operators.insert(name.clone(), state);
+        recovered.operators.insert(name.clone(), Fingerprint(operator.fingerprint.clone()));
+    }
+    for (name, sink) in &manifest.sinks {
+        let epochs: Vec<Epoch> = sink.unsettled().map(|entry| Epoch(entry.epoch)).collect();
+        if !epochs.is_empty() {
+            recovered.undelivered.insert(name.clone(), epochs);
+        }
+    }
+    Ok(recovered)
+}
+
+async fn open_all(
+    store: &dyn Store,
+    manifest: &Manifest,
+    names: BTreeSet<&str>,
+) -> Result<BTreeMap<String, Arc<SectionFile>>, Unloadable> {
+    let open = |name: String| async move {
+        let file = open_file(store, manifest, &name).await?;
+        Ok((name, Arc::new(file)))
+    };
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    stream::iter(names).map(open).buffered(READ_AHEAD).try_collect().await
+}
+
+/// Reads a file that a manifest names.
+pub(super) async fn open_file(store: &dyn Store, manifest: &Manifest, file: &str) -> Result<SectionFile, Unloadable> {
+    let Some(entry) = manifest.files.get(file) else {
+        return Err(Unloadable::Damaged(format!("{file}: its checksum is not in the manifest")));
+    };
+    files::load(store, file, entry).await.map_err(|flaw| match flaw {
+        FileFlaw::Damaged(flaw) => Unloadable::Damaged(format!("{file}: {flaw}")),
+        FileFlaw::Store(error) => Unloadable::Store(error),
+    })
+}
+
+/// Moves manifests out of the way: their files stay, their epochs' numbers are not used again.
+async fn set_aside(store: &dyn Store, later: impl Iterator<Item = &Found>) -> Result<(), StoreError> {
+    for found in later {
+        match store.get(&found.path).await {
+            Ok(bytes) => store.put(&found.path.replacen(manifest::FOLDER, SET_ASIDE, 1), bytes).await?,
+            Err(StoreError::Missing { .. }) => continue,
+            Err(error) => return Err(error),
+        }
+        crash_point!("log.setting_aside");
+        store.delete(&found.path).await?;
+    }
+    Ok(())
+}
+
+/// The files that manifests need which were set aside.
+pub(super) async fn set_aside_files(store: &dyn Store) -> Result<BTreeSet<String>, StoreError> {
+    let mut files = BTreeSet::new();
+    for (path, _) in store.list(SET_ASIDE).await? {
+        match store.get(&path).await {
+            Ok(bytes) => files.extend(sealed::unseal::<Manifest>(&bytes).into_iter().flat_map(|m| m.files.into_keys())),
+            Err(StoreError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+impl KeptCheckpoint {
+    fn of(found: &Found) -> Option<KeptCheckpoint> {
+        let manifest = found.manifest.as_ref().ok()?;
+        Some(KeptCheckpoint { epoch: found.epoch, files: manifest.files.keys().cloned().collect() })
+    }
+}

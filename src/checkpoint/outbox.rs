@@ -1,0 +1,70 @@
+//! Rows that wait in the log for a sink, read while the log goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use parking_lot::Mutex;
+
+use super::files;
+use super::log::CheckpointError;
+use super::manifest::{FileEntry, Manifest};
+use super::store::Store;
+use crate::time::Epoch;
+
+/// Where the rows of each sink and epoch are.
+pub(super) type Index = BTreeMap<String, BTreeMap<Epoch, Place>>;
+
+/// A file with rows.
+#[derive(Clone)]
+pub(super) struct Place {
+    file: String,
+    entry: FileEntry,
+}
+
+/// Reads the outbox of a log while the log goes on.
+#[derive(Clone)]
+pub struct OutboxReader {
+    store: Arc<dyn Store>,
+    index: Arc<Mutex<Index>>,
+}
+
+impl OutboxReader {
+    pub(super) fn new(store: Arc<dyn Store>, index: Arc<Mutex<Index>>) -> OutboxReader {
+        OutboxReader { store, index }
+    }
+
+    /// The rows of an epoch for a sink; none if it had none.
+    ///
+    /// # Errors
+    /// When the file is damaged or gone.
+    pub async fn read(&self, sink: &str, epoch: Epoch) -> Result<Vec<RecordBatch>, CheckpointError> {
+        let place = self.index.lock().get(sink).and_then(|epochs| epochs.get(&epoch)).cloned();
+        let Some(Place { file, entry }) = place else { return Ok(vec![]) };
+        let what = || format!("the rows of epoch {epoch} that wait for {sink}, in {file} at {}", self.store.describe());
+        let read = files::load(&*self.store, &file, &entry).await.map_err(|flaw| flaw.into_error(what()))?;
+        let name = sink.to_owned();
+        let batches = files::offload(move || read.read(&name)).await;
+        let batches = batches.map_err(|flaw| CheckpointError::Damaged(format!("{}: {flaw}", what())))?;
+        Ok(batches.into_iter().map(|(_, batch)| batch).collect())
+    }
+
+    /// The epochs after `after` that are kept for a sink, settled or not, rising.
+    pub fn epochs(&self, sink: &str, after: Epoch) -> Vec<Epoch> {
+        let index = self.index.lock();
+        let epochs = index.get(sink).into_iter().flat_map(|epochs| epochs.range(after.next()..));
+        epochs.map(|(epoch, _)| *epoch).collect()
+    }
+}
+
+/// Where the rows are that a manifest names.
+pub(super) fn index(manifest: &Manifest) -> Index {
+    let of_sink = |sink: &super::manifest::SinkEntry| {
+        let places = sink.outbox.iter().filter_map(|entry| {
+            let file = manifest.files.get(&entry.file)?.clone();
+            Some((Epoch(entry.epoch), Place { file: entry.file.clone(), entry: file }))
+        });
+        places.collect()
+    };
+    manifest.sinks.iter().map(|(name, sink)| (name.clone(), of_sink(sink))).collect()
+}

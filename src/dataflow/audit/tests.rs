@@ -1,0 +1,212 @@
+//! Files of lines and Parquet: written by the connector's own sinks, then damaged row by row.
+
+use std::path::Path;
+
+use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::Schema;
+use async_trait::async_trait;
+
+use super::*;
+use crate::connectors::delivery::OpenSink;
+use crate::connectors::{SinkContext, SinkFactory, registry};
+use crate::dataflow::graph::Node;
+use crate::sql::{SourceFiles, Variables};
+
+/// A file's sink, said to deliver by the epoch.
+struct PerEpoch(Arc<dyn SinkFactory>);
+
+#[async_trait]
+impl SinkFactory for PerEpoch {
+    fn mode(&self) -> SinkMode {
+        self.0.mode()
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::PerEpoch
+    }
+
+    async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        self.0.open(context).await
+    }
+}
+
+fn program(path: &Path, format: &str) -> Program {
+    let sql = format!(
+        "CREATE TABLE t (id BIGINT NOT NULL, name TEXT, price DECIMAL(12, 2), share DOUBLE, ts TIMESTAMP)\n\
+         WITH (connector = 'file', path = '{}', format = '{format}');",
+        path.display()
+    );
+    let mut files = SourceFiles::default();
+    files.add("t.sql".into(), sql);
+    match Program::parse(files, &Variables::from_environment(), &registry::connectors()) {
+        Ok(program) => program,
+        Err(errors) => panic!("{}", errors.render(false)),
+    }
+}
+
+fn graph(program: &Program, delivery: Delivery) -> Graph {
+    let table = &program.tables[0];
+    let factory = table.connector.sink().unwrap();
+    let factory = if delivery == Delivery::PerEpoch { Arc::new(PerEpoch(factory)) } else { factory };
+    let schema = table.definition.writable_schema();
+    let kind = NodeKind::Sink(SinkNode { table: "t".into(), factory, schema });
+    Graph { nodes: vec![Node { name: "t.sink".into(), detail: String::new(), kind, inputs: vec![], outputs: vec![] }] }
+}
+
+/// Ten rows, with nulls, signs, quotes and nanoseconds.
+fn rows(schema: &SchemaRef) -> RecordBatch {
+    let some = |row: i64| (row % 4 != 3).then_some(row);
+    let names = (0..10).map(|row| some(row).map(|row| format!("\"n{row}\"\n, é")));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(0..10)),
+        Arc::new(StringArray::from_iter(names)),
+        Arc::new(Decimal128Array::from_iter((0..10).map(|row| some(row).map(|row| i128::from(row * 101 - 300))))),
+        Arc::new(Float64Array::from_iter((0..10).map(|row| some(row).map(|row| row as f64 / 3.0)))),
+        Arc::new(TimestampNanosecondArray::from_iter((0..10).map(|row| some(row).map(|row| row * 1_000_000_001)))),
+    ];
+    let columns = columns.iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()).unwrap());
+    let columns: Vec<ArrayRef> =
+        columns.enumerate().map(|(at, column)| if at == 2 { prices(schema) } else { column }).collect();
+    RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
+}
+
+fn prices(schema: &SchemaRef) -> ArrayRef {
+    let prices = (0..10).map(|row| (row % 4 != 3).then_some(row * 101 - 300));
+    Arc::new(Decimal128Array::from_iter(prices).with_data_type(schema.field(2).data_type().clone()))
+}
+
+async fn write(graph: &Graph, batches: &[RecordBatch]) -> Tally {
+    let NodeKind::Sink(sink) = &graph.nodes[0].kind else { panic!("a sink") };
+    let context = SinkContext {
+        table: "t".into(),
+        pipeline: "p".into(),
+        writer: None,
+        schema: Arc::clone(&sink.schema),
+        data_dir: PathBuf::new(),
+        stop: CancellationToken::new(),
+    };
+    let mut open = sink.factory.open(context).await.unwrap().at_once().unwrap();
+    let mut tally = Tally::default();
+    for batch in batches {
+        tally.add(batch).unwrap();
+        open.write(batch.clone()).await.unwrap();
+    }
+    open.flush().await.unwrap();
+    open.close().await.unwrap();
+    tally
+}
+
+async fn audited(program: &Program, graph: &Graph, expected: Tally) -> Finding {
+    let options = AuditOptions { pipeline: "p".into(), data_dir: PathBuf::new(), stop: CancellationToken::new() };
+    let expected = BTreeMap::from([("t.sink".to_owned(), expected)]);
+    audit(program, graph, &expected, &options).await.remove(0)
+}
+
+fn schema_of(program: &Program) -> Arc<Schema> {
+    program.tables[0].definition.writable_schema()
+}
+
+#[tokio::test]
+async fn every_line_that_is_lost_doubled_or_changed_is_found() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("out.jsonl");
+    let program = program(&path, "json");
+    let graph = graph(&program, Delivery::PerEpoch);
+    let rows = rows(&schema_of(&program));
+    let expected = write(&graph, &[rows.slice(0, 4), rows.slice(4, 6)]).await;
+    let whole = audited(&program, &graph, expected).await;
+    assert_eq!((whole.expected, whole.found, whole.verdict), (Some(10), Some(10), Verdict::Whole));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 10);
+    for at in 0..10 {
+        let damaged = async |lines: Vec<String>| {
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+            audited(&program, &graph, expected).await.verdict
+        };
+        let mut lost: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let line = lost.remove(at);
+        assert_eq!(damaged(lost.clone()).await, Verdict::Missing(1));
+        let mut doubled = lost.clone();
+        doubled.extend([line.clone(), line.clone()]);
+        assert_eq!(damaged(doubled).await, Verdict::Surplus(1));
+        // Another order is no difference; another value of any column is.
+        let mut moved = lost.clone();
+        moved.push(line.clone());
+        assert_eq!(damaged(moved).await, Verdict::Whole);
+        for column in ["id", "name", "price", "share", "ts"] {
+            let mut row: serde_json::Value = serde_json::from_str(&line).unwrap();
+            row[column] = match &row[column] {
+                serde_json::Value::Null => serde_json::json!(match column {
+                    "name" => serde_json::json!(""),
+                    "ts" => serde_json::json!("1970-01-01T00:00:00Z"),
+                    _ => serde_json::json!(0),
+                }),
+                _ if column == "ts" => serde_json::json!("1970-01-01T00:00:00.000000002Z"),
+                _ if column == "name" => serde_json::json!("other"),
+                _ => serde_json::json!(77),
+            };
+            let mut changed = lost.clone();
+            changed.push(row.to_string());
+            assert_eq!(damaged(changed).await, Verdict::Changed, "{row}");
+        }
+        // One lost and another twice: as many rows, and seen all the same.
+        let mut swapped = lost.clone();
+        swapped.push(lost[0].clone());
+        assert_eq!(damaged(swapped).await, Verdict::Changed);
+        let mut torn = lost.clone();
+        torn.push(line[..line.len() / 2].to_owned());
+        assert!(matches!(damaged(torn).await, Verdict::Unreadable(1, _)));
+    }
+}
+
+#[tokio::test]
+async fn parquet_comes_back_as_it_was_written() {
+    let place = tempfile::tempdir().unwrap();
+    let program = program(&place.path().join("out"), "parquet");
+    let graph = graph(&program, Delivery::PerEpoch);
+    let rows = rows(&schema_of(&program));
+    let expected = write(&graph, std::slice::from_ref(&rows)).await;
+    assert_eq!(audited(&program, &graph, expected).await.verdict, Verdict::Whole);
+    let mut more = expected;
+    more.add(&rows.slice(0, 2)).unwrap();
+    assert_eq!(audited(&program, &graph, more).await.verdict, Verdict::Missing(2));
+}
+
+#[tokio::test]
+async fn what_cannot_be_proved_is_said() {
+    let place = tempfile::tempdir().unwrap();
+    let program = program(&place.path().join("out.jsonl"), "json");
+    let found = audited(&program, &graph(&program, Delivery::AtOnce), Tally::default()).await;
+    let text = found.verdict.to_string();
+    assert_eq!(text, "cannot be proved: its rows are delivered at least once, so some may rightly be there twice");
+    assert!(!found.verdict.is_wrong());
+    // Nothing was ever written.
+    let found = audited(&program, &graph(&program, Delivery::PerEpoch), Tally::default()).await;
+    assert!(matches!(&found.verdict, Verdict::Failed(why) if why.contains("no such file")), "{:?}", found.verdict);
+}
+
+#[test]
+fn the_findings_stand_in_columns() {
+    let finding = |sink: &str, expected, found, verdict| Finding { sink: sink.into(), expected, found, verdict };
+    let table = render(&[
+        finding("events", Some(1000), Some(1000), Verdict::Whole),
+        finding("t", Some(12), Some(11), Verdict::Missing(1)),
+        finding("u", Some(12), Some(14), Verdict::Surplus(2)),
+        finding("metrics", None, None, Verdict::Unprovable("why not".into())),
+    ]);
+    assert_eq!(
+        table,
+        "\
+sink     expected  found  verdict
+events       1000   1000  complete, no row twice
+t              12     11  1 row is missing
+u              12     14  2 rows are too many: there twice, or not written by this pipeline
+metrics         -      -  cannot be proved: why not
+"
+    );
+}
