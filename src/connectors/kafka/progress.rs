@@ -292,7 +292,7 @@ mod tests {
     fn a_marker_is_json() {
         let marker = Marker { log: LogId("abc".into()), incarnation: Incarnation(3), epoch: Epoch(17) };
         let written = value(&marker, 5);
-        assert_eq!(String::from_utf8_lossy(&written), r#"{"epoch":17,"incarnation":3,"log":"abc","rows":5}"#);
+        assert_eq!(String::from_utf8_lossy(&written), r#"{"log":"abc","incarnation":3,"epoch":17,"rows":5}"#);
         assert_eq!(parse(&written), Some(marker));
         assert_eq!(parse(b"{}"), None);
     }
