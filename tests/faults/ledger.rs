@@ -62,11 +62,15 @@ impl Ledger {
             amount: (dice >> 16) % 1000,
             ts: DateTime::from_timestamp_millis(millis).unwrap(),
         };
-        let (value, fate) = match dice % 64 {
+        let (value, fate) = match dice % 128 {
             0 => (format!("record {number} is no JSON"), Fate::Bad("malformed")),
             1 => (row.json().replace("\"amount\":", "\"amount\":\"much\",\"or\":"), Fate::Bad("wrong_type")),
             2 => (row.json().replace("\"kind\"", "\"sort\""), Fate::Bad("missing_value")),
-            3 | 4 if number >= FIRST_LATE => {
+            3 => {
+                let ahead = Row { ts: row.ts + TimeDelta::days(36_500), ..row };
+                (ahead.json(), Fate::Bad("future_event_time"))
+            }
+            4..8 if number >= FIRST_LATE => {
                 let late = Row { ts: row.ts - TimeDelta::days(1), ..row };
                 (late.json(), Fate::Late(late))
             }
@@ -113,5 +117,5 @@ fn every_fate_comes_up_and_nothing_is_late_by_chance() {
             Fate::Bad(_) => counts[2] += 1,
         }
     }
-    assert!(counts[0] > 17_000 && counts[1] > 400 && counts[2] > 600, "{counts:?}");
+    assert!(counts[0] > 17_000 && counts[1] > 400 && counts[2] > 500, "{counts:?}");
 }
