@@ -347,7 +347,10 @@ async fn load(store: &dyn Store, manifest: &Manifest) -> Result<Recovered, Unloa
         let batches = batches.await.map_err(Unloadable::Damaged)?;
         let state = OperatorState { watermark: operator.watermark, batches };
         recovered.state.operators.insert(name.clone(), state);
-        recovered.operators.insert(name.clone(), Fingerprint(operator.fingerprint.clone()));
+        // Sources and steps without state have a watermark and no fingerprint.
+        if !operator.fingerprint.is_empty() {
+            recovered.operators.insert(name.clone(), Fingerprint(operator.fingerprint.clone()));
+        }
     }
     for (name, sink) in &manifest.sinks {
         let epochs: Vec<Epoch> = sink.unsettled().map(|entry| Epoch(entry.epoch)).collect();
