@@ -24,6 +24,12 @@ pub enum Bug {
     EpochReused,
     CompactionDropsDelta,
     RewindForgotten,
+    DataBeforeMarker,
+    FenceForgotten,
+    UnknownTakenForDone,
+    UnknownTakenForFailed,
+    ProducerNotRecycled,
+    SettledBeforeVisible,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].
@@ -72,6 +78,7 @@ pub const POINTS: &[&str] = &[
     "sink.parquet.before_part",
     "sink.parquet.before_rename",
     "sink.postgres.after_commit",
+    "sink.postgres.after_fence",
     "sink.postgres.before_commit",
     "sink.postgres.before_data",
     "sink.postgres.before_marker",
@@ -81,6 +88,7 @@ pub const POINTS: &[&str] = &[
     "sink.redis.before_write",
     "sink.redis.between_chunks",
     "sink.sqlite.after_commit",
+    "sink.sqlite.after_fence",
     "sink.sqlite.before_commit",
     "sink.sqlite.before_data",
     "sink.sqlite.before_marker",

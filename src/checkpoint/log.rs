@@ -34,6 +34,8 @@ pub(super) const STATE: &str = "state";
 pub(super) const OUTBOX: &str = "outbox";
 /// Epochs whose rows stay though they are settled, for each sink.
 const SPARE_EPOCHS: usize = 16;
+/// How many times as much as is due for compaction may have come before epochs wait for it.
+const LAG: u64 = 2;
 /// Earlier runs whose numbers stay, so that a second one that starts at the same time finds them.
 const KEPT_RUNS: u64 = 3;
 
@@ -448,7 +450,15 @@ impl CheckpointLog {
 
     /// Puts a compaction that has ended in place: the next manifest refers to it.
     async fn take_compaction(&mut self) {
-        let Some(compaction) = self.compaction.take_if(|compaction| compaction.has_ended()) else { return };
+        if self.compaction.is_none() {
+            return;
+        }
+        // On a single thread it would never get a turn beside a store that never waits.
+        tokio::task::yield_now().await;
+        // Where changes come faster than they are compacted, the epochs wait, and not the disk fills up.
+        let falls_behind = compaction::is_due(&self.known, LAG * self.compaction_patience);
+        let taken = self.compaction.take_if(|compaction| falls_behind || compaction.has_ended());
+        let Some(compaction) = taken else { return };
         match compaction.end().await {
             Ok(compacted) => {
                 self.compaction_patience = 1;

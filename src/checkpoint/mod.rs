@@ -8,6 +8,7 @@
 
 mod compaction;
 mod files;
+pub mod inspection;
 pub mod ledger;
 mod local_store;
 pub mod log;
@@ -20,3 +21,6 @@ mod sections;
 pub mod state;
 pub mod store;
 pub mod takeover;
+
+#[cfg(test)]
+mod tests;

@@ -30,10 +30,12 @@ impl ObjectStorage {
             place: "s3".into(),
             message: format!("{message}; checkpoints in S3 are named s3://bucket/prefix"),
         };
-        let parsed = url::Url::parse(url).map_err(|error| refused(error.to_string()))?;
-        let bucket = parsed.host_str().filter(|bucket| !bucket.is_empty());
-        let bucket = bucket.ok_or_else(|| refused("the URL names no bucket".into()))?;
-        let prefix = Path::from_url_path(parsed.path()).map_err(|error| refused(error.to_string()))?;
+        let rest = url.strip_prefix("s3://").unwrap_or(url);
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(refused("the URL names no bucket".into()));
+        }
+        let prefix = Path::from(prefix);
         let built = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
         let objects = built.map_err(|error| refused(error.to_string()))?;
         let place = format!("s3://{bucket}/{prefix}");

@@ -116,7 +116,7 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     Ok(Opened { lock, writer, highest, manifest: named, recovered, kept })
 }
 
-async fn lock(store: &dyn Store) -> Result<Lock, CheckpointError> {
+pub(super) async fn lock(store: &dyn Store) -> Result<Lock, CheckpointError> {
     if let Some(lock) = store.lock().await? {
         return Ok(lock);
     }
@@ -159,13 +159,13 @@ fn refuse_newer(store: &dyn Store, found: &[Found]) -> Result<(), CheckpointErro
 }
 
 /// The highest numbers there have been.
-struct Numbers {
-    incarnation: u64,
-    epoch: u64,
+pub(super) struct Numbers {
+    pub incarnation: u64,
+    pub epoch: u64,
 }
 
 impl Numbers {
-    async fn read(store: &dyn Store, found: &[Found]) -> Result<Numbers, StoreError> {
+    pub(super) async fn read(store: &dyn Store, found: &[Found]) -> Result<Numbers, StoreError> {
         let mut numbers = Numbers { incarnation: 0, epoch: 0 };
         for (path, _) in store.list(INCARNATIONS).await? {
             numbers.incarnation = numbers.incarnation.max(manifest::number(&path).unwrap_or(0));
@@ -242,7 +242,7 @@ async fn take_incarnation(
     }
 }
 
-fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
+pub(super) fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
     CheckpointError::Damaged(format!("{what} cannot be written: {error}"))
 }
 
@@ -262,9 +262,8 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
     if let Some(from) = options.from
         && !found.iter().any(|found| found.epoch == from)
     {
-        let there: Vec<String> = found.iter().map(|found| found.epoch.to_string()).collect();
-        let there = if there.is_empty() { "none".into() } else { there.join(", ") };
-        return Err(CheckpointError::Damaged(format!("there is no checkpoint {from} at {place}; there are: {there}")));
+        let there: Vec<Epoch> = found.iter().map(|found| found.epoch).collect();
+        return Err(no_such_checkpoint(store, from, &there));
     }
     let mut candidates: Vec<&Found> =
         found.iter().filter(|found| options.from.is_none_or(|from| found.epoch == from)).collect();
@@ -296,6 +295,13 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
         "{which} at {place}:\n  {}\nSee `acequia checkpoints verify`; {other}, or begin anew with --fresh",
         flaws.join("\n  ")
     )))
+}
+
+pub(super) fn no_such_checkpoint(store: &dyn Store, epoch: Epoch, there: &[Epoch]) -> CheckpointError {
+    let there: Vec<String> = there.iter().map(ToString::to_string).collect();
+    let there = if there.is_empty() { "none".into() } else { there.join(", ") };
+    let place = store.describe();
+    CheckpointError::Damaged(format!("there is no checkpoint {epoch} at {place}; there are: {there}"))
 }
 
 fn warn(place: &str, flaws: &[String], instead: Epoch) {

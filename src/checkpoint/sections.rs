@@ -165,6 +165,13 @@ impl SectionFile {
         Ok(batches)
     }
 
+    /// What is wrong with any of its parts.
+    pub fn flaws(&self) -> Vec<String> {
+        let names: std::collections::BTreeSet<&str> =
+            self.sections.iter().map(|section| section.name.as_str()).collect();
+        names.into_iter().filter_map(|name| self.read(name).err()).collect()
+    }
+
     fn read_section(&self, section: &Section, batches: &mut Batches) -> Result<(), String> {
         let stream = self.bytes.slice(section.offset..section.offset + section.bytes);
         if crc32fast::hash(&stream) != section.crc32 && !planted(Bug::ChecksumIgnored) {

@@ -14,15 +14,47 @@ pub struct CheckpointArguments {
 }
 
 impl CheckpointArguments {
-    /// The store of a pipeline.
+    /// The store of a pipeline: a folder named like it, so that pipelines can share the place.
     ///
     /// # Errors
     /// When the place is none.
     pub fn open(&self, data_dir: &Path, pipeline: &str) -> Result<Arc<dyn Store>, StoreError> {
-        let root = match &self.checkpoints {
+        store::open(&self.place(data_dir, pipeline))
+    }
+
+    fn place(&self, data_dir: &Path, pipeline: &str) -> String {
+        let all = match &self.checkpoints {
             Some(place) => place.trim_end_matches('/').to_owned(),
-            None => data_dir.join("checkpoints").to_string_lossy().into_owned(),
+            None => data_dir.join("checkpoints").display().to_string(),
         };
-        store::open(&format!("{root}/{pipeline}"))
+        format!("{all}/{}", folder_name(pipeline))
+    }
+}
+
+/// A pipeline's name as that of a folder: what could lead out of it, or mean something in a URL, is written as %XX.
+fn folder_name(pipeline: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let leads_out = pipeline.bytes().all(|byte| byte == b'.');
+    let encoded = |byte: u8| match plain(byte) && !leads_out {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    pipeline.bytes().map(encoded).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pipeline_has_a_folder_of_its_own() {
+        let place = |url: Option<&str>, name: &str| {
+            let arguments = CheckpointArguments { checkpoints: url.map(str::to_owned) };
+            arguments.place(Path::new("data"), name)
+        };
+        assert_eq!(place(None, "shop"), "data/checkpoints/shop");
+        assert_eq!(place(Some("s3://bucket/prefix/"), "shop"), "s3://bucket/prefix/shop");
+        assert_eq!(place(Some("/var/lib"), "../x y"), "/var/lib/..%2Fx%20y");
+        assert_eq!(place(Some("/var/lib"), ".."), "/var/lib/%2E%2E");
     }
 }

@@ -4,6 +4,7 @@
 
 mod check;
 mod checkpoint_place;
+mod checkpoints;
 mod exit;
 mod explain;
 mod folder;
@@ -63,6 +64,7 @@ struct Arguments {
 enum Command {
     Run(run::RunArguments),
     Check(check::CheckArguments),
+    Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
     Test(test::TestArguments),
 }
@@ -75,7 +77,7 @@ impl Command {
     fn log_level(&self) -> LevelFilter {
         match self {
             Command::Run(_) => LevelFilter::INFO,
-            Command::Check(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
+            Command::Check(_) | Command::Checkpoints(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
         }
     }
 }
@@ -121,6 +123,7 @@ async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,
+        Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }

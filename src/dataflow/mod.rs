@@ -36,6 +36,7 @@ pub mod statistics;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::any::Any;
 use std::path::PathBuf;

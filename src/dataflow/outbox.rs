@@ -174,6 +174,10 @@ impl Outbox {
     /// What was sealed at the end of the input belongs to `epoch`.
     pub fn assign(&self, epoch: Epoch) {
         let mut queue = self.queue.lock();
+        // A sink has one share in an epoch. If that came with the barrier, the end belongs to the next one.
+        if queue.epochs.iter().any(|waiting| waiting.epoch == Some(epoch)) {
+            return;
+        }
         for waiting in queue.epochs.iter_mut().filter(|waiting| waiting.sealed) {
             waiting.epoch.get_or_insert(epoch);
         }
@@ -424,6 +428,24 @@ mod tests {
         outbox.settle(Epoch(6), no_epochs);
         assert_eq!(next(&outbox), "close");
         assert!(outbox.is_closed_and_empty());
+    }
+
+    #[test]
+    fn the_end_of_the_input_behind_a_barrier_belongs_to_the_next_epoch() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[]);
+        outbox.push(batch(1));
+        outbox.seal(Some(Epoch(4)));
+        // The end comes while others still wait for the barrier.
+        outbox.push(batch(2));
+        outbox.seal(None);
+        outbox.assign(Epoch(4));
+        outbox.durable(Epoch(4));
+        assert_eq!(next(&outbox), "deliver 4: [1]");
+        outbox.settle(Epoch(4), no_epochs);
+        assert_eq!(next(&outbox), "nothing");
+        outbox.assign(Epoch(5));
+        outbox.durable(Epoch(5));
+        assert_eq!(next(&outbox), "deliver 5: [2]");
     }
 
     #[test]

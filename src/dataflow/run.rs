@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::try_join_all;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use super::sink_task::SinkTask;
 use super::source_task::SourceTask;
 use super::source_watermark::SourceWatermark;
 use super::statistics::Statistics;
-use super::{RunError, RunOptions, build, operator_task};
+use super::{RunError, RunOptions, build, operator_task, watch};
 use crate::catalog::{BadRows, MetadataKey};
 use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord, OutboxReader};
 use crate::checkpoint::state::{EpochState, SourceState};
@@ -208,7 +208,7 @@ impl Run {
         if failure.is_some() {
             self.abort.cancel();
         }
-        let first = *self.begun.borrow();
+        let first = self.begun.get();
         let mut coordinator = Coordinator::new(0..self.reported, first);
         let interval = self.options.checkpoint_interval.max(Duration::from_millis(1));
         let mut timer = interval_at(Instant::now() + interval, interval);
@@ -355,7 +355,7 @@ impl Run {
     fn tell(&mut self, command: Option<Command>) {
         let Some(command) = command else { return };
         if let Command::Barrier { epoch, .. } = command {
-            self.begun.send_replace(epoch);
+            self.begun.set(epoch);
             self.keeper.begun.insert(epoch, Instant::now());
         }
         for source in &self.commands {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
@@ -18,6 +17,7 @@ use super::gate::{Gate, GateEvent};
 use super::outbox::{Backlog, Outbox};
 use super::report::{Reporter, TaskSnapshot};
 use super::statistics::NodeStatistics;
+use super::watch;
 use crate::checkpoint::log::SinkRows;
 use crate::connectors::delivery::Delivery;
 use crate::time::Epoch;
@@ -53,7 +53,7 @@ impl SinkTask {
     /// # Errors
     /// That a row does not fit its columns.
     pub async fn run(mut self, mut gate: Gate) -> Result<(), RunError> {
-        let mut epoch = *self.begun.borrow();
+        let mut epoch = self.begun.get();
         loop {
             match gate.next().await {
                 GateEvent::Batch(_, batch) => self.take(batch, epoch).await?,
@@ -85,8 +85,7 @@ impl SinkTask {
             self.reporter.full();
             if bytes >= 2 * self.epoch_bytes {
                 // While the epoch before is being written, this one cannot end; more rows would only fill the memory.
-                // Senders are gone only when the run is being stopped.
-                let _ = self.begun.wait_for(|begun| *begun > epoch).await;
+                self.begun.wait_for(|begun| begun > epoch).await;
             }
         }
         Ok(())

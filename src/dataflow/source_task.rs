@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use super::reader::{BadRow, ReadRows, Reader, Split, place_of};
 use super::report::{Command, Reporter, TaskSnapshot};
 use super::source_watermark::SourceWatermark;
 use super::statistics::NodeStatistics;
+use super::watch;
 use crate::catalog::BadRows;
 use crate::checkpoint::state::SourceState;
 use crate::connectors::{ConnectorError, Positions, Source, SourceContext, SourceEvent, SourceFactory};
@@ -442,10 +443,8 @@ impl Running {
 
 /// Another instance has moved the watermark; never without an event time.
 async fn moved(changed: &mut Option<watch::Receiver<EventTime>>) {
-    if let Some(changed) = changed
-        && changed.changed().await.is_ok()
-    {
-        return;
+    match changed {
+        Some(changed) => changed.changed().await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }

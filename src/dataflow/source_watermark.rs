@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::watch;
 use crate::formats::SplitIndex;
 use crate::time::EventTime;
 
@@ -58,7 +58,7 @@ impl SourceWatermark {
                 instances: (0..instances).map(|_| instance()).collect(),
                 watermark,
             }),
-            changed: watch::channel(watermark).0,
+            changed: watch::Sender::new(watermark),
         }
     }
 
@@ -159,7 +159,7 @@ impl SourceWatermark {
         let (watermark, next) = state.evaluate(now);
         if watermark > state.watermark {
             state.watermark = watermark;
-            self.changed.send_replace(watermark);
+            self.changed.set(watermark);
         }
         next
     }

@@ -61,6 +61,8 @@ pub(super) struct Reader {
     next_look: Instant,
     /// Topics that did not exist when last looked for.
     missing: Vec<String>,
+    /// When a partition that a checkpoint knows was first not to be found.
+    gone_since: Option<Instant>,
     origin: SharedOrigin,
 }
 
@@ -92,6 +94,7 @@ impl Reader {
             outage: Outage::default(),
             next_look: Instant::now(),
             missing: vec![],
+            gone_since: None,
             origin,
         }
     }
@@ -196,11 +199,17 @@ impl Reader {
     }
 
     /// Partitions that the checkpoint knows, this instance reads, and the topic does not have.
-    fn check_count(&self, topic: &str, count: Option<i32>) -> Result<(), ConnectorError> {
+    fn check_count(&mut self, topic: &str, count: Option<i32>) -> Result<(), ConnectorError> {
         let known = self.context.positions.keys().filter_map(|name| SplitId::parse(name));
         let is_mine = |split: &SplitId| split.belongs_to(self.context.instance, self.context.instances);
         let mut gone = known.filter(|split| split.topic == *topic && split.partition >= count.unwrap_or(0));
         let Some(split) = gone.find(is_mine) else { return Ok(()) };
+        // A broker that has just started may not know its topics yet: not before a while does its answer prove
+        // anything.
+        if self.gone_since.get_or_insert_with(Instant::now).elapsed() < Duration::from_secs(5) {
+            let message = format!("{split}, which the checkpoint has read, is not there");
+            return Err(ConnectorError::Unavailable { what: self.what.clone(), message });
+        }
         let message = match count {
             None => format!("topic {topic}, which the checkpoint has read, does not exist any more"),
             Some(count) => format!(

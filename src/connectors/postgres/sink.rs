@@ -16,11 +16,10 @@ use super::session::{Session, connect, end_sessions};
 use crate::connectors::ConnectorError;
 use crate::connectors::delivery::Marker;
 use crate::connectors::sql_table::create::Dialect;
-use crate::connectors::sql_table::database::{Database, Failure, Place, Refusals, Value};
+use crate::connectors::sql_table::database::{Database, Failure, MarkerRow, Place, Refusals, Value, bound, marker_of};
 use crate::connectors::sql_table::own_tables::{OwnTable, SCHEMA};
 use crate::connectors::sql_table::{SqlTableOptions, conflict_clause, quoted, quoted_list};
 use crate::crash_point;
-use crate::time::{Epoch, Incarnation, LogId};
 
 /// COPY sends so many bytes at a time: what an epoch of any size needs in memory.
 const CHUNK: usize = 1 << 20;
@@ -211,13 +210,7 @@ impl Database for PostgresTable {
         if values.is_empty() {
             return self.answer(run(&mut connection.inner, statement)).await;
         }
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for value in values {
-            query = match *value {
-                Value::Text(text) => query.bind(text.to_owned()),
-                Value::Integer(number) => query.bind(number),
-            };
-        }
+        let query = bound!(sqlx::query(AssertSqlSafe(statement)), values);
         self.own(async { query.execute(&mut connection.inner).await.map(|_| ()) }).await
     }
 
@@ -227,19 +220,9 @@ impl Database for PostgresTable {
         query: &str,
         values: &[Value<'_>],
     ) -> Result<Option<Marker>, Failure> {
-        let mut query = sqlx::query_as::<_, (String, i64, i64)>(AssertSqlSafe(query));
-        for value in values {
-            query = match *value {
-                Value::Text(text) => query.bind(text.to_owned()),
-                Value::Integer(number) => query.bind(number),
-            };
-        }
+        let query = bound!(sqlx::query_as::<_, MarkerRow>(AssertSqlSafe(query)), values);
         let found = self.own(async { query.fetch_optional(&mut connection.inner).await }).await?;
-        Ok(found.map(|(log, incarnation, epoch)| Marker {
-            log: LogId(log),
-            incarnation: Incarnation(incarnation as u64),
-            epoch: Epoch(epoch as u64),
-        }))
+        Ok(found.map(marker_of))
     }
 
     async fn insert(&self, connection: &mut PostgresConnection, rows: &[RecordBatch]) -> Result<Refusals, Failure> {
@@ -276,7 +259,7 @@ impl Database for PostgresTable {
     fn passes(&self, place: Place) {
         match place {
             Place::Fenced => {
-                crash_point!("sink.postgres.fenced");
+                crash_point!("sink.postgres.after_fence");
             }
             Place::BeforeData => {
                 crash_point!("sink.postgres.before_data");

@@ -135,4 +135,8 @@ impl Sink for RedisSink {
             looked => looked,
         }
     }
+
+    fn refused(&self) -> u64 {
+        self.refused.skipped()
+    }
 }

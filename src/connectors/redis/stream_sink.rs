@@ -109,4 +109,8 @@ impl EpochSink for StreamSink {
         }
         Ok(Some(streams.settled))
     }
+
+    fn refused(&self) -> u64 {
+        self.refused.skipped()
+    }
 }

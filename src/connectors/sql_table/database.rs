@@ -7,6 +7,7 @@ use super::create::Dialect;
 use super::own_tables::OwnTable;
 use crate::connectors::ConnectorError;
 use crate::connectors::delivery::Marker;
+use crate::time::{Epoch, Incarnation, LogId};
 
 /// Rows refused within one transaction, by their number in it, with the database's words.
 pub type Refusals = Vec<(usize, String)>;
@@ -35,6 +36,25 @@ pub enum Value<'a> {
     Text(&'a str),
     /// A whole number.
     Integer(i64),
+}
+
+/// A query of sqlx with these values bound, whatever its database.
+macro_rules! bound {
+    ($query:expr, $values:expr) => {
+        $values.iter().fold($query, |query, value| match *value {
+            Value::Text(text) => query.bind(text.to_owned()),
+            Value::Integer(number) => query.bind(number),
+        })
+    };
+}
+pub(crate) use bound;
+
+/// A marker as a row: its log, incarnation and epoch.
+pub type MarkerRow = (String, i64, i64);
+
+/// The marker that a row holds.
+pub fn marker_of((log, incarnation, epoch): MarkerRow) -> Marker {
+    Marker { log: LogId(log), incarnation: Incarnation(incarnation as u64), epoch: Epoch(epoch as u64) }
 }
 
 /// Where a crash could matter.

@@ -13,11 +13,10 @@ use super::values::{Column, Values};
 use crate::connectors::ConnectorError;
 use crate::connectors::delivery::Marker;
 use crate::connectors::sql_table::create::Dialect;
-use crate::connectors::sql_table::database::{Database, Failure, Place, Refusals, Value};
+use crate::connectors::sql_table::database::{Database, Failure, MarkerRow, Place, Refusals, Value, bound, marker_of};
 use crate::connectors::sql_table::own_tables::OwnTable;
 use crate::connectors::sql_table::{SqlTableOptions, arrow_error, conflict_clause, quoted_list};
 use crate::crash_point;
-use crate::time::{Epoch, Incarnation, LogId};
 
 /// Rows of one INSERT: enough that the statement's cost is spread, and few enough for 32,766 values.
 const ROWS_A_STATEMENT: usize = 64;
@@ -65,13 +64,7 @@ impl Database for SqliteTable {
         statement: &str,
         values: &[Value<'_>],
     ) -> Result<(), Failure> {
-        let mut query = sqlx::query(AssertSqlSafe(statement));
-        for value in values {
-            query = match *value {
-                Value::Text(text) => query.bind(text.to_owned()),
-                Value::Integer(number) => query.bind(number),
-            };
-        }
+        let query = bound!(sqlx::query(AssertSqlSafe(statement)), values);
         query.execute(connection).await.map(|_| ()).map_err(|error| failure(&self.what, &error))
     }
 
@@ -81,19 +74,9 @@ impl Database for SqliteTable {
         query: &str,
         values: &[Value<'_>],
     ) -> Result<Option<Marker>, Failure> {
-        let mut query = sqlx::query_as::<_, (String, i64, i64)>(AssertSqlSafe(query));
-        for value in values {
-            query = match *value {
-                Value::Text(text) => query.bind(text.to_owned()),
-                Value::Integer(number) => query.bind(number),
-            };
-        }
+        let query = bound!(sqlx::query_as::<_, MarkerRow>(AssertSqlSafe(query)), values);
         let found = query.fetch_optional(connection).await.map_err(|error| failure(&self.what, &error))?;
-        Ok(found.map(|(log, incarnation, epoch)| Marker {
-            log: LogId(log),
-            incarnation: Incarnation(incarnation as u64),
-            epoch: Epoch(epoch as u64),
-        }))
+        Ok(found.map(marker_of))
     }
 
     async fn insert(&self, connection: &mut SqliteConnection, rows: &[RecordBatch]) -> Result<Refusals, Failure> {
@@ -129,7 +112,7 @@ impl Database for SqliteTable {
     fn passes(&self, place: Place) {
         match place {
             Place::Fenced => {
-                crash_point!("sink.sqlite.fenced");
+                crash_point!("sink.sqlite.after_fence");
             }
             Place::BeforeData => {
                 crash_point!("sink.sqlite.before_data");

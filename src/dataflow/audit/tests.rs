@@ -12,11 +12,11 @@ use crate::connectors::{SinkContext, SinkFactory, registry};
 use crate::dataflow::graph::Node;
 use crate::sql::{SourceFiles, Variables};
 
-/// A file's sink, said to deliver by the epoch.
-struct PerEpoch(Arc<dyn SinkFactory>);
+/// A file's sink, said to deliver so, whatever it does.
+struct Delivering(Arc<dyn SinkFactory>, Delivery);
 
 #[async_trait]
-impl SinkFactory for PerEpoch {
+impl SinkFactory for Delivering {
     fn mode(&self) -> SinkMode {
         self.0.mode()
     }
@@ -26,7 +26,7 @@ impl SinkFactory for PerEpoch {
     }
 
     fn delivery(&self) -> Delivery {
-        Delivery::PerEpoch
+        self.1
     }
 
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
@@ -50,8 +50,7 @@ fn program(path: &Path, format: &str) -> Program {
 
 fn graph(program: &Program, delivery: Delivery) -> Graph {
     let table = &program.tables[0];
-    let factory = table.connector.sink().unwrap();
-    let factory = if delivery == Delivery::PerEpoch { Arc::new(PerEpoch(factory)) } else { factory };
+    let factory = Arc::new(Delivering(table.connector.sink().unwrap(), delivery));
     let schema = table.definition.writable_schema();
     let kind = NodeKind::Sink(SinkNode { table: "t".into(), factory, schema });
     Graph { nodes: vec![Node { name: "t.sink".into(), detail: String::new(), kind, inputs: vec![], outputs: vec![] }] }

@@ -1,0 +1,177 @@
+//! What one run has appended the next goes on from.
+
+use super::super::local_store::LocalStore;
+use super::super::log::CheckpointError;
+use super::super::store;
+use super::*;
+
+async fn going_on(store: Arc<dyn Store>) {
+    let (mut log, recovered) = open(&store).await;
+    assert!(recovered.is_none());
+    assert_eq!((log.last_epoch(), log.writer().incarnation.0, log.writer().resumed), (Epoch(0), 1, Epoch(0)));
+    let id = log.writer().log;
+    append(&mut log, 5).await;
+    log.settled("sink", Epoch(2));
+    append(&mut log, 1).await;
+    let reader = log.outbox();
+    assert_eq!(reader.epochs("sink", Epoch(2)), epochs(3..=6));
+    assert_eq!(values(&reader.read("sink", Epoch(4)).await.unwrap()), [4]);
+    assert!(reader.read("sink", Epoch(9)).await.unwrap().is_empty());
+    drop(log);
+
+    let (mut log, recovered) = open(&store).await;
+    let recovered = recovered.unwrap();
+    assert_eq!((log.last_epoch(), log.writer().incarnation.0, log.writer().resumed), (Epoch(6), 2, Epoch(6)));
+    assert_eq!(log.writer().log, id);
+    assert_eq!(state_of(&recovered), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(recovered.undelivered["sink"], epochs(3..=6));
+    assert_eq!(recovered.operators["sums"], Fingerprint("sum of v".into()));
+    let source = &recovered.state.sources["source"];
+    assert_eq!((source.positions["t[0]"], source.origin.as_deref()), (6, Some("cluster")));
+    assert_eq!((source.watermarks["t[0]"], source.watermarks["t[1]"]), (EventTime(6), EventTime::MIN));
+    let sums = &recovered.state.operators["sums"];
+    let (instance, last) = sums.batches.last().unwrap();
+    // A batch without rows says how far the instance was.
+    assert_eq!((*instance, last.num_rows(), last.schema().metadata()["acequia.watermark"].as_str()), (1, 0, "6"));
+    assert_eq!(sums.watermark, EventTime(6));
+
+    append(&mut log, 1).await;
+    drop(log);
+    let (_, recovered) = open(&store).await;
+    assert_eq!(state_of(&recovered.unwrap()), [1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_run_goes_on_where_the_last_one_stood() {
+    going_on(memory()).await;
+    let place = tempfile::tempdir().unwrap();
+    going_on(Arc::new(LocalStore::new(place.path().join("new/folder")))).await;
+}
+
+#[tokio::test]
+async fn nothing_new_writes_nothing() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 1).await;
+    let before = all_files(&store).await;
+    let mut same = record(Epoch(2));
+    same.outbox.clear();
+    same.added.operators.values_mut().for_each(|operator| operator.batches.clear());
+    same.added.sources = record(Epoch(1)).added.sources;
+    assert_eq!(log.append(same).await.unwrap().bytes, 0);
+    assert_eq!(all_files(&store).await, before);
+}
+
+#[tokio::test]
+async fn the_end_of_the_input_replaces_all_state_but_not_what_waits() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 3).await;
+    let mut last = record(Epoch(4));
+    last.finished = true;
+    last.added.operators.clear();
+    log.append(last).await.unwrap();
+    drop(log);
+    let (_, recovered) = open(&store).await;
+    let recovered = recovered.unwrap();
+    assert!(recovered.finished && recovered.state.operators.is_empty());
+    assert_eq!(recovered.state.sources["source"].positions["t[0]"], 4);
+    assert_eq!(recovered.undelivered["sink"], epochs(1..=4));
+}
+
+#[tokio::test]
+async fn one_can_begin_anew_or_go_on_from_an_older_one() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 5).await;
+    drop(log);
+    let from = LogOptions { from: Some(Epoch(4)), ..options() };
+    let (mut log, recovered) = CheckpointLog::open(Arc::clone(&store), from).await.unwrap();
+    assert_eq!(state_of(recovered.as_ref().unwrap()), [1, 2, 3, 4]);
+    // The number of the epoch that was set aside is not used again.
+    assert_eq!((log.last_epoch(), log.writer().resumed), (Epoch(5), Epoch(4)));
+    begin(&mut log, recovered.as_ref());
+    append(&mut log, 1).await;
+    drop(log);
+    let (log, recovered) = open(&store).await;
+    assert_eq!((state_of(&recovered.unwrap()), log.last_epoch()), (vec![1, 2, 3, 4, 6], Epoch(6)));
+    drop(log);
+
+    let gone = CheckpointLog::open(Arc::clone(&store), LogOptions { from: Some(Epoch(9)), ..options() }).await;
+    assert_eq!(gone.err().unwrap().to_string(), "there is no checkpoint 9 at memory:///; there are: 3, 4, 6");
+
+    let fresh = LogOptions { fresh: true, ..options() };
+    let (log, recovered) = CheckpointLog::open(Arc::clone(&store), fresh).await.unwrap();
+    assert!(recovered.is_none() && log.writer().fresh);
+    assert_eq!((log.last_epoch(), log.writer().resumed), (Epoch(6), Epoch(0)));
+}
+
+#[tokio::test]
+async fn state_goes_on_under_a_new_name() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 2).await;
+    drop(log);
+    let (mut log, recovered) = CheckpointLog::open(Arc::clone(&store), options()).await.unwrap();
+    let mut state = recovered.unwrap().state;
+    let sums = state.operators.remove("sums").unwrap();
+    state.operators.insert("totals".into(), sums);
+    let renamed = [("sums".to_owned(), "totals".to_owned())].into();
+    let mut known = identities();
+    known.operators = [("totals".into(), Fingerprint("sum of v".into()))].into();
+    log.begin(&Takeover { state, renamed, ..Takeover::default() }, known, Arc::new(Merge));
+    let mut third = record(Epoch(3));
+    let changed = third.added.operators.remove("sums").unwrap();
+    third.added.operators.insert("totals".into(), changed);
+    log.append(third).await.unwrap();
+    drop(log);
+    let (_, recovered) = CheckpointLog::open(store, options()).await.unwrap();
+    let mut recovered = recovered.unwrap();
+    let totals = recovered.state.operators.remove("totals").unwrap();
+    assert!(recovered.state.operators.is_empty());
+    recovered.state.operators.insert("sums".into(), totals);
+    assert_eq!(state_of(&recovered), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_second_run_is_kept_out_while_the_first_is_alive() {
+    let place = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(place.path()));
+    let (log, _) = open(&store).await;
+    let error = CheckpointLog::open(Arc::clone(&store), options()).await.err().unwrap();
+    assert!(matches!(error, CheckpointError::Held(_)));
+    let message = error.to_string();
+    let began =
+        format!("the checkpoints at {} are in use by process {} on ", place.path().display(), std::process::id());
+    assert!(message.starts_with(&began), "{message}");
+    assert!(message.ends_with("a pipeline runs once at a time. Stop that run, or give this one another --name"));
+    drop(log);
+    open(&store).await;
+}
+
+#[tokio::test]
+async fn a_later_run_fences_this_one_where_there_are_no_locks() {
+    let store = memory();
+    let (mut first, _) = open(&store).await;
+    append(&mut first, 1).await;
+    let (mut second, _) = open(&store).await;
+    let fenced = first.append(record(Epoch(2))).await.unwrap_err();
+    assert!(matches!(fenced, CheckpointError::Fenced(_)));
+    assert_eq!(
+        fenced.to_string(),
+        "run 2 of pipeline shop has taken over the checkpoints at memory:/// from this one, run 1"
+    );
+    append(&mut second, 1).await;
+}
+
+#[test]
+fn places_that_are_none_are_refused_with_what_would_be_right() {
+    let refusal = |place: &str| store::open(place).err().unwrap().to_string();
+    assert_eq!(
+        refusal("ftp://me:secret@host/x"),
+        "ftp://host/x: checkpoints cannot be kept in 'ftp': give a folder's path, file:///folder or s3://bucket/prefix"
+    );
+    assert_eq!(refusal("s3:///x"), "s3: the URL names no bucket; checkpoints in S3 are named s3://bucket/prefix");
+    assert_eq!(store::open("/a/folder").unwrap().describe(), "/a/folder");
+    assert_eq!(store::open("file:///a/folder").unwrap().describe(), "/a/folder");
+}
