@@ -21,7 +21,7 @@ use super::outbox::{self, Index};
 use super::patience::{Failures, Patient};
 use super::sealed::{self, Flaw};
 use super::sections::{Batches, SectionWriter};
-use super::state::{EpochState, SourceState};
+use super::state::{EpochState, OperatorState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
@@ -105,11 +105,7 @@ pub trait Compactor: Send + Sync {
     ///
     /// # Errors
     /// When the state does not fit the operator.
-    fn compact(
-        &self,
-        operator: &str,
-        state: &super::state::OperatorState,
-    ) -> datafusion::common::Result<Vec<(usize, RecordBatch)>>;
+    fn compact(&self, operator: &str, state: &OperatorState) -> datafusion::common::Result<Vec<(usize, RecordBatch)>>;
 }
 
 /// The log of one pipeline, held by one run.
@@ -138,6 +134,10 @@ pub struct CheckpointLog {
     compaction: Option<Compaction>,
     /// How many times as much as usual must have changed before it is compacted; more after a failure.
     compaction_patience: u64,
+    /// A compaction is in `known` that no manifest names yet.
+    compacted: bool,
+    /// Watermarks that have moved since the last manifest, while nothing else has.
+    held: EpochState,
     /// What earlier runs have left behind is gone.
     swept: bool,
     /// Deletions that have not gone well yet.
@@ -176,6 +176,8 @@ impl CheckpointLog {
             compactor: None,
             compaction: None,
             compaction_patience: 1,
+            compacted: false,
+            held: EpochState::default(),
             swept: false,
             doomed: BTreeSet::new(),
             store,
@@ -224,16 +226,45 @@ impl CheckpointLog {
     }
 
     /// Makes an epoch durable, and returns when it is. A store that is full or away is waited for, with a log line.
-    /// An epoch with no rows, no changes and no new positions writes nothing.
+    /// An epoch with no rows, no changes and no new positions writes nothing. Watermarks alone are no change, because a
+    /// run that goes on without them comes to them again: they are written with the next epoch that is one, or at the
+    /// [end](CheckpointLog::end).
     ///
     /// # Errors
     /// [`CheckpointError::Fenced`] when a later run has taken over; what waiting cannot heal.
     pub async fn append(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
-        let epoch = record.added.epoch;
         self.take_compaction().await;
+        let mut record = record;
+        let held = std::mem::take(&mut self.held);
+        if !record.finished {
+            record.added = later(held, record.added);
+        }
         if !self.is_news(&record) {
+            self.held = record.added;
             return Ok(self.appended(0));
         }
+        self.write(record).await
+    }
+
+    /// Writes what was held back, so that a run that goes on does not close again what this one has closed. To be called
+    /// when no epoch comes any more.
+    ///
+    /// # Errors
+    /// As [`CheckpointLog::append`].
+    pub async fn end(mut self) -> Result<(), CheckpointError> {
+        let added = std::mem::take(&mut self.held);
+        let moved = |(name, operator): (&String, &OperatorState)| {
+            self.known.operators.get(name).is_none_or(|known| known.watermark < operator.watermark)
+                || !operator.batches.is_empty()
+        };
+        if added.epoch > Epoch(self.known.epoch) && added.operators.iter().any(moved) {
+            self.write(EpochRecord { added, finished: self.known.finished, ..EpochRecord::default() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
+        let epoch = record.added.epoch;
         let mut next = self.known.clone();
         next.epoch = epoch.0;
         next.incarnation = self.writer.incarnation.0;
@@ -283,7 +314,7 @@ impl CheckpointLog {
         };
         record.finished != self.known.finished
             || record.outbox.values().any(|rows| rows.batches.iter().any(|batch| batch.num_rows() > 0))
-            || record.added.operators.values().any(|operator| !operator.batches.is_empty())
+            || record.added.operators.values().any(OperatorState::has_rows)
             || record.added.sources.iter().any(moved)
     }
 
@@ -471,6 +502,7 @@ impl CheckpointLog {
         match compaction.end().await {
             Ok(compacted) => {
                 self.compaction_patience = 1;
+                self.compacted = true;
                 self.doomed.extend(compaction::apply(&mut self.known, compacted));
             }
             Err(error) => {
@@ -494,7 +526,9 @@ impl CheckpointLog {
         if !self.swept {
             self.swept = self.sweep().await.is_ok();
         }
-        let old = self.kept.len().saturating_sub(self.keep);
+        // Right after a compaction the ones before need all that it has replaced: as much again as the state itself.
+        let keep = if std::mem::take(&mut self.compacted) { 1 } else { self.keep };
+        let old = self.kept.len().saturating_sub(keep);
         let gone: Vec<KeptCheckpoint> = self.kept.drain(..old).collect();
         let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).collect();
         let unneeded = gone.iter().flat_map(|kept| &kept.files).filter(|file| !needed.contains(file)).cloned();
@@ -539,6 +573,17 @@ impl CheckpointLog {
     fn appended(&self, bytes: u64) -> Appended {
         Appended { bytes, state_bytes: self.known.state_bytes(), outbox_bytes: self.known.outbox_bytes() }
     }
+}
+
+/// What is known after an epoch in which an operator has said anew how far it is.
+fn later(mut held: EpochState, added: EpochState) -> EpochState {
+    for (name, operator) in &added.operators {
+        if let Some(known) = held.operators.get_mut(name) {
+            known.batches.retain(|(instance, _)| operator.batches.iter().all(|(later, _)| later != instance));
+        }
+    }
+    held.advance(added);
+    held
 }
 
 /// Rows that are settled, but for the newest: a destination may lose what it has confirmed.

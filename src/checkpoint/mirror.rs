@@ -15,7 +15,7 @@ use super::store::{Check, Lock, Store, StoreError};
 use crate::time::LogId;
 
 /// What the name of a second blob ends with.
-const COPY: char = '~';
+const COPY: &str = ".copy";
 
 /// Where the second blob of a name is.
 pub(super) fn copy_of(path: &str) -> String {

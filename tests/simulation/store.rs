@@ -73,8 +73,8 @@ impl Disk {
             state.blobs.iter().filter(|(_, blob)| !blob.synced).map(|(path, _)| path.clone()).collect();
         for path in paths {
             // A torn manifest alone is no log: the run must ask a person then, and does.
-            let name = path.trim_end_matches('~');
-            let is_another = |other: &str| other.starts_with("manifests/") && other.trim_end_matches('~') != name;
+            let name = |path: &str| path.trim_end_matches(".copy").to_owned();
+            let is_another = |other: &str| other.starts_with("manifests/") && name(other) != name(&path);
             let is_only = path.starts_with("manifests/")
                 && !state.blobs.iter().any(|(other, blob)| is_another(other) && blob.synced);
             let Some(blob) = state.blobs.get_mut(&path) else { continue };

@@ -80,7 +80,7 @@ async fn a_thousand_kinds_of_damage_to_one_file_are_noticed_and_lose_nothing() {
             assert_eq!(values(&log.outbox().read("sink", *epoch).await.unwrap()), [epoch.0 as i64], "{path}");
         }
     }
-    assert_eq!(Vec::from_iter(hit), ["incarnations", "log.json", "log.json~", "manifests", "outbox", "state"]);
+    assert_eq!(Vec::from_iter(hit), ["incarnations", "log.json", "log.json.copy", "manifests", "outbox", "state"]);
 }
 
 #[tokio::test]
@@ -101,7 +101,10 @@ async fn what_was_damaged_and_is_read_is_written_again() {
         drop(log);
         let flaws = inspection::verify(&store).await.unwrap().flaws;
         // A copy whose first file is whole is only replaced when its size is not right.
-        assert!(flaws.is_empty() || path.ends_with('~') && flaws[0].starts_with(path.as_str()), "{path}: {flaws:?}");
+        assert!(
+            flaws.is_empty() || path.ends_with(".copy") && flaws[0].starts_with(path.as_str()),
+            "{path}: {flaws:?}"
+        );
     }
 }
 
@@ -110,7 +113,7 @@ async fn with_both_copies_damaged_the_one_before_is_used_or_none() {
     let store = memory();
     log_of(&store, 6).await;
     let files = all_files(&store).await;
-    let paths: Vec<&String> = files.keys().filter(|path| !path.ends_with('~')).collect();
+    let paths: Vec<&String> = files.keys().filter(|path| !path.ends_with(".copy")).collect();
     let mut of = BTreeMap::new();
     for epoch in 4..=6 {
         of.insert(epoch, needed(&store, epoch).await);
@@ -121,9 +124,9 @@ async fn with_both_copies_damaged_the_one_before_is_used_or_none() {
         let path = paths[random.random_range(0..paths.len())];
         let store = copy(&files).await;
         damage(&store, path, &mut random).await;
-        damage(&store, &format!("{path}~"), &mut random).await;
+        damage(&store, &format!("{path}.copy"), &mut random).await;
         // A manifest or a run's number that is gone has left nothing to look at.
-        let is_gone = all_files(&store).await.keys().all(|found| found.trim_end_matches('~') != path);
+        let is_gone = all_files(&store).await.keys().all(|found| found.strip_suffix(".copy").unwrap_or(found) != path);
         let leaves_a_gap = !is_gone || !["manifests", "incarnations"].iter().any(|gone| path.starts_with(gone));
         let flaws = inspection::verify(&store).await.unwrap().flaws;
         assert_eq!(flaws.len(), usize::from(leaves_a_gap), "case {case}, {path}: {flaws:?}");
@@ -160,7 +163,7 @@ async fn where_all_manifests_are_gone_no_run_begins_from_nothing() {
         "the checkpoints at memory:/// are lost: log.json says that there were checkpoints, and none is left. Restore \
          the folder from a copy, or begin anew with --fresh"
     );
-    for path in ["log.json", "log.json~"] {
+    for path in ["log.json", "log.json.copy"] {
         store.delete(path).await.unwrap();
     }
     let error = CheckpointLog::open(Arc::clone(&store), options()).await.err().unwrap();
@@ -185,7 +188,7 @@ async fn what_a_newer_version_wrote_is_refused() {
     let path = "manifests/000000000002.json";
     let mut manifest = inspection::list(&store).await.unwrap().pop().unwrap().manifest.unwrap();
     manifest.format = 2;
-    for path in [path.to_owned(), format!("{path}~")] {
+    for path in [path.to_owned(), format!("{path}.copy")] {
         store.put(&path, sealed::seal(&manifest).unwrap()).await.unwrap();
     }
     let error = CheckpointLog::open(store, options()).await.err().unwrap();
@@ -201,7 +204,7 @@ async fn nothing_whole_says_what_is_wrong_and_the_ways_out() {
     let store = memory();
     log_of(&store, 1).await;
     let path = "manifests/000000000001.json";
-    for path in [path.to_owned(), format!("{path}~")] {
+    for path in [path.to_owned(), format!("{path}.copy")] {
         store.put(&path, Bytes::from_static(b"{}")).await.unwrap();
     }
     let error = CheckpointLog::open(Arc::clone(&store), options()).await.err().unwrap();

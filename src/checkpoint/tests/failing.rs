@@ -12,7 +12,7 @@ use super::super::store::{Lock, StoreError};
 use super::*;
 
 /// Hands calls on to another store until they run out. The call that fails may still have been carried out.
-struct Failing {
+pub(super) struct Failing {
     inner: Arc<dyn Store>,
     left: AtomicI64,
     carries_out: bool,
@@ -21,7 +21,7 @@ struct Failing {
 }
 
 impl Failing {
-    fn new(inner: &Arc<dyn Store>, calls: i64, carries_out: bool, failures: i64) -> Arc<dyn Store> {
+    pub(super) fn new(inner: &Arc<dyn Store>, calls: i64, carries_out: bool, failures: i64) -> Arc<dyn Store> {
         Arc::new(Failing { inner: Arc::clone(inner), left: AtomicI64::new(calls), carries_out, failures })
     }
 
@@ -86,7 +86,7 @@ impl Store for Failing {
 }
 
 /// Appends until something fails. Returns the last epoch that was confirmed and the last one that was tried.
-async fn run_until_failure(store: Arc<dyn Store>, epochs: u64) -> (u64, u64) {
+pub(super) async fn run_until_failure(store: Arc<dyn Store>, epochs: u64) -> (u64, u64) {
     let Ok((mut log, recovered)) = CheckpointLog::open(store, options()).await else { return (0, 0) };
     begin(&mut log, recovered.as_ref());
     let mut confirmed = 0;
