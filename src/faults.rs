@@ -41,6 +41,8 @@ macro_rules! crash_point {
     };
 }
 
+pub use crate::crash_point;
+
 /// Every crash point of the crate.
 pub const POINTS: &[&str] = &[
     "checkpointer.durable",

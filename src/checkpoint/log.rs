@@ -22,7 +22,7 @@ use super::state::{EpochState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
 

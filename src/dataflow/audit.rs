@@ -201,7 +201,7 @@ async fn read_back(
         Decoding::Rows => None,
         Decoding::Format(format) => Some(format.decoder(Arc::clone(&node.physical))?),
     };
-    let mut reader = Reader::new(&node, decoder, None);
+    let mut reader = Reader::new(&node, decoder, None, true);
     let mut splits: Vec<Split> = vec![];
     let mut found = Found::default();
     loop {
