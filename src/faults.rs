@@ -16,7 +16,6 @@ pub enum Bug {
     DeliveredBeforeDurable,
     ManifestFirst,
     ChecksumIgnored,
-    SettledForgotten,
     BarrierNotAligned,
     StateDeltaLost,
     PositionAhead,

@@ -36,6 +36,7 @@ use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord, OutboxReader}
 use crate::checkpoint::state::{EpochState, SourceState};
 use crate::connectors::delivery::{Delivery, Writer};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext, SourceContext};
+use crate::faults::{Bug, planted};
 use crate::time::{Epoch, EventTime};
 
 /// How long tasks may take to end when the run is stopped at once. A sink may be in the middle of a write.
@@ -307,6 +308,9 @@ impl Run {
         let Some(notes) = &self.keeper.notes else { return self.durable(record.added) };
         if record.finished {
             record.added = self.afterwards(record.added.epoch);
+        }
+        if planted(Bug::DeliveredBeforeDurable) {
+            self.outboxes.values().for_each(|outbox| outbox.durable(record.added.epoch));
         }
         self.keeper.writing += 1;
         // A checkpointer that is gone has failed, which its task reports.
