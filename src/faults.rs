@@ -43,6 +43,10 @@ macro_rules! crash_point {
 
 /// Every crash point of the crate.
 pub const POINTS: &[&str] = &[
+    "checkpointer.durable",
+    "deliverer.after_deliver",
+    "deliverer.after_fence",
+    "deliverer.before_deliver",
     "log.before_files",
     "log.before_manifest",
     "log.before_prune",
@@ -54,6 +58,7 @@ pub const POINTS: &[&str] = &[
     "log.published",
     "log.setting_aside",
     "log.state_written",
+    "recovery.loaded",
     "sink.file.after_fence",
     "sink.file.after_marker",
     "sink.file.amid_rows",

@@ -23,6 +23,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Waits for a store that is full or away.
 pub(super) struct Patience {
+    verb: &'static str,
     what: String,
     began: Instant,
     failures: u32,
@@ -33,7 +34,19 @@ pub(super) struct Patience {
 impl Patience {
     /// With the writing of `what`.
     pub(super) fn new(what: impl Into<String>) -> Patience {
-        Patience { what: what.into(), began: Instant::now(), failures: 0, logged: None, pause: FIRST_PAUSE }
+        Patience { verb: "write", ..Patience::to_read(what) }
+    }
+
+    /// With the reading of `what`.
+    pub(super) fn to_read(what: impl Into<String>) -> Patience {
+        Patience {
+            verb: "read",
+            what: what.into(),
+            began: Instant::now(),
+            failures: 0,
+            logged: None,
+            pause: FIRST_PAUSE,
+        }
     }
 
     /// After a failure: returns when it is time to try again.
@@ -43,7 +56,7 @@ impl Patience {
         }
         self.failures += 1;
         if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            tracing::warn!("waiting to write {}: {error} (attempt {})", self.what, self.failures);
+            tracing::warn!("waiting to {} {}: {error} (attempt {})", self.verb, self.what, self.failures);
             self.logged = Some(Instant::now());
         }
         tokio::time::sleep(self.pause).await;
@@ -54,7 +67,7 @@ impl Patience {
     /// It went well at last.
     pub(super) fn end(self) {
         if self.failures > 0 {
-            tracing::info!("{} is written after {:.1} s", self.what, self.began.elapsed().as_secs_f64());
+            tracing::info!("could {} {} after {:.1} s", self.verb, self.what, self.began.elapsed().as_secs_f64());
         }
     }
 }

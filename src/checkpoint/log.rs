@@ -377,6 +377,8 @@ impl CheckpointLog {
         self.refuse_if_fenced().await?;
         crash_point!("log.before_manifest");
         self.write_manifest(epoch, bytes).await?;
+        // Between the look before and the write another run may have begun without this manifest.
+        self.refuse_if_fenced().await?;
         *self.index.lock() = outbox::index(&next);
         self.highest = self.highest.max(epoch);
         self.kept.push(KeptCheckpoint { epoch, files: next.files.keys().cloned().collect() });

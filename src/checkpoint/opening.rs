@@ -88,6 +88,10 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     let file = log_file(&**store, options, &found).await?;
     let incarnation = take_incarnation(&**store, options, numbers.incarnation).await?;
     crash_point!("log.incarnation_taken");
+    // Another run may have come and gone meanwhile. From now on none can write that has not seen our number.
+    let found = manifests(&**store).await?;
+    refuse_newer(&**store, &found)?;
+    let numbers = Numbers::read(&**store, &found).await?;
     let chosen = choose(&**store, options, &found).await?;
     let order = chosen.as_ref().map(|chosen| chosen.order);
     if options.fresh || options.from.is_some() {
@@ -343,7 +347,10 @@ async fn load(store: &dyn Store, manifest: &Manifest) -> Result<Recovered, Unloa
         let batches = batches.await.map_err(Unloadable::Damaged)?;
         let state = OperatorState { watermark: operator.watermark, batches };
         recovered.state.operators.insert(name.clone(), state);
-        recovered.operators.insert(name.clone(), Fingerprint(operator.fingerprint.clone()));
+        // Sources and steps without state have a watermark and no fingerprint.
+        if !operator.fingerprint.is_empty() {
+            recovered.operators.insert(name.clone(), Fingerprint(operator.fingerprint.clone()));
+        }
     }
     for (name, sink) in &manifest.sinks {
         let epochs: Vec<Epoch> = sink.unsettled().map(|entry| Epoch(entry.epoch)).collect();

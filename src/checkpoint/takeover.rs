@@ -103,6 +103,10 @@ pub fn take_over(
     for (source, state) in &recovered.state.sources {
         if identities.sources.contains(source) {
             takeover.state.sources.insert(source.clone(), state.clone());
+            // The watermark of all its splits, which stands under the same name.
+            if let Some(watermark) = recovered.state.operators.get(source) {
+                takeover.state.operators.insert(source.clone(), watermark.clone());
+            }
         } else {
             takeover.notes.push(format!("{source} is not read any more: where its reading stood is forgotten"));
         }

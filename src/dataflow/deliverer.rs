@@ -136,6 +136,9 @@ impl Deliverer {
 
     async fn per_epoch(&self, mut sink: Box<dyn EpochSink>, marker: Option<Epoch>) -> Result<(), RunError> {
         let failed = |source| self.failed(source);
+        if let Some(log) = &self.log {
+            self.outbox.lacks(log.epochs(&self.name, marker.unwrap_or_default()));
+        }
         if let Some(marker) = marker {
             self.settle(marker);
         }

@@ -294,6 +294,17 @@ impl Outbox {
         confirmed
     }
 
+    /// The sink has opened, and its destination lacks the epochs in `kept`, rising, which the log still has. Among them
+    /// may be some that it had confirmed to an earlier run and has lost since.
+    pub fn lacks(&self, kept: Vec<Epoch>) {
+        let mut queue = self.queue.lock();
+        for epoch in kept.into_iter().rev() {
+            if !queue.epochs.iter().any(|waiting| waiting.epoch == Some(epoch)) {
+                queue.epochs.push_front(Waiting::in_log(epoch));
+            }
+        }
+    }
+
     /// The destination has everything up to `settled`. When that is less than it had before, `kept_epochs` are
     /// delivered again. Returns how many rows are settled that were not.
     pub fn settle(&self, settled: Epoch, kept_epochs: impl FnOnce(Epoch) -> Vec<Epoch>) -> u64 {
@@ -446,6 +457,16 @@ mod tests {
         outbox.assign(Epoch(5));
         outbox.durable(Epoch(5));
         assert_eq!(next(&outbox), "deliver 5: [2]");
+    }
+
+    #[test]
+    fn what_a_destination_has_lost_since_an_earlier_run_waits_again() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[Epoch(5), Epoch(6)]);
+        outbox.lacks(vec![Epoch(3), Epoch(4), Epoch(5), Epoch(6)]);
+        for epoch in [3, 4, 5, 6] {
+            assert_eq!(next(&outbox), format!("deliver {epoch} from the log"));
+        }
+        assert_eq!(next(&outbox), "nothing");
     }
 
     #[test]

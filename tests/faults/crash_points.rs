@@ -1,6 +1,8 @@
 //! The crash-point matrix: the process dies at every named point, in the middle of its work and again while it
 //! recovers, and in the end every destination holds what it must.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,4 +105,24 @@ async fn died(mut pipeline: Pipeline, point: &str, fed: impl Fn() -> bool, log: 
         Some(0) => false,
         _ => panic!("{point}: ended otherwise:\n{log}"),
     }
+}
+
+/// A point that is not in the list is a point that nobody dies at.
+#[test]
+fn every_crash_point_in_the_sources_is_in_the_list() {
+    fn names(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                names(&path, found);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let calls = text.split("crash_point!(\"").skip(1).filter_map(|rest| rest.split_once("\")"));
+            found.extend(calls.filter(|_| !path.ends_with("faults.rs")).map(|(name, _)| name.to_owned()));
+        }
+    }
+    let mut found = BTreeSet::new();
+    names(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut found);
+    assert_eq!(Vec::from_iter(found), POINTS);
 }

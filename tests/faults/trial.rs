@@ -173,7 +173,11 @@ impl Trial {
         let mut pipeline = Pipeline::start(command);
         let code = exit_code(&mut pipeline).await;
         assert_eq!(code, Some(0), "{}: the last run failed:\n{}", self.name, pipeline.said());
-        self.verdicts(count).await
+        let verdicts = self.verdicts(count).await;
+        if !verdicts.iter().all(Verdict::is_clean) {
+            println!("-- the last run of {}:\n{}", self.name, pipeline.said());
+        }
+        verdicts
     }
 
     /// What is in each destination now, against what the first `count` records must come to at the end of the input.

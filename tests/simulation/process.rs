@@ -22,6 +22,8 @@ struct State {
     stands_still_until: Option<Instant>,
     /// Dies when so many steps have been made.
     steps_left: Option<u64>,
+    /// Which run of the pipeline it is, once it knows.
+    incarnation: u64,
 }
 
 /// Whether a process may go on.
@@ -67,6 +69,14 @@ impl Process {
             Some(until) => Halt::Until(until),
             None => Halt::No,
         }
+    }
+
+    pub fn set_incarnation(&self, incarnation: u64) {
+        self.state.lock().incarnation = incarnation;
+    }
+
+    pub fn incarnation(&self) -> u64 {
+        self.state.lock().incarnation
     }
 
     /// Nothing of it gets further.

@@ -196,11 +196,12 @@ impl Simulation {
         let graph = self.graph(&process);
         let log = LogOptions { pipeline: "simulated".into(), fresh: false, from: None, keep: world.knobs().keep };
         let noting = self.world.clone();
-        let id = self.processes;
+        let (id, itself) = (self.processes, Arc::clone(&process));
         let run = async move {
             let recovered = Beginning::recover(&graph, store, log, false).await;
             let (beginning, found) = recovered.map_err(Failure::Recovery)?;
             noting.note(format_args!("{id} recovered: {found:?}"));
+            itself.set_incarnation(found.incarnation.0);
             let statistics = Arc::new(Statistics::of(&graph));
             run_from(graph, options, statistics, beginning).await.map_err(Failure::Run)
         };

@@ -25,13 +25,47 @@ use crate::world::World;
 pub struct Topics {
     pub world: World,
     pub input: Input,
-    /// By split, and whether that was seen by any process that a later one is not behind.
-    acknowledged: Mutex<BTreeMap<String, i64>>,
+    splits: Mutex<BTreeMap<String, Runs>>,
+}
+
+/// Where the runs of a pipeline were in a split, by their numbers.
+#[derive(Default)]
+struct Runs {
+    /// Where each began.
+    begun: BTreeMap<u64, i64>,
+    /// The highest position that each has called durable.
+    acknowledged: BTreeMap<u64, i64>,
 }
 
 impl Topics {
     pub fn new(world: &World, input: Input) -> Arc<Topics> {
-        Arc::new(Topics { world: world.clone(), input, acknowledged: Mutex::default() })
+        Arc::new(Topics { world: world.clone(), input, splits: Mutex::default() })
+    }
+
+    fn begins(&self, split: &str, run: u64, position: i64) {
+        let mut splits = self.splits.lock();
+        let runs = splits.entry(split.to_owned()).or_default();
+        runs.begun.insert(run, position);
+        self.must_hold(split, runs);
+    }
+
+    fn acknowledges(&self, split: &str, run: u64, position: i64) {
+        let mut splits = self.splits.lock();
+        let runs = splits.entry(split.to_owned()).or_default();
+        let known = runs.acknowledged.entry(run).or_default();
+        *known = (*known).max(position);
+        self.must_hold(split, runs);
+    }
+
+    /// What a run has called durable, all later ones begin behind.
+    fn must_hold(&self, split: &str, runs: &Runs) {
+        for (run, acknowledged) in &runs.acknowledged {
+            if let Some((later, begun)) = runs.begun.range(run + 1..).find(|(_, begun)| *begun < acknowledged) {
+                self.world.violate(format!(
+                    "run {run} was told that {split} is durable up to {acknowledged}, but run {later} goes on from {begun}"
+                ));
+            }
+        }
     }
 }
 
@@ -65,18 +99,12 @@ impl SourceFactory for SimSource {
         self.process.step().await;
         self.topics.world.latency().await;
         let splits = self.topics.input.table(&self.table).len();
-        let acknowledged = self.topics.acknowledged.lock().clone();
         let own = (0..splits).filter(|index| index % context.instances == context.instance);
         let mut open = vec![];
         for index in own {
             let name = format!("{}[{index}]", self.table);
             let position = context.positions.get(&name).copied().unwrap_or(0);
-            let known = acknowledged.get(&name).copied().unwrap_or(0);
-            if position < known {
-                self.topics.world.violate(format!(
-                    "{name} was acknowledged up to {known}, but a later run goes on from {position}: that epoch was not durable"
-                ));
-            }
+            self.topics.begins(&name, self.process.incarnation(), position);
             open.push(Split { index, name, next: position as usize, state: State::Hidden });
         }
         self.topics
@@ -167,10 +195,8 @@ impl Source for OpenSource {
     async fn committed(&mut self, epoch: Epoch, positions: &Positions) -> Result<(), ConnectorError> {
         self.process.step().await;
         self.topics.world.note(format_args!("{} source {} epoch {epoch} {positions:?}", self.process.id, self.table));
-        let mut acknowledged = self.topics.acknowledged.lock();
         for (split, position) in positions {
-            let known = acknowledged.entry(split.clone()).or_default();
-            *known = (*known).max(*position);
+            self.topics.acknowledges(split, self.process.incarnation(), *position);
         }
         Ok(())
     }
