@@ -366,7 +366,7 @@ impl CheckpointLog {
                 sink.ledger.merge(tally);
             }
             let file = file.clone();
-            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, rows: tally.rows, bytes, whole });
+            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, tally, bytes, whole });
         }
         next.files.insert(file, entry);
         Ok(size)
