@@ -14,7 +14,7 @@ use super::manifest::{FileEntry, Manifest, OperatorEntry, Part};
 use super::sections::{SectionFile, SectionWriter};
 use super::state::OperatorState;
 use super::store::Store;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::Epoch;
 

@@ -22,7 +22,7 @@ use super::state::{EpochState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
 
@@ -366,7 +366,7 @@ impl CheckpointLog {
                 sink.ledger.merge(tally);
             }
             let file = file.clone();
-            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, rows: tally.rows, bytes, whole });
+            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, tally, bytes, whole });
         }
         next.files.insert(file, entry);
         Ok(size)

@@ -430,7 +430,7 @@ impl Run {
                     factory: Arc::clone(&source.factory),
                     context,
                     bad_rows: source.settings.bad_rows.clone(),
-                    reader: Reader::new(source, decoder, self.options.present()),
+                    reader: Reader::new(source, decoder, self.options.wall_clock.clone(), self.options.bounded),
                     breaker: breaker.clone(),
                     chain,
                     watermark: watermark.clone(),
