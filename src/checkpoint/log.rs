@@ -451,11 +451,7 @@ impl CheckpointLog {
     }
 
     fn fenced(&self, by: u64) -> CheckpointError {
-        let Writer { pipeline, incarnation, .. } = &self.writer;
-        let place = self.store.describe();
-        CheckpointError::Fenced(format!(
-            "run {by} of pipeline {pipeline} has taken over the checkpoints at {place} from this one, run {incarnation}"
-        ))
+        opening::fenced(&*self.store, &self.writer.pipeline, self.writer.incarnation, by)
     }
 
     /// Puts a compaction that has ended in place: the next manifest refers to it.
