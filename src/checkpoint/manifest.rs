@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Tally;
+use super::ledger::{Due, Tally};
 use super::state::SourceState;
 use crate::connectors::Positions;
 use crate::time::{Epoch, EventTime};
@@ -91,8 +91,9 @@ pub struct OutboxEntry {
     pub epoch: u64,
     /// The file.
     pub file: String,
-    /// How many rows.
-    pub rows: u64,
+    /// How many rows, and their hash.
+    #[serde(flatten)]
+    pub tally: Tally,
     /// Bytes in the file.
     pub bytes: u64,
     /// They are all rows of the epoch.
@@ -145,6 +146,17 @@ impl SinkEntry {
     /// What must be delivered after a restart, as far as is known.
     pub fn unsettled(&self) -> impl Iterator<Item = &OutboxEntry> {
         self.outbox.iter().filter(|entry| self.settled.is_none_or(|settled| entry.epoch > settled))
+    }
+
+    /// What an audit must find in the destination: everything, or less while the newest epochs are under way.
+    pub fn due(&self) -> Due {
+        let mut due = Due::from(self.ledger);
+        let under_way: Vec<&OutboxEntry> = self.unsettled().filter(|entry| entry.whole).collect();
+        for entry in under_way.into_iter().rev() {
+            let later = due.earlier.last().copied().unwrap_or(due.all);
+            due.earlier.push(later.without(entry.tally));
+        }
+        due
     }
 
     /// Lets go what is settled, but for the newest `spare` epochs.

@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout and everything else to stderr, so that a pipe gets rows only. Nothing imports this module.
 
+mod audit;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
@@ -63,6 +64,7 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::RunArguments),
+    Audit(audit::AuditArguments),
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
@@ -77,7 +79,11 @@ impl Command {
     fn log_level(&self) -> LevelFilter {
         match self {
             Command::Run(_) => LevelFilter::INFO,
-            Command::Check(_) | Command::Checkpoints(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
+            Command::Audit(_)
+            | Command::Check(_)
+            | Command::Checkpoints(_)
+            | Command::Explain(_)
+            | Command::Test(_) => LevelFilter::WARN,
         }
     }
 }
@@ -122,6 +128,7 @@ fn run_command(command: Command) -> Exit {
 async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use arrow::array::{Decimal128Array, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
-use arrow::datatypes::Schema;
+use arrow::array::{
+    ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
 use super::*;
@@ -191,7 +194,8 @@ async fn what_cannot_be_proved_is_said() {
 
 #[test]
 fn the_findings_stand_in_columns() {
-    let finding = |sink: &str, expected, found, verdict| Finding { sink: sink.into(), expected, found, verdict };
+    let finding =
+        |sink: &str, expected, found, verdict| Finding { sink: sink.into(), expected, found, dead_letters: 0, verdict };
     let table = render(&[
         finding("events", Some(1000), Some(1000), Verdict::Whole),
         finding("t", Some(12), Some(11), Verdict::Missing(1)),
