@@ -22,7 +22,7 @@ use super::state::{EpochState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
 
@@ -127,6 +127,8 @@ pub struct CheckpointLog {
     identities: Identities,
     compactor: Option<Arc<dyn Compactor>>,
     compaction: Option<Compaction>,
+    /// Files of changes that are not worth a compaction.
+    most_files: u64,
     /// How many times as much as usual must have changed before it is compacted; more after a failure.
     compaction_patience: u64,
     /// What earlier runs have left behind is gone.
@@ -160,6 +162,7 @@ impl CheckpointLog {
             identities: Identities::default(),
             compactor: None,
             compaction: None,
+            most_files: compaction::FILES,
             compaction_patience: 1,
             swept: false,
             doomed: BTreeSet::new(),
@@ -171,6 +174,11 @@ impl CheckpointLog {
     /// Sets the clock that says when checkpoints are written: the machine's, unless told otherwise.
     pub fn set_clock(&mut self, clock: WallClock) {
         self.clock = clock;
+    }
+
+    /// Compacts as soon as there are more files of changes than this; larger state bears more of them.
+    pub fn compact_after(&mut self, files: u64) {
+        self.most_files = files;
     }
 
     /// Who writes, for the markers of the sinks.
@@ -458,7 +466,7 @@ impl CheckpointLog {
         // On a single thread it would never get a turn beside a store that never waits.
         tokio::task::yield_now().await;
         // Where changes come faster than they are compacted, the epochs wait, and not the disk fills up.
-        let falls_behind = compaction::is_due(&self.known, LAG * self.compaction_patience);
+        let falls_behind = compaction::is_due(&self.known, self.most_files, LAG * self.compaction_patience);
         let taken = self.compaction.take_if(|compaction| falls_behind || compaction.has_ended());
         let Some(compaction) = taken else { return };
         match compaction.end().await {
@@ -476,7 +484,7 @@ impl CheckpointLog {
 
     fn begin_compaction(&mut self) {
         let Some(compactor) = &self.compactor else { return };
-        if self.compaction.is_none() && compaction::is_due(&self.known, self.compaction_patience) {
+        if self.compaction.is_none() && compaction::is_due(&self.known, self.most_files, self.compaction_patience) {
             let (store, names) = (Arc::clone(&self.store), Arc::clone(&self.names));
             self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
         }

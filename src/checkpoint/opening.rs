@@ -15,7 +15,7 @@ use super::state::{EpochState, OperatorState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::Fingerprint;
 use crate::connectors::delivery::Writer;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, Incarnation, LogId};
 

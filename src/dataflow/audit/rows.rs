@@ -56,7 +56,7 @@ pub(super) async fn read(
         Decoding::Rows => None,
         Decoding::Format(format) => Some(format.decoder(Arc::clone(&node.physical))?),
     };
-    let mut reader = Reader::new(&node, decoder, None);
+    let mut reader = Reader::new(&node, decoder, None, true);
     let schema = nullable(&sink.schema);
     let mut splits: Vec<Split> = vec![];
     let mut found = Rows { some_left_out: sink.factory.leaves_rows_out(), unlike: unlike(&node), ..Rows::default() };
