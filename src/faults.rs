@@ -1,7 +1,7 @@
 //! Faults on purpose, for the tests of what must survive them.
 //!
 //! A build without debug assertions has none of this. In others, `ACEQUIA_CRASH_AT=point` or `point:n` in the
-//! environment kills the process the n-th time that it comes to [`crash_point!`] of that name, and `ACEQUIA_PLANT=bug`
+//! environment kills the process the n-th time that it comes to `crash_point!` of that name, and `ACEQUIA_PLANT=bug`
 //! (or [`plant`], for the calling thread) makes [`planted`] true for one known mistake, which the tests must notice.
 
 /// The known mistakes that can be planted: a test suite that does not notice one of them is not good enough.
@@ -16,7 +16,6 @@ pub enum Bug {
     DeliveredBeforeDurable,
     ManifestFirst,
     ChecksumIgnored,
-    SettledForgotten,
     BarrierNotAligned,
     StateDeltaLost,
     PositionAhead,
@@ -33,13 +32,14 @@ pub enum Bug {
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].
-#[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(debug_assertions)]
         $crate::faults::reached($name);
     };
 }
+
+pub(crate) use crash_point;
 
 /// Every crash point of the crate.
 pub const POINTS: &[&str] = &[
@@ -112,7 +112,7 @@ mod armed {
         static HERE: RefCell<Option<Bug>> = const { RefCell::new(None) };
     }
 
-    /// The work of [`crate::crash_point!`].
+    /// The work of `crash_point!`.
     pub fn reached(name: &str) {
         let at = CRASH_AT.get_or_init(|| {
             let at = std::env::var("ACEQUIA_CRASH_AT").ok()?;

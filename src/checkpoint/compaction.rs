@@ -14,14 +14,14 @@ use super::manifest::{FileEntry, Manifest, OperatorEntry, Part};
 use super::sections::{SectionFile, SectionWriter};
 use super::state::OperatorState;
 use super::store::Store;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::Epoch;
 
 /// Fewer bytes of changes are not worth the work.
 const LEAST_BYTES: u64 = 1 << 20;
 /// More files than this slow a start down, plus one for each megabyte of state.
-const FILES: u64 = 64;
+pub(super) const FILES: u64 = 64;
 
 /// A compaction under way.
 pub(super) struct Compaction {
@@ -36,8 +36,8 @@ pub(super) struct Compacted {
     file: Option<(String, FileEntry)>,
 }
 
-/// Whether it is time, with `patience` times as many changes as usual.
-pub(super) fn is_due(manifest: &Manifest, patience: u64) -> bool {
+/// Whether it is time, for a log that bears `most` files of changes, with `patience` times as many as usual.
+pub(super) fn is_due(manifest: &Manifest, most: u64, patience: u64) -> bool {
     let (mut base, mut changed) = (BTreeMap::new(), BTreeMap::new());
     for part in manifest.parts() {
         let bytes = manifest.files.get(&part.file).map_or(0, |file| file.bytes);
@@ -45,7 +45,7 @@ pub(super) fn is_due(manifest: &Manifest, patience: u64) -> bool {
     }
     let files = changed.len() as u64;
     let (base, changed): (u64, u64) = (base.values().sum(), changed.values().sum());
-    changed > LEAST_BYTES.max(base / 2) * patience || files > (FILES + base / LEAST_BYTES) * patience
+    changed > LEAST_BYTES.max(base / 2) * patience || files > (most + base / LEAST_BYTES) * patience
 }
 
 impl Compaction {

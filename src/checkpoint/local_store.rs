@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::store::{LOCK, Lock, Store, StoreError};
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 
 /// Where files are written before they get their names.

@@ -25,7 +25,7 @@ use super::state::{EpochState, OperatorState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
 
@@ -132,6 +132,8 @@ pub struct CheckpointLog {
     identities: Identities,
     compactor: Option<Arc<dyn Compactor>>,
     compaction: Option<Compaction>,
+    /// Files of changes that are not worth a compaction.
+    most_files: u64,
     /// How many times as much as usual must have changed before it is compacted; more after a failure.
     compaction_patience: u64,
     /// A compaction is in `known` that no manifest names yet.
@@ -175,6 +177,7 @@ impl CheckpointLog {
             identities: Identities::default(),
             compactor: None,
             compaction: None,
+            most_files: compaction::FILES,
             compaction_patience: 1,
             compacted: false,
             held: EpochState::default(),
@@ -188,6 +191,11 @@ impl CheckpointLog {
     /// Sets the clock that says when checkpoints are written: the machine's, unless told otherwise.
     pub fn set_clock(&mut self, clock: WallClock) {
         self.clock = clock;
+    }
+
+    /// Compacts as soon as there are more files of changes than this; larger state bears more of them.
+    pub fn compact_after(&mut self, files: u64) {
+        self.most_files = files;
     }
 
     /// How often the store was full or away; each time it was tried again.
@@ -409,7 +417,7 @@ impl CheckpointLog {
                 sink.ledger.merge(tally);
             }
             let file = file.clone();
-            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, rows: tally.rows, bytes, whole });
+            sink.outbox.push(OutboxEntry { epoch: epoch.0, file, tally, bytes, whole });
         }
         next.files.insert(file, entry);
         Ok(size)
@@ -481,11 +489,7 @@ impl CheckpointLog {
     }
 
     fn fenced(&self, by: u64) -> CheckpointError {
-        let Writer { pipeline, incarnation, .. } = &self.writer;
-        let place = self.store.describe();
-        CheckpointError::Fenced(format!(
-            "run {by} of pipeline {pipeline} has taken over the checkpoints at {place} from this one, run {incarnation}"
-        ))
+        opening::fenced(&*self.store, &self.writer.pipeline, self.writer.incarnation, by)
     }
 
     /// Puts a compaction that has ended in place: the next manifest refers to it.
@@ -496,7 +500,7 @@ impl CheckpointLog {
         // On a single thread it would never get a turn beside a store that never waits.
         tokio::task::yield_now().await;
         // Where changes come faster than they are compacted, the epochs wait, and not the disk fills up.
-        let falls_behind = compaction::is_due(&self.known, LAG * self.compaction_patience);
+        let falls_behind = compaction::is_due(&self.known, self.most_files, LAG * self.compaction_patience);
         let taken = self.compaction.take_if(|compaction| falls_behind || compaction.has_ended());
         let Some(compaction) = taken else { return };
         match compaction.end().await {
@@ -515,7 +519,7 @@ impl CheckpointLog {
 
     fn begin_compaction(&mut self) {
         let Some(compactor) = &self.compactor else { return };
-        if self.compaction.is_none() && compaction::is_due(&self.known, self.compaction_patience) {
+        if self.compaction.is_none() && compaction::is_due(&self.known, self.most_files, self.compaction_patience) {
             let (store, names) = (Arc::clone(&self.prompt), Arc::clone(&self.names));
             self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Tally;
+use super::ledger::{Due, Tally};
 use super::state::SourceState;
 use crate::connectors::Positions;
 use crate::time::{Epoch, EventTime};
@@ -91,8 +91,9 @@ pub struct OutboxEntry {
     pub epoch: u64,
     /// The file.
     pub file: String,
-    /// How many rows.
-    pub rows: u64,
+    /// How many rows, and their hash.
+    #[serde(flatten)]
+    pub tally: Tally,
     /// Bytes in the file.
     pub bytes: u64,
     /// They are all rows of the epoch.
@@ -145,6 +146,17 @@ impl SinkEntry {
     /// What must be delivered after a restart, as far as is known.
     pub fn unsettled(&self) -> impl Iterator<Item = &OutboxEntry> {
         self.outbox.iter().filter(|entry| self.settled.is_none_or(|settled| entry.epoch > settled))
+    }
+
+    /// What an audit must find in the destination: everything, or less while the newest epochs are under way.
+    pub fn due(&self) -> Due {
+        let mut due = Due::from(self.ledger);
+        let under_way: Vec<&OutboxEntry> = self.unsettled().filter(|entry| entry.whole).collect();
+        for entry in under_way.into_iter().rev() {
+            let later = due.earlier.last().copied().unwrap_or(due.all);
+            due.earlier.push(later.without(entry.tally));
+        }
+        due
     }
 
     /// Lets go what is settled, but for the newest `spare` epochs.
@@ -235,5 +247,27 @@ mod times {
             None => Err(D::Error::custom(format!("'{text}' is not a time"))),
         });
         parsed.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_is_taken_from_what_is_due_epoch_by_epoch() {
+        let tally = |rows: u64| Tally { rows, hash: u128::from(rows) << 100 };
+        let entry = |epoch, whole| {
+            let file = String::new();
+            OutboxEntry { epoch, file, tally: tally(epoch), bytes: 0, whole }
+        };
+        // Epoch 4 went to it at once, and is not counted.
+        let outbox = vec![entry(2, true), entry(3, true), entry(4, false), entry(5, true)];
+        let sink = SinkEntry { settled: Some(2), ledger: tally(20), outbox };
+        assert_eq!(sink.due(), Due { all: tally(20), earlier: vec![tally(15), tally(12)] });
+        let text = serde_json::to_string(&sink).unwrap();
+        assert!(text.contains(r#""epoch":5,"file":"","rows":5,"hash":"0000005"#), "{text}");
+        assert_eq!(serde_json::from_str::<SinkEntry>(&text).unwrap(), sink);
+        assert_eq!(SinkEntry { settled: Some(5), ..sink }.due(), Due::from(tally(20)));
     }
 }

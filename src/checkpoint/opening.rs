@@ -15,7 +15,7 @@ use super::state::{EpochState, OperatorState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::Fingerprint;
 use crate::connectors::delivery::Writer;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, Incarnation, LogId};
 
@@ -115,7 +115,10 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     let found = manifests(&**store).await?;
     refuse_newer(&**store, &found)?;
     let numbers = Numbers::read(&**store, &found).await?;
-    let chosen = choose(&**store, options, &found).await?;
+    let chosen = match choose(&**store, options, &found).await {
+        Err(CheckpointError::Damaged(flaw)) => return Err(damaged_or_fenced(&**store, options, incarnation, flaw).await),
+        chosen => chosen?,
+    };
     let order = chosen.as_ref().map(|chosen| chosen.order);
     if options.fresh && file.checkpoints {
         file.checkpoints = false;
@@ -294,7 +297,31 @@ async fn take_incarnation(
     }
 }
 
-pub(super) fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
+pub(super) /// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
+async fn damaged_or_fenced(
+    store: &dyn Store,
+    options: &LogOptions,
+    incarnation: Incarnation,
+    flaw: String,
+) -> CheckpointError {
+    match store.list(INCARNATIONS).await {
+        Ok(runs) => match runs.iter().filter_map(|(path, _)| manifest::number(path)).max() {
+            Some(by) if by > incarnation.0 => fenced(store, &options.pipeline, incarnation, by),
+            _ => CheckpointError::Damaged(flaw),
+        },
+        Err(error) => error.into(),
+    }
+}
+
+/// Run `by` has taken over from run `incarnation`.
+pub(super) fn fenced(store: &dyn Store, pipeline: &str, incarnation: Incarnation, by: u64) -> CheckpointError {
+    let place = store.describe();
+    CheckpointError::Fenced(format!(
+        "run {by} of pipeline {pipeline} has taken over the checkpoints at {place} from this one, run {incarnation}"
+    ))
+}
+
+fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
     CheckpointError::Damaged(format!("{what} cannot be written: {error}"))
 }
 

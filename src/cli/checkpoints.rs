@@ -161,7 +161,7 @@ fn summary(checkpoint: &Checkpoint) -> Value {
 }
 
 fn waiting(manifest: &Manifest) -> u64 {
-    manifest.sinks.values().flat_map(SinkEntry::unsettled).map(|entry| entry.rows).sum()
+    manifest.sinks.values().flat_map(SinkEntry::unsettled).map(|entry| entry.tally.rows).sum()
 }
 
 async fn show(store: &Arc<dyn Store>, epoch: Option<Epoch>, format: Format) -> Result<Exit, CheckpointError> {
@@ -210,7 +210,7 @@ fn described(manifest: &Manifest) -> String {
     }
     lines.push("\nsinks".into());
     for (name, sink) in &manifest.sinks {
-        let rows: u64 = sink.unsettled().map(|entry| entry.rows).sum();
+        let rows: u64 = sink.unsettled().map(|entry| entry.tally.rows).sum();
         let settled =
             sink.settled.map_or_else(|| "nothing settled".into(), |epoch| format!("settled up to epoch {epoch}"));
         lines.push(format!("  {name}: {settled}, {rows} rows waiting, {} rows in all", sink.ledger.rows));

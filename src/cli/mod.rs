@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout and everything else to stderr, so that a pipe gets rows only. Nothing imports this module.
 
+mod audit;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
@@ -30,7 +31,7 @@ use logs::LogFormat;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all went well
-  1  a check or a test failed, or the SQL has errors
+  1  a check, a test or an audit failed, or the SQL has errors
   2  wrong usage
   3  failure while running
   4  a server could not be reached: stopped while rows waited for it
@@ -46,7 +47,8 @@ Examples:
   acequia run                      run ./queries until Ctrl-C
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
-  acequia test queries             run the folder's own cases";
+  acequia test queries             run the folder's own cases
+  acequia audit queries            prove that every row has arrived, once";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]
@@ -63,6 +65,7 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     Run(run::RunArguments),
+    Audit(audit::AuditArguments),
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
@@ -77,7 +80,11 @@ impl Command {
     fn log_level(&self) -> LevelFilter {
         match self {
             Command::Run(_) => LevelFilter::INFO,
-            Command::Check(_) | Command::Checkpoints(_) | Command::Explain(_) | Command::Test(_) => LevelFilter::WARN,
+            Command::Audit(_)
+            | Command::Check(_)
+            | Command::Checkpoints(_)
+            | Command::Explain(_)
+            | Command::Test(_) => LevelFilter::WARN,
         }
     }
 }
@@ -122,6 +129,7 @@ fn run_command(command: Command) -> Exit {
 async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Run(arguments) => run::run(arguments).await,
+        Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,

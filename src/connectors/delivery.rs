@@ -151,7 +151,8 @@ impl Writer {
         let Some(found) = found else { return Ok(None) };
         let mismatch = |message: String| ConnectorError::Mismatch { what: what.into(), message };
         if found.log != self.log {
-            return match self.fresh {
+            return match self.fresh || found.epoch == Epoch::default() {
+                // Nothing was delivered by it.
                 true => Ok(None),
                 false => Err(mismatch(format!(
                     "it was written by pipeline {} with other checkpoints (log {}, epoch {}), which are not the ones \
@@ -241,6 +242,7 @@ mod tests {
             "PostgreSQL table t: it has rows up to epoch 12, but this run goes on from epoch 10: the rows between would \
              be written twice. Restore the checkpoints that are missing, or remove those rows and go on with --fresh"
         );
+        assert_eq!(writer(false).resume("t", Some(&marker("theirs", 1, 0))).unwrap(), None, "nothing of it is there");
         assert_eq!(writer(true).resume("t", Some(&marker("theirs", 1, 7))).unwrap(), None);
         assert_eq!(writer(true).resume("t", Some(&marker("ours", 2, 12))).unwrap(), None);
     }

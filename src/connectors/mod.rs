@@ -48,6 +48,9 @@ pub trait Connector: Send + Sync {
     fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable>;
 }
 
+/// The split in which refused rows are read back.
+pub const DEAD_LETTERS: &str = "dead letters";
+
 /// A table with its options understood: what it can do.
 pub trait ConnectorTable: Send + Sync {
     /// How to read it, or `None` if it can only be written.
@@ -56,6 +59,7 @@ pub trait ConnectorTable: Send + Sync {
     }
 
     /// How to read back all that its sink has written, from the first row on, for an audit; `None` if it cannot be.
+    /// Rows that the destination has refused and keeps apart come in a split named [`DEAD_LETTERS`].
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
         self.source()
     }
@@ -244,6 +248,11 @@ pub trait SinkFactory: Send + Sync {
     /// When it wants its rows, if the run has checkpoints. Without, every sink takes them at once.
     fn delivery(&self) -> Delivery {
         Delivery::AtOnce
+    }
+
+    /// Set when it leaves out what the destination refuses and keeps it nowhere, so that nobody can count it later.
+    fn leaves_rows_out(&self) -> bool {
+        false
     }
 
     /// Opens it. With [`SinkContext::writer`], fences earlier runs first and reads the marker after that; what is

@@ -12,7 +12,7 @@ use super::RunError;
 use super::statistics::Statistics;
 use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord};
 use crate::checkpoint::state::EpochState;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::time::Epoch;
 
 /// The time between two looks at the failures of a store that is waited for.

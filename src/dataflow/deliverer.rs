@@ -19,7 +19,7 @@ use super::statistics::NodeStatistics;
 use crate::checkpoint::log::OutboxReader;
 use crate::connectors::delivery::{Delivery, EpochSink, OpenSink};
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::time::Epoch;
 
 /// How often a sink that gathers epochs is asked to settle what is due.

@@ -75,20 +75,13 @@ pub struct RunOptions {
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,
     /// The time of day, by which event times that lie far in the future are told. `None` in a replay, which must not
-    /// depend on the day; bounded runs do not ask it either.
+    /// depend on the day; in bounded runs only limits that are written out hold.
     pub wall_clock: Option<WallClock>,
     /// Cancelled to stop in order: sources stop, what they sent is worked off, sinks flush and close. Windows that
     /// are still open are not closed by it.
     pub drain: CancellationToken,
     /// Cancelled to stop at once.
     pub abort: CancellationToken,
-}
-
-impl RunOptions {
-    /// The clock by which times in the future are told, if this run is about the present.
-    fn present(&self) -> Option<WallClock> {
-        self.wall_clock.clone().filter(|_| !self.bounded)
-    }
 }
 
 /// Why a run ended early.

@@ -79,9 +79,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader for a node; `decoder` reads its records if it sends any. Without a clock no time is too far ahead.
-    pub fn new(node: &SourceNode, decoder: Option<Box<dyn Decoder>>, clock: Option<WallClock>) -> Reader {
-        let arrives = node.factory.boundedness() == Boundedness::Unbounded && !node.factory.is_made_up();
+    /// A reader for a node; `decoder` reads its records if it sends any. Without a clock no time is too far ahead; in a
+    /// `bounded` run, which may replay what was recorded, only a limit that is written out holds.
+    pub fn new(
+        node: &SourceNode,
+        decoder: Option<Box<dyn Decoder>>,
+        clock: Option<WallClock>,
+        bounded: bool,
+    ) -> Reader {
+        let happens = node.factory.boundedness() == Boundedness::Unbounded && !node.factory.is_made_up();
+        let arrives = happens && !bounded;
         let limit = node.settings.future_limit.of(arrives);
         let mut fields: Vec<Arc<Field>> = node.physical.fields().iter().cloned().collect();
         fields.extend(node.metadata.iter().map(|(_, field)| Arc::clone(field)));

@@ -12,7 +12,7 @@ use crate::checkpoint::log::{CheckpointError, CheckpointLog, LogOptions};
 use crate::checkpoint::state::EpochState;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::takeover::{TakeoverError, take_over};
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::time::{Epoch, Incarnation};
 
 /// What a run goes on from, and where it keeps what it comes to know.

@@ -36,6 +36,7 @@ use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord, OutboxReader}
 use crate::checkpoint::state::{EpochState, SourceState};
 use crate::connectors::delivery::{Delivery, Writer};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext, SourceContext};
+use crate::faults::{Bug, planted};
 use crate::time::{Epoch, EventTime};
 
 /// How long tasks may take to end when the run is stopped at once. A sink may be in the middle of a write.
@@ -308,6 +309,9 @@ impl Run {
         if record.finished {
             record.added = self.afterwards(record.added.epoch);
         }
+        if planted(Bug::DeliveredBeforeDurable) {
+            self.outboxes.values().for_each(|outbox| outbox.durable(record.added.epoch));
+        }
         self.keeper.writing += 1;
         // A checkpointer that is gone has failed, which its task reports.
         let _ = notes.send(Note::Keep(Box::new(record)));
@@ -426,7 +430,7 @@ impl Run {
                     factory: Arc::clone(&source.factory),
                     context,
                     bad_rows: source.settings.bad_rows.clone(),
-                    reader: Reader::new(source, decoder, self.options.present()),
+                    reader: Reader::new(source, decoder, self.options.wall_clock.clone(), self.options.bounded),
                     breaker: breaker.clone(),
                     chain,
                     watermark: watermark.clone(),

@@ -27,6 +27,7 @@ use super::watch;
 use crate::catalog::BadRows;
 use crate::checkpoint::state::SourceState;
 use crate::connectors::{ConnectorError, Positions, Source, SourceContext, SourceEvent, SourceFactory};
+use crate::faults::{Bug, planted};
 use crate::formats::{FormatError, SplitIndex, SplitRun};
 use crate::operators::MAIN;
 use crate::time::{Epoch, EventTime};
@@ -433,8 +434,9 @@ impl Running {
     }
 
     fn state(&self) -> SourceState {
+        let ahead = i64::from(planted(Bug::PositionAhead));
         let positions =
-            self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position?))).collect();
+            self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position? + ahead))).collect();
         let watermarks = self.splits.iter().map(|split| (split.name.to_string(), split.watermark)).collect();
         let origin = self.source.as_ref().and_then(|source| source.origin());
         SourceState { positions, origin, watermarks }

@@ -114,12 +114,10 @@ impl Trial {
     pub fn command_with(&self, checkpoints: &Path) -> Command {
         let mut command = acequia();
         command.arg("run").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/pipeline"));
-        match std::env::var("NOCP") {
-            Err(_) => command.arg("--checkpoints").arg(checkpoints),
-            Ok(_) => command.arg("--no-checkpoints"),
-        };
+        command.arg("--checkpoints").arg(checkpoints);
         command.arg("--data-dir").arg(self.place().join("data"));
-        command.args(["--checkpoint-interval", "200ms", "--parallelism", "2", "--name", &self.name]);
+        command.args(["--parallelism", "2", "--name", &self.name]);
+        command.env("ACEQUIA__RUN__CHECKPOINT_INTERVAL", "200ms");
         command.env("TRIAL", &self.name).env("PLACE", self.place());
         command.env("KAFKA", &self.servers.kafka.servers);
         command.env("POSTGRES", self.servers.postgres_url()).env("REDIS", self.servers.redis_url());

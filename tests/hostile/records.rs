@@ -101,7 +101,7 @@ async fn bad_records_are_told_apart_from_good_ones() {
 
     let place = folder(&[("queries/p.sql", PROGRAM.as_bytes())]);
     let run = |bad_rows: &str| {
-        let mut run = command(place.path(), &["run", "queries", "--bounded", "--no-http"]);
+        let mut run = command(place.path(), &["run", "queries", "--bounded", "--fresh", "--no-http"]);
         run.env("KAFKA_BROKERS", &kafka.servers).env("TOPIC", "events").env("BAD_ROWS", bad_rows);
         run.output().unwrap()
     };

@@ -36,6 +36,10 @@ pub struct Knobs {
     pub sink_restarts: f64,
     /// The machine loses its power, not only the process its life.
     pub power_loss: f64,
+    /// A checkpoint is damaged, so that the run may have to go on from an older one, or to stop.
+    pub rot: f64,
+    /// Files of changes that the log bears before it compacts.
+    pub most_files: u64,
     /// A run is stopped for long, and goes on when another has begun.
     pub freezes: f64,
 }
@@ -67,6 +71,8 @@ impl Knobs {
             sink_outages: often(random, 0.2, 0.05),
             sink_restarts: often(random, 0.5, 0.3),
             power_loss: often(random, 0.6, 1.0),
+            rot: if random.random_bool(0.08) { 0.6 } else { 0.0 },
+            most_files: random.random_range(1..8),
             freezes: often(random, 0.5, 0.7),
         }
     }

@@ -115,6 +115,7 @@ fn every_trouble_strikes_in_a_few_hundred_seeds() {
         "AnswerLost",
         "away",
         "calm",
+        "is turned",
     ];
     let seen: Mutex<Vec<bool>> = Mutex::new(vec![false; troubles.len()]);
     let outcome = on_all_cores(1..400, |seed| {

@@ -44,6 +44,7 @@ planted! {
     a_loss_that_is_not_made_good_is_noticed: RewindForgotten within 3000;
     epochs_settled_before_they_are_visible_are_noticed: SettledBeforeVisible within 3000;
     what_is_not_synced_is_noticed: NoSync within 3000;
+    a_folder_that_is_not_synced_is_noticed: NoFolderSync within 3000;
     an_outbox_dropped_early_is_noticed: OutboxDroppedEarly within 3000;
     an_epoch_delivered_before_it_is_durable_is_noticed: DeliveredBeforeDurable within 3000;
     a_manifest_before_its_files_is_noticed: ManifestFirst within 3000;
@@ -52,6 +53,5 @@ planted! {
     a_lost_delta_is_noticed: StateDeltaLost within 500;
     positions_ahead_of_the_state_are_noticed: PositionAhead within 500;
     an_incarnation_not_taken_is_noticed: IncarnationNotTaken within 3000;
-    an_epoch_number_used_again_is_noticed: EpochReused within 3000;
     a_delta_dropped_in_compaction_is_noticed: CompactionDropsDelta within 3000;
 }

@@ -16,6 +16,7 @@ use acequia::dataflow::recovery::{Beginning, RecoveryError};
 use acequia::dataflow::statistics::Statistics;
 use acequia::dataflow::{RunError, RunOptions, run_from};
 use acequia::faults::{self, Bug};
+use acequia::time::{EventTime, WallClock};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -95,6 +96,18 @@ impl Failure {
                 | Failure::Run(
                     RunError::Checkpoint(CheckpointError::Fenced(_))
                         | RunError::Connector { source: ConnectorError::Fenced { .. }, .. }
+                )
+        )
+    }
+
+    /// What is there is damaged, or lacks what a destination has.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Failure::Recovery(RecoveryError::Log(CheckpointError::Damaged(_)))
+                | Failure::Run(
+                    RunError::Checkpoint(CheckpointError::Damaged(_))
+                        | RunError::Connector { source: ConnectorError::Mismatch { .. }, .. }
                 )
         )
     }
@@ -199,7 +212,11 @@ impl Simulation {
         let (id, itself) = (self.processes, Arc::clone(&process));
         let run = async move {
             let recovered = Beginning::recover(&graph, store, log, false).await;
-            let (beginning, found) = recovered.map_err(Failure::Recovery)?;
+            let (mut beginning, found) = recovered.map_err(Failure::Recovery)?;
+            if let Some(log) = &mut beginning.log {
+                log.compact_after(noting.knobs().most_files);
+                log.set_clock(WallClock::new(|| EventTime(0)));
+            }
             noting.note(format_args!("{id} recovered: {found:?}"));
             itself.set_incarnation(found.incarnation.0);
             let statistics = Arc::new(Statistics::of(&graph));
@@ -254,6 +271,8 @@ impl Simulation {
                             }
                         }
                         Err(Failure::Run(RunError::Aborted)) if current.asked_to_stop => {}
+                        // It says what is damaged, and that it needs help.
+                        Err(failure) if self.world.is_rotten() && failure.is_refusal() => return Ok(()),
                         Err(failure) => return Err(format!("the newest run has failed: {}", failure.text())),
                     }
                     self.over(&current);
@@ -346,6 +365,9 @@ impl Simulation {
             self.disk.lose_power();
             self.destinations.values().for_each(|(_, destination)| destination.lose_power());
         }
+        if self.world.strikes(self.world.knobs().rot) && self.disk.rot() {
+            self.world.rots();
+        }
         // What it was made of goes, too.
         current.run = Box::pin(std::future::pending());
         sleep(Duration::from_millis(self.world.below(300))).await;
@@ -368,6 +390,9 @@ impl Simulation {
         match outcome {
             Ok(()) | Err(Failure::Run(RunError::Aborted)) => Ok(()),
             Err(failure) if failure.is_fenced() || failure.is_passing() || failure.is_held() => Ok(()),
+            // What it needs, the newer one has deleted.
+            Err(Failure::Run(RunError::Checkpoint(CheckpointError::Damaged(_)))) => Ok(()),
+            Err(failure) if self.world.is_rotten() && failure.is_refusal() => Ok(()),
             Err(failure) => Err(format!("an older run has failed: {}", failure.text())),
         }
     }

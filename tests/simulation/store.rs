@@ -78,7 +78,8 @@ impl Disk {
             let is_only = path.starts_with("manifests/")
                 && !state.blobs.iter().any(|(other, blob)| is_another(other) && blob.synced);
             let Some(blob) = state.blobs.get_mut(&path) else { continue };
-            let fate = self.world.below(if is_only { 2 } else { 4 });
+            let is_whole = is_only || planted(Bug::NoFolderSync);
+            let fate = self.world.below(if is_whole { 2 } else { 4 });
             let length = blob.bytes.len() as u64;
             match (fate, blob.before.take()) {
                 (0, _) => {}
@@ -100,6 +101,26 @@ impl Disk {
                 ["kept", "lost", "cut off", "zeros"][fate as usize]
             ));
         }
+    }
+
+    /// A bit of a blob that was synced is not what it was any more. Whether there was one.
+    pub fn rot(&self) -> bool {
+        let mut state = self.state.lock();
+        let folders = ["manifests/", "state/", "outbox/"];
+        let mut blobs: Vec<_> =
+            state.blobs.iter_mut().filter(|(path, _)| folders.iter().any(|folder| path.starts_with(folder))).collect();
+        if blobs.is_empty() {
+            return false;
+        }
+        let (path, blob) = blobs.swap_remove(self.world.below(blobs.len() as u64) as usize);
+        let mut bytes = blob.bytes.to_vec();
+        let bit = self.world.below(bytes.len() as u64 * 8) as usize;
+        if let Some(byte) = bytes.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
+        }
+        self.world.note(format_args!("store: bit {bit} of {path} is turned"));
+        blob.bytes = bytes.into();
+        true
     }
 
     fn found(&self, prefix: &str) -> Vec<(String, u64)> {

@@ -28,6 +28,8 @@ struct State {
     violation: Option<String>,
     /// No fault happens any more.
     calm: bool,
+    /// Checkpoints are damaged.
+    rotten: bool,
 }
 
 /// What happened, line by line.
@@ -46,8 +48,13 @@ impl Trace {
 
 impl World {
     pub fn new(seed: u64, knobs: Knobs) -> World {
-        let state =
-            State { random: ChaCha8Rng::seed_from_u64(seed), trace: Trace::default(), violation: None, calm: false };
+        let state = State {
+            random: ChaCha8Rng::seed_from_u64(seed),
+            trace: Trace::default(),
+            violation: None,
+            calm: false,
+            rotten: false,
+        };
         World(Arc::new(Shared { knobs, began: Instant::now(), state: Mutex::new(state) }))
     }
 
@@ -74,6 +81,15 @@ impl World {
     /// From now on nothing goes wrong.
     pub fn calm(&self) {
         self.0.state.lock().calm = true;
+    }
+
+    /// From now on a run may find its checkpoints damaged.
+    pub fn rots(&self) {
+        self.0.state.lock().rotten = true;
+    }
+
+    pub fn is_rotten(&self) -> bool {
+        self.0.state.lock().rotten
     }
 
     pub fn is_calm(&self) -> bool {

@@ -22,7 +22,7 @@ use crate::connectors::SinkContext;
 use crate::connectors::delivery::{EpochSink, Writer};
 use crate::connectors::lines::append_lines;
 use crate::connectors::retry::until_available;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::formats::{EncodedRows, Encoder};
 use crate::time::Epoch;

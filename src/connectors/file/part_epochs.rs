@@ -24,7 +24,7 @@ use super::{ConnectorError, blocking, io_error, sync_folder_of, waiting};
 use crate::connectors::SinkContext;
 use crate::connectors::delivery::{EpochSink, Writer};
 use crate::connectors::retry::until_available;
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, LogId};
 

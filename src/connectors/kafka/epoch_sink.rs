@@ -29,7 +29,7 @@ use super::progress::{self, Progress};
 use super::rows::RowEncoder;
 use crate::connectors::delivery::{EpochSink, Marker, OpenSink, Writer};
 use crate::connectors::{ConnectorError, SinkContext};
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::Epoch;
 

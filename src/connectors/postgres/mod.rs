@@ -46,6 +46,7 @@ use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory,
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
+use crate::connectors::refused_rows::OnError;
 use read_back::PostgresRows;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -88,23 +89,29 @@ impl Connector for PostgresConnector {
         };
         let timeout = options.duration(&["timeout"]).unwrap_or(TIMEOUT);
         let embedded = matches!(place, None | Some(Url::Embedded));
-        let read_back = match &place {
-            Some(Url::Server(server)) => Some(PostgresRows { server: (**server).clone(), table: sql_table.clone() }),
-            _ => None,
+        let in_file = |place: Place, table: SqlTableOptions| -> (Arc<dyn SinkFactory>, Arc<dyn SourceFactory>) {
+            let sink = SqliteSinkFactory::new(place, table);
+            let rows = sink.rows();
+            (Arc::new(sink), Arc::new(rows))
         };
-        let sink: Arc<dyn SinkFactory> = match place {
-            Some(Url::Server(server)) => Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout }),
-            Some(Url::File(path)) => Arc::new(SqliteSinkFactory::new(Place::File(path), sql_table)),
-            None | Some(Url::Embedded) => Arc::new(SqliteSinkFactory::new(Place::Embedded, sql_table)),
+        let (sink, read_back) = match place {
+            Some(Url::Server(server)) => {
+                let rows = PostgresRows { server: (*server).clone(), table: sql_table.clone() };
+                let sink: Arc<dyn SinkFactory> =
+                    Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout });
+                (sink, Arc::new(rows) as Arc<dyn SourceFactory>)
+            }
+            Some(Url::File(path)) => in_file(Place::File(path), sql_table),
+            None | Some(Url::Embedded) => in_file(Place::Embedded, sql_table),
         };
-        Arc::new(PostgresTable { sink, read_back: read_back.map(Arc::new), embedded })
+        Arc::new(PostgresTable { sink, read_back, embedded })
     }
 }
 
 struct PostgresTable {
     sink: Arc<dyn SinkFactory>,
-    /// For audits; not when the rows are in a SQLite file.
-    read_back: Option<Arc<PostgresRows>>,
+    /// For audits.
+    read_back: Arc<dyn SourceFactory>,
     embedded: bool,
 }
 
@@ -114,8 +121,7 @@ impl ConnectorTable for PostgresTable {
     }
 
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
-        let rows = self.read_back.clone()?;
-        Some(rows)
+        Some(self.read_back.clone())
     }
 
     fn embedded(&self) -> Option<&'static str> {
@@ -170,6 +176,10 @@ impl SinkFactory for PostgresSinkFactory {
 
     fn delivery(&self) -> Delivery {
         self.table.delivery()
+    }
+
+    fn leaves_rows_out(&self) -> bool {
+        self.table.on_error == OnError::Skip
     }
 
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {

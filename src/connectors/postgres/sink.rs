@@ -19,7 +19,7 @@ use crate::connectors::sql_table::create::Dialect;
 use crate::connectors::sql_table::database::{Database, Failure, MarkerRow, Place, Refusals, Value, bound, marker_of};
 use crate::connectors::sql_table::own_tables::{OwnTable, SCHEMA};
 use crate::connectors::sql_table::{SqlTableOptions, conflict_clause, quoted, quoted_list};
-use crate::crash_point;
+use crate::faults::crash_point;
 
 /// COPY sends so many bytes at a time: what an epoch of any size needs in memory.
 const CHUNK: usize = 1 << 20;

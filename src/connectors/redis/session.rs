@@ -11,7 +11,7 @@ use super::scripts::{self, each_call};
 use super::server::{Server, code_error};
 use crate::connectors::ConnectorError;
 use crate::connectors::delivery::{Marker, Writer};
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::time::{Epoch, Incarnation, LogId};
 
 /// Who may write a table.

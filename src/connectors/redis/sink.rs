@@ -18,7 +18,7 @@ use crate::connectors::delivery::Promise;
 use crate::connectors::refused_rows::RefusedRows;
 use crate::connectors::retry::until_available;
 use crate::connectors::{ConnectorError, Sink, SinkContext};
-use crate::crash_point;
+use crate::faults::crash_point;
 
 /// A server that gets no rows is asked so often whether it still has those that it got.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

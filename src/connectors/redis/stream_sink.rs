@@ -17,7 +17,7 @@ use crate::connectors::delivery::{EpochSink, Writer};
 use crate::connectors::refused_rows::RefusedRows;
 use crate::connectors::retry::until_available;
 use crate::connectors::{ConnectorError, SinkContext};
-use crate::crash_point;
+use crate::faults::crash_point;
 use crate::time::Epoch;
 
 /// Streams that get whole epochs.

@@ -140,6 +140,6 @@ pub trait Database: Send + Sync + 'static {
     /// The database's.
     async fn close(&self, connection: Self::Connection) -> Result<(), ConnectorError>;
 
-    /// The transaction has come to this place: see [`crate::crash_point!`].
+    /// The transaction has come to this place: see `crash_point!`.
     fn passes(&self, place: Place);
 }

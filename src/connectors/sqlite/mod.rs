@@ -14,19 +14,22 @@
 
 mod errors;
 mod open;
+mod read_back;
 mod sink;
 mod values;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
-use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode};
+use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
+use crate::connectors::refused_rows::OnError;
+pub use read_back::SqliteRows;
 
 /// The file of the embedded warehouse, in the data folder.
 pub const WAREHOUSE_FILE: &str = "warehouse.sqlite";
@@ -51,6 +54,10 @@ struct SqliteTable(Arc<SqliteSinkFactory>);
 impl ConnectorTable for SqliteTable {
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         Some(self.0.clone())
+    }
+
+    fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
+        Some(Arc::new(self.0.rows()))
     }
 }
 
@@ -80,6 +87,28 @@ impl SqliteSinkFactory {
         }
         SqliteSinkFactory { place, table }
     }
+
+    /// How to read back for an audit what it writes.
+    pub fn rows(&self) -> SqliteRows {
+        SqliteRows { place: self.place.clone(), table: self.table.clone() }
+    }
+}
+
+impl Place {
+    fn path(&self, data_dir: &Path) -> PathBuf {
+        match self {
+            Place::File(path) => path.clone(),
+            Place::Embedded => data_dir.join(WAREHOUSE_FILE),
+        }
+    }
+
+    fn describe(&self, table: &SqlTableOptions) -> String {
+        let file = match self {
+            Place::File(path) => path.display().to_string(),
+            Place::Embedded => WAREHOUSE_FILE.to_string(),
+        };
+        format!("SQLite table {} in {file}", table.name)
+    }
 }
 
 #[async_trait]
@@ -89,22 +118,19 @@ impl SinkFactory for SqliteSinkFactory {
     }
 
     fn describe(&self) -> String {
-        let file = match &self.place {
-            Place::File(path) => path.display().to_string(),
-            Place::Embedded => WAREHOUSE_FILE.to_string(),
-        };
-        format!("SQLite table {} in {file}", self.table.name)
+        self.place.describe(&self.table)
     }
 
     fn delivery(&self) -> Delivery {
         self.table.delivery()
     }
 
+    fn leaves_rows_out(&self) -> bool {
+        self.table.on_error == OnError::Skip
+    }
+
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
-        let path = match &self.place {
-            Place::File(path) => path.clone(),
-            Place::Embedded => context.data_dir.join(WAREHOUSE_FILE),
-        };
+        let path = self.place.path(&context.data_dir);
         let what = format!("SQLite table {} in {}", self.table.name, path.display());
         let keyed = self.table.keyed(&context.schema, &what)?;
         let delivery = context.delivery(self.delivery());

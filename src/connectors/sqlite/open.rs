@@ -20,7 +20,7 @@ use crate::connectors::{ConnectorError, SinkContext};
 use crate::time::Epoch;
 
 /// How long a statement waits for another process's transaction before it is tried again.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the file, makes it, its folder and its tables as asked, and checks the columns; also gives the last epoch that
 /// the table has.
@@ -93,20 +93,20 @@ fn migrate_error(what: &str, error: MigrateError) -> ConnectorError {
 
 /// The table as the database has it. SQLite takes any value in any column, so that only names matter.
 #[derive(Default, Debug)]
-struct Target {
-    columns: Vec<TargetColumn>,
+pub(super) struct Target {
+    pub(super) columns: Vec<TargetColumn>,
     unique: Vec<Vec<String>>,
 }
 
 #[derive(Debug)]
-struct TargetColumn {
-    name: String,
+pub(super) struct TargetColumn {
+    pub(super) name: String,
     declared: String,
     must_be_written: bool,
 }
 
 impl Target {
-    async fn read(connection: &mut SqliteConnection, table: &SqlTableOptions) -> Result<Target, Error> {
+    pub(super) async fn read(connection: &mut SqliteConnection, table: &SqlTableOptions) -> Result<Target, Error> {
         let rows: Vec<(String, String, bool, bool, i64)> = sqlx::query_as(
             "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk FROM pragma_table_xinfo(?) WHERE hidden = 0",
         )

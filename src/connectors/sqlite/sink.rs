@@ -16,7 +16,7 @@ use crate::connectors::sql_table::create::Dialect;
 use crate::connectors::sql_table::database::{Database, Failure, MarkerRow, Place, Refusals, Value, bound, marker_of};
 use crate::connectors::sql_table::own_tables::OwnTable;
 use crate::connectors::sql_table::{SqlTableOptions, arrow_error, conflict_clause, quoted_list};
-use crate::crash_point;
+use crate::faults::crash_point;
 
 /// Rows of one INSERT: enough that the statement's cost is spread, and few enough for 32,766 values.
 const ROWS_A_STATEMENT: usize = 64;

@@ -72,7 +72,7 @@ fn reader_at(dead_letters: Option<SchemaRef>, future_limit: FutureLimit, clock: 
         },
         dead_letters,
     };
-    Reader::new(&node, Some(Box::new(Words(physical))), clock)
+    Reader::new(&node, Some(Box::new(Words(physical))), clock, false)
 }
 
 fn splits() -> Vec<Split> {
@@ -177,7 +177,7 @@ fn a_null_in_the_watermark_moves_nothing() {
     let batch = RecordBatch::try_new(physical, vec![Arc::clone(&numbers), numbers, times, watermarks]).unwrap();
     let runs = [crate::formats::SplitRun { split: SplitIndex(0), rows: 2 }];
     let mut splits = splits();
-    Reader::new(&node, None, None).rows(batch, &runs, &[0, 1], &mut splits).unwrap();
+    Reader::new(&node, None, None, false).rows(batch, &runs, &[0, 1], &mut splits).unwrap();
     assert_eq!(splits[0].watermark, EventTime(4));
 }
 

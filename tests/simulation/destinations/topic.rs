@@ -171,8 +171,9 @@ impl Producer {
         tokio::spawn(async move {
             tokio::time::sleep(late).await;
             let mut state = topic.state.lock();
-            if state.producer_epoch == own && state.open.is_some() {
-                end.note(format_args!("a late commit arrives"));
+            let counts = state.producer_epoch == own && state.open.is_some();
+            end.note(format_args!("a late commit arrives{}", if counts { "" } else { " and is refused" }));
+            if counts {
                 state.end_transaction(true);
             }
         });
