@@ -116,7 +116,9 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     refuse_newer(&**store, &found)?;
     let numbers = Numbers::read(&**store, &found).await?;
     let chosen = match choose(&**store, options, &found).await {
-        Err(CheckpointError::Damaged(flaw)) => return Err(damaged_or_fenced(&**store, options, incarnation, flaw).await),
+        Err(CheckpointError::Damaged(flaw)) => {
+            return Err(damaged_or_fenced(&**store, options, incarnation, flaw).await);
+        }
         chosen => chosen?,
     };
     let order = chosen.as_ref().map(|chosen| chosen.order);
@@ -233,10 +235,14 @@ async fn log_file(
     let is_lost = known.is_none() && had_runs && !options.fresh;
     loop {
         let flaw = match LogFile::read(store).await? {
-            Some(Ok(file)) if file.checkpoints && found.is_empty() && !options.fresh => {
-                return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
+            Some(Ok(file)) => {
+                let is_empty = file.checkpoints && found.is_empty() && !options.fresh;
+                // Another run may have written its first one meanwhile.
+                if is_empty && store.list(manifest::FOLDER).await?.is_empty() {
+                    return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
+                }
+                return Ok(file);
             }
-            Some(Ok(file)) => return Ok(file),
             Some(Err(flaw @ Flaw::Newer(_))) => {
                 return Err(CheckpointError::Damaged(format!("{LOG} at {place}: {flaw}")));
             }
@@ -297,7 +303,7 @@ async fn take_incarnation(
     }
 }
 
-pub(super) /// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
+/// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
 async fn damaged_or_fenced(
     store: &dyn Store,
     options: &LogOptions,
@@ -321,7 +327,7 @@ pub(super) fn fenced(store: &dyn Store, pipeline: &str, incarnation: Incarnation
     ))
 }
 
-fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
+pub(super) fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
     CheckpointError::Damaged(format!("{what} cannot be written: {error}"))
 }
 
