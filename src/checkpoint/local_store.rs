@@ -157,6 +157,10 @@ impl Store for LocalStore {
         self.blocking(path, move |store, path| store.put_if_absent_blocking(path, &bytes)).await
     }
 
+    fn keeps_copies(&self) -> bool {
+        false
+    }
+
     async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         self.blocking(path, |store, path| fs::read(store.place(path))).await.map(Bytes::from)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -11,11 +12,13 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::compaction::{self, Compaction};
-use super::files::{self, NewFiles, Patience};
+use super::files::{self, NewFiles};
 use super::ledger::Tally;
 use super::manifest::{self, FileEntry, Manifest, OperatorEntry, OutboxEntry, Part, SinkEntry, SourceEntry};
-use super::opening::{self, KeptCheckpoint, Opened};
+use super::mirror;
+use super::opening::{self, KeptCheckpoint, LogFile, Opened};
 use super::outbox::{self, Index};
+use super::patience::{Failures, Patient};
 use super::sealed::{self, Flaw};
 use super::sections::{Batches, SectionWriter};
 use super::state::{EpochState, SourceState};
@@ -111,7 +114,13 @@ pub trait Compactor: Send + Sync {
 
 /// The log of one pipeline, held by one run.
 pub struct CheckpointLog {
+    /// Waits until it can.
     store: Arc<dyn Store>,
+    /// The same, and does not wait: for deletions, and for files that get another name at each try.
+    prompt: Arc<dyn Store>,
+    failures: Failures,
+    /// `log.json`.
+    file: LogFile,
     /// Dropped with the log.
     _lock: Lock,
     writer: Writer,
@@ -148,10 +157,16 @@ impl CheckpointLog {
         store: Arc<dyn Store>,
         options: LogOptions,
     ) -> Result<(CheckpointLog, Option<Recovered>), CheckpointError> {
-        let Opened { lock, writer, highest, manifest, recovered, kept } = opening::open(&store, &options).await?;
+        let failures = Failures::default();
+        let prompt = mirror::writing(store);
+        let store = Patient::new(Arc::clone(&prompt), &failures);
+        let Opened { lock, writer, highest, file, manifest, recovered, kept } = opening::open(&store, &options).await?;
         let log = CheckpointLog {
             _lock: lock,
-            names: Arc::new(NewFiles::new(writer.incarnation)),
+            prompt,
+            file,
+            names: Arc::new(NewFiles::new(writer.incarnation, &failures)),
+            failures,
             writer,
             clock: WallClock::system(),
             keep: options.keep.max(1),
@@ -179,6 +194,11 @@ impl CheckpointLog {
     /// Compacts as soon as there are more files of changes than this; larger state bears more of them.
     pub fn compact_after(&mut self, files: u64) {
         self.most_files = files;
+    }
+
+    /// How often the store was full or away; each time it was tried again.
+    pub fn failures(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.failures)
     }
 
     /// Who writes, for the markers of the sinks.
@@ -318,7 +338,7 @@ impl CheckpointLog {
         });
         let (bytes, entry) = encoded.await?;
         let size = entry.bytes;
-        let file = self.names.write(&*self.store, STATE, epoch, "delta", bytes).await?;
+        let file = self.names.write(&*self.prompt, STATE, epoch, "delta", bytes).await?;
         for name in names {
             if let Some(operator) = next.operators.get_mut(&name) {
                 operator.parts.push(Part { file: file.clone(), name, base: false });
@@ -359,7 +379,7 @@ impl CheckpointLog {
         });
         let (bytes, entry, written) = encoded.await?;
         let size = entry.bytes;
-        let file = self.names.write(&*self.store, OUTBOX, epoch, "rows", bytes).await?;
+        let file = self.names.write(&*self.prompt, OUTBOX, epoch, "rows", bytes).await?;
         for (sink, tally, bytes, whole) in written {
             let sink = next.sinks.entry(sink).or_default();
             if whole {
@@ -391,19 +411,17 @@ impl CheckpointLog {
         self.highest = self.highest.max(epoch);
         self.kept.push(KeptCheckpoint { epoch, files: next.files.keys().cloned().collect() });
         self.known = next;
+        if !self.file.checkpoints {
+            // From now on, to find no manifest is a loss and no first start.
+            self.file.checkpoints = true;
+            self.file.write(&*self.store).await?;
+        }
         Ok(size)
     }
 
     /// Whether a later run has taken a number. Where a lock keeps others out there is none.
     async fn refuse_if_fenced(&self) -> Result<(), CheckpointError> {
-        let mut patience = Patience::new("a manifest");
-        let taken = loop {
-            match self.store.list(opening::INCARNATIONS).await {
-                Ok(taken) => break taken,
-                Err(error) => patience.wait(error).await?,
-            }
-        };
-        patience.end();
+        let taken = self.store.list(opening::INCARNATIONS).await?;
         match taken.iter().filter_map(|(path, _)| manifest::number(path)).max() {
             Some(number) if number > self.writer.incarnation.0 => Err(self.fenced(number)),
             _ => Ok(()),
@@ -412,18 +430,9 @@ impl CheckpointLog {
 
     async fn write_manifest(&self, epoch: Epoch, bytes: Bytes) -> Result<(), CheckpointError> {
         let path = manifest::path(epoch);
-        let mut patience = Patience::new(format!("epoch {epoch}"));
-        // What is there, when it may be replaced.
-        let mut replace = false;
-        loop {
-            let outcome = match replace {
-                true => self.store.put(&path, bytes.clone()).await.map(|()| true),
-                false => self.store.put_if_absent(&path, bytes.clone()).await,
-            };
-            match outcome {
-                Ok(true) => break patience.end(),
-                Ok(false) => replace = self.may_replace(&path, &bytes, &mut patience).await?,
-                Err(error) => patience.wait(error).await?,
+        while !self.store.put_if_absent(&path, bytes.clone()).await? {
+            if self.may_replace(&path, &bytes).await? {
+                return Ok(self.store.put(&path, bytes).await?);
             }
         }
         Ok(())
@@ -431,14 +440,12 @@ impl CheckpointLog {
 
     /// Whether the manifest that is there may be replaced: it is ours, from an attempt whose outcome was not known and
     /// that a second write makes durable, or one that a run before this one had under way when this one took over.
-    async fn may_replace(&self, path: &str, ours: &Bytes, patience: &mut Patience) -> Result<bool, CheckpointError> {
-        let found = match self.store.get(path).await {
+    async fn may_replace(&self, path: &str, ours: &Bytes) -> Result<bool, CheckpointError> {
+        let found = match self.store.get_whole(path, sealed::check()).await {
             Ok(found) => found,
             Err(StoreError::Missing { .. }) => return Ok(false),
-            Err(error) => {
-                patience.wait(error).await?;
-                return Ok(false);
-            }
+            Err(StoreError::Torn { .. }) => return Ok(true),
+            Err(error) => return Err(error.into()),
         };
         if found == *ours {
             return Ok(true);
@@ -451,11 +458,7 @@ impl CheckpointLog {
     }
 
     fn fenced(&self, by: u64) -> CheckpointError {
-        let Writer { pipeline, incarnation, .. } = &self.writer;
-        let place = self.store.describe();
-        CheckpointError::Fenced(format!(
-            "run {by} of pipeline {pipeline} has taken over the checkpoints at {place} from this one, run {incarnation}"
-        ))
+        opening::fenced(&*self.store, &self.writer.pipeline, self.writer.incarnation, by)
     }
 
     /// Puts a compaction that has ended in place: the next manifest refers to it.
@@ -485,7 +488,7 @@ impl CheckpointLog {
     fn begin_compaction(&mut self) {
         let Some(compactor) = &self.compactor else { return };
         if self.compaction.is_none() && compaction::is_due(&self.known, self.most_files, self.compaction_patience) {
-            let (store, names) = (Arc::clone(&self.store), Arc::clone(&self.names));
+            let (store, names) = (Arc::clone(&self.prompt), Arc::clone(&self.names));
             self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
         }
     }
@@ -505,7 +508,7 @@ impl CheckpointLog {
         crash_point!("log.before_prune");
         // "manifests" comes before "outbox" and "state": a manifest goes before its files.
         for path in std::mem::take(&mut self.doomed) {
-            match self.store.delete(&path).await {
+            match self.prompt.delete(&path).await {
                 Ok(()) => {}
                 Err(error) => {
                     tracing::debug!("{path} is not deleted: {error}");
@@ -519,18 +522,18 @@ impl CheckpointLog {
     /// Finds what earlier runs have left behind and no checkpoint needs. Only once a checkpoint of this run is there:
     /// until then the names of those files say which epochs have been.
     async fn sweep(&mut self) -> Result<(), StoreError> {
-        let aside = opening::set_aside_files(&*self.store).await?;
+        let aside = opening::set_aside_files(&*self.prompt).await?;
         let kept: BTreeSet<String> = self.kept.iter().map(|kept| manifest::path(kept.epoch)).collect();
         let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).chain(&aside).collect();
         let earlier = |path: &str| manifest::incarnation(path).is_some_and(|run| run < self.writer.incarnation.0);
         let mut orphans = vec![];
         for folder in [STATE, OUTBOX] {
-            let found = self.store.list(folder).await?.into_iter().map(|(path, _)| path);
+            let found = self.prompt.list(folder).await?.into_iter().map(|(path, _)| path);
             orphans.extend(found.filter(|path| earlier(path) && !needed.contains(path)));
         }
-        let manifests = self.store.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
+        let manifests = self.prompt.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
         orphans.extend(manifests.filter(|path| !kept.contains(path)));
-        let runs = self.store.list(opening::INCARNATIONS).await?.into_iter().map(|(path, _)| path);
+        let runs = self.prompt.list(opening::INCARNATIONS).await?.into_iter().map(|(path, _)| path);
         let own = self.writer.incarnation.0;
         orphans.extend(runs.filter(|path| manifest::number(path).is_some_and(|run| run + KEPT_RUNS < own)));
         self.doomed.extend(orphans);

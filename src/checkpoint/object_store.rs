@@ -18,6 +18,7 @@ pub struct ObjectStorage {
     objects: Arc<dyn ObjectStore>,
     place: String,
     prefix: Path,
+    keeps_copies: bool,
 }
 
 impl ObjectStorage {
@@ -39,12 +40,13 @@ impl ObjectStorage {
         let built = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
         let objects = built.map_err(|error| refused(error.to_string()))?;
         let place = format!("s3://{bucket}/{prefix}");
-        Ok(ObjectStorage { objects: Arc::new(objects), place, prefix })
+        Ok(ObjectStorage { objects: Arc::new(objects), place, prefix, keeps_copies: true })
     }
 
     /// A memory of its own.
     pub fn memory() -> ObjectStorage {
-        ObjectStorage { objects: Arc::new(InMemory::new()), place: "memory:///".into(), prefix: Path::default() }
+        let (place, prefix) = ("memory:///".to_owned(), Path::default());
+        ObjectStorage { objects: Arc::new(InMemory::new()), place, prefix, keeps_copies: false }
     }
 
     fn path(&self, path: &str) -> Path {
@@ -85,6 +87,10 @@ impl Store for ObjectStorage {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
             Err(error) => Err(self.failure(path, error)),
         }
+    }
+
+    fn keeps_copies(&self) -> bool {
+        self.keeps_copies
     }
 
     async fn get(&self, path: &str) -> Result<Bytes, StoreError> {

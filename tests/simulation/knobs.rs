@@ -71,7 +71,7 @@ impl Knobs {
             sink_outages: often(random, 0.2, 0.05),
             sink_restarts: often(random, 0.5, 0.3),
             power_loss: often(random, 0.6, 1.0),
-            rot: if random.random_bool(0.06) { 0.5 } else { 0.0 },
+            rot: if random.random_bool(0.08) { 0.6 } else { 0.0 },
             most_files: random.random_range(1..8),
             freezes: often(random, 0.5, 0.7),
         }

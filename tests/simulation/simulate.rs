@@ -390,6 +390,8 @@ impl Simulation {
         match outcome {
             Ok(()) | Err(Failure::Run(RunError::Aborted)) => Ok(()),
             Err(failure) if failure.is_fenced() || failure.is_passing() || failure.is_held() => Ok(()),
+            // What it needs, the newer one has deleted.
+            Err(Failure::Run(RunError::Checkpoint(CheckpointError::Damaged(_)))) => Ok(()),
             Err(failure) if self.world.is_rotten() && failure.is_refusal() => Ok(()),
             Err(failure) => Err(format!("an older run has failed: {}", failure.text())),
         }

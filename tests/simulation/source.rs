@@ -196,6 +196,8 @@ impl Source for OpenSource {
     }
 
     async fn committed(&mut self, epoch: Epoch, positions: &Positions) -> Result<(), ConnectorError> {
+        // It takes its time, and the next barrier waits behind it, in this instance.
+        self.topics.world.latency().await;
         self.process.step().await;
         self.topics.world.note(format_args!("{} source {} epoch {epoch} {positions:?}", self.process.id, self.table));
         for (split, position) in positions {

@@ -118,6 +118,10 @@ async fn all_files(store: &Arc<dyn Store>) -> BTreeMap<String, bytes::Bytes> {
             files.insert(path, bytes);
         }
     }
-    files.insert("log.json".into(), store.get("log.json").await.unwrap());
+    for path in ["log.json", "log.json~"] {
+        if let Ok(bytes) = store.get(path).await {
+            files.insert(path.into(), bytes);
+        }
+    }
     files
 }
