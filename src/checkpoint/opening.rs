@@ -116,7 +116,9 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     refuse_newer(&**store, &found)?;
     let numbers = Numbers::read(&**store, &found).await?;
     let chosen = match choose(&**store, options, &found).await {
-        Err(CheckpointError::Damaged(flaw)) => return Err(damaged_or_fenced(&**store, options, incarnation, flaw).await),
+        Err(CheckpointError::Damaged(flaw)) => {
+            return Err(damaged_or_fenced(&**store, options, incarnation, flaw).await);
+        }
         chosen => chosen?,
     };
     let order = chosen.as_ref().map(|chosen| chosen.order);
@@ -297,7 +299,7 @@ async fn take_incarnation(
     }
 }
 
-pub(super) /// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
+/// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
 async fn damaged_or_fenced(
     store: &dyn Store,
     options: &LogOptions,
@@ -321,7 +323,7 @@ pub(super) fn fenced(store: &dyn Store, pipeline: &str, incarnation: Incarnation
     ))
 }
 
-fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
+pub(super) fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointError {
     CheckpointError::Damaged(format!("{what} cannot be written: {error}"))
 }
 
