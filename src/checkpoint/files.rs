@@ -1,76 +1,19 @@
 //! Reading and writing the files of a log: waited for while the store is away, checked when they come back.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::time::Instant;
 
 use super::log::CheckpointError;
 use super::manifest::FileEntry;
+use super::patience::{Failures, Patience};
 use super::sections::SectionFile;
-use super::store::{Store, StoreError};
+use super::store::{Check, Store, StoreError};
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, Incarnation};
-
-/// The first pause before a store is tried again; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The time between two log lines about a store that is away.
-const LOG_EVERY: Duration = Duration::from_secs(10);
-
-/// Waits for a store that is full or away.
-pub(super) struct Patience {
-    verb: &'static str,
-    what: String,
-    began: Instant,
-    failures: u32,
-    logged: Option<Instant>,
-    pause: Duration,
-}
-
-impl Patience {
-    /// With the writing of `what`.
-    pub(super) fn new(what: impl Into<String>) -> Patience {
-        Patience { verb: "write", ..Patience::to_read(what) }
-    }
-
-    /// With the reading of `what`.
-    pub(super) fn to_read(what: impl Into<String>) -> Patience {
-        Patience {
-            verb: "read",
-            what: what.into(),
-            began: Instant::now(),
-            failures: 0,
-            logged: None,
-            pause: FIRST_PAUSE,
-        }
-    }
-
-    /// After a failure: returns when it is time to try again.
-    pub(super) async fn wait(&mut self, error: StoreError) -> Result<(), StoreError> {
-        if !matches!(error, StoreError::Unavailable { .. }) {
-            return Err(error);
-        }
-        self.failures += 1;
-        if self.logged.is_none_or(|logged| logged.elapsed() >= LOG_EVERY) {
-            tracing::warn!("waiting to {} {}: {error} (attempt {})", self.verb, self.what, self.failures);
-            self.logged = Some(Instant::now());
-        }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
-
-    /// It went well at last.
-    pub(super) fn end(self) {
-        if self.failures > 0 {
-            tracing::info!("could {} {} after {:.1} s", self.verb, self.what, self.began.elapsed().as_secs_f64());
-        }
-    }
-}
 
 /// Names and writes the new files of one run.
 pub(super) struct NewFiles {
@@ -78,11 +21,12 @@ pub(super) struct NewFiles {
     count: AtomicU64,
     /// Written perhaps, and not used.
     failed: Mutex<Vec<String>>,
+    failures: Failures,
 }
 
 impl NewFiles {
-    pub(super) fn new(incarnation: Incarnation) -> NewFiles {
-        NewFiles { incarnation, count: AtomicU64::new(0), failed: Mutex::default() }
+    pub(super) fn new(incarnation: Incarnation, failures: &Failures) -> NewFiles {
+        NewFiles { incarnation, count: AtomicU64::new(0), failed: Mutex::default(), failures: Arc::clone(failures) }
     }
 
     /// Writes a file, however long that takes. Each try has a name of its own, because after a failed sync the pages of
@@ -95,7 +39,7 @@ impl NewFiles {
         kind: &str,
         bytes: Bytes,
     ) -> Result<String, StoreError> {
-        let mut patience = Patience::new(format!("epoch {epoch}"));
+        let mut patience = Patience::to_write(format!("epoch {epoch}"), &self.failures);
         loop {
             let count = self.count.fetch_add(1, Ordering::Relaxed);
             let path = format!("{folder}/{:012}-{}-{count}.{kind}", epoch.0, self.incarnation);
@@ -144,21 +88,29 @@ impl FileFlaw {
 
 /// Reads a file and compares it with what its manifest says.
 pub(super) async fn load(store: &dyn Store, path: &str, entry: &FileEntry) -> Result<SectionFile, FileFlaw> {
-    let bytes = match store.get(path).await {
-        Ok(bytes) => bytes,
-        Err(StoreError::Missing { .. }) => return Err(FileFlaw::Damaged("it is missing".into())),
-        Err(error) => return Err(FileFlaw::Store(error)),
-    };
-    if !planted(Bug::ChecksumIgnored) {
-        let found = FileEntry::of(&bytes);
-        if found.bytes != entry.bytes {
-            return Err(FileFlaw::Damaged(format!("it has {} bytes and should have {}", found.bytes, entry.bytes)));
-        }
-        if found.crc32 != entry.crc32 {
-            return Err(FileFlaw::Damaged("its checksum does not match what it holds".into()));
-        }
-    }
+    let bytes = store.get_whole(path, as_in(entry.clone())).await.map_err(|error| match error {
+        StoreError::Missing { .. } => FileFlaw::Damaged("it is missing".into()),
+        StoreError::Torn { flaw, .. } => FileFlaw::Damaged(flaw),
+        error => FileFlaw::Store(error),
+    })?;
     SectionFile::open(bytes, true).map_err(FileFlaw::Damaged)
+}
+
+/// Compares a file with what a manifest says of it.
+pub(super) fn as_in(entry: FileEntry) -> Check {
+    Arc::new(move |bytes| {
+        if planted(Bug::ChecksumIgnored) {
+            return Ok(());
+        }
+        let found = FileEntry::of(bytes);
+        if found.bytes != entry.bytes {
+            return Err(format!("it has {} bytes and should have {}", found.bytes, entry.bytes));
+        }
+        match found.crc32 == entry.crc32 {
+            true => Ok(()),
+            false => Err("its checksum does not match what it holds".into()),
+        }
+    })
 }
 
 /// Does work that takes long off the runtime's threads; at once where the runtime has only one, so that a simulation

@@ -1,13 +1,18 @@
 //! A log as a person looks at it: which checkpoints there are, whether they are whole, and removing them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::files;
 use super::log::{CheckpointError, OUTBOX, STATE};
 use super::manifest::{self, FileEntry, Manifest};
-use super::opening::{self, INCARNATIONS, LOG, LogFile, SET_ASIDE, Unloadable};
+use super::mirror;
+use super::opening::{self, INCARNATIONS, LOG, LogFile, SET_ASIDE};
 use super::sealed::{self, FORMAT};
 use super::sections::SectionFile;
-use super::store::{Store, StoreError};
+use super::store::{Check, Store, StoreError};
 use crate::time::Epoch;
 
 /// A checkpoint that was found.
@@ -44,8 +49,8 @@ pub enum Remove {
 ///
 /// # Errors
 /// What the store says.
-pub async fn list(store: &dyn Store) -> Result<Vec<Checkpoint>, StoreError> {
-    let found = opening::manifests(store).await?;
+pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Checkpoint>, StoreError> {
+    let found = opening::manifests(&*mirror::reading(store)).await?;
     let checkpoint = |found: opening::Found| Checkpoint {
         epoch: found.epoch,
         manifest: found.manifest.map_err(|flaw| format!("{}: {flaw}", found.path)),
@@ -53,87 +58,96 @@ pub async fn list(store: &dyn Store) -> Result<Vec<Checkpoint>, StoreError> {
     Ok(found.into_iter().map(checkpoint).collect())
 }
 
-/// Reads every file of a log and compares it with its checksums.
+/// Reads every file of a log, and its copy where there must be one, and compares it with its checksums.
 ///
 /// # Errors
 /// What the store says; damage is no error but in the result.
-pub async fn verify(store: &dyn Store) -> Result<Verified, StoreError> {
+pub async fn verify(store: &Arc<dyn Store>) -> Result<Verified, StoreError> {
     let checkpoints = list(store).await?;
-    let mut verified = Verified { checkpoints: checkpoints.len(), ..Verified::default() };
+    let mut look = Look { store, seen: Verified { checkpoints: checkpoints.len(), ..Verified::default() } };
     let mut named: BTreeMap<String, (FileEntry, Vec<String>)> = BTreeMap::new();
     for checkpoint in checkpoints {
-        verified.files += 1;
-        match checkpoint.manifest {
-            Ok(manifest) => {
-                for (file, entry) in manifest.files {
-                    let of = named.entry(file).or_insert_with(|| (entry, vec![]));
-                    of.1.push(checkpoint.epoch.to_string());
-                }
-            }
-            Err(flaw) => verified.flaws.push(flaw),
+        look.at(&manifest::path(checkpoint.epoch), sealed::check(), "").await?;
+        for (file, entry) in checkpoint.manifest.into_iter().flat_map(|manifest| manifest.files) {
+            named.entry(file).or_insert_with(|| (entry, vec![])).1.push(checkpoint.epoch.to_string());
         }
     }
     for (file, (entry, epochs)) in &named {
-        verified.files += 1;
-        let files = [(file.clone(), entry.clone())].into();
-        match opening::open_file(store, &Manifest { files, ..Manifest::default() }, file).await {
-            Ok(open) => verified.flaws.extend(open.flaws().into_iter().map(|flaw| format!("{file}: {flaw}"))),
-            Err(Unloadable::Damaged(flaw)) => {
-                verified.flaws.push(format!("{flaw} (checkpoint {} needs it)", epochs.join(", ")));
-            }
-            Err(Unloadable::Store(error)) => return Err(error),
-        }
+        let use_of_it = format!(" (checkpoint {} needs it)", epochs.join(", "));
+        look.at(file, whole(Some(entry.clone())), &use_of_it).await?;
     }
-    verify_others(store, &named, &mut verified).await?;
-    Ok(verified)
-}
-
-/// The files that no manifest names.
-async fn verify_others(
-    store: &dyn Store,
-    named: &BTreeMap<String, (FileEntry, Vec<String>)>,
-    verified: &mut Verified,
-) -> Result<(), StoreError> {
-    let mut sealed_files = vec![];
+    let mirrored = mirror::reading(store);
+    let mut runs = vec![];
     for folder in [INCARNATIONS, SET_ASIDE] {
-        sealed_files.extend(store.list(folder).await?.into_iter().map(|(path, _)| path));
+        runs.extend(mirrored.list(folder).await?.into_iter().map(|(path, _)| path));
     }
-    if verified.checkpoints > 0 || !sealed_files.is_empty() {
-        sealed_files.push(LOG.to_owned());
+    if look.seen.checkpoints > 0 || !runs.is_empty() {
+        runs.push(LOG.to_owned());
     }
-    for path in sealed_files {
-        verified.files += 1;
-        match store.get(&path).await {
-            Ok(bytes) => {
-                if let Err(flaw) = sealed::unseal::<serde_json::Value>(&bytes) {
-                    verified.flaws.push(format!("{path}: {flaw}"));
-                }
-            }
-            Err(StoreError::Missing { .. }) => verified.flaws.push(format!("{path}: it is missing")),
-            Err(error) => return Err(error),
-        }
+    for path in runs {
+        look.at(&path, sealed::check(), "").await?;
     }
     for folder in [STATE, OUTBOX] {
-        for (path, _) in store.list(folder).await? {
-            if named.contains_key(&path) {
-                continue;
-            }
-            verified.files += 1;
-            match store.get(&path).await.map(|bytes| SectionFile::open(bytes, false)) {
-                Ok(Err(flaw)) => verified.flaws.push(format!("{path}: {flaw} (no checkpoint needs it)")),
-                Ok(Ok(_)) | Err(StoreError::Missing { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        let found = mirrored.list(folder).await?.into_iter().map(|(path, _)| path);
+        for path in found.filter(|path| !named.contains_key(path)) {
+            look.at(&path, whole(None), " (no checkpoint needs it)").await?;
         }
     }
-    Ok(())
+    Ok(look.seen)
+}
+
+/// What a file of rows or state must be: as its manifest says, and readable to the end.
+fn whole(entry: Option<FileEntry>) -> Check {
+    let as_named = entry.map(files::as_in);
+    Arc::new(move |bytes| {
+        if let Some(as_named) = &as_named {
+            as_named(bytes)?;
+        }
+        let file = SectionFile::open(Bytes::copy_from_slice(bytes), as_named.is_some())?;
+        file.flaws().into_iter().next().map_or(Ok(()), Err)
+    })
+}
+
+/// Looks at files and their copies.
+struct Look<'a> {
+    store: &'a Arc<dyn Store>,
+    seen: Verified,
+}
+
+impl Look<'_> {
+    async fn at(&mut self, path: &str, check: Check, use_of_it: &str) -> Result<(), StoreError> {
+        let first = self.flaw(path, &check).await?;
+        if self.store.keeps_copies() {
+            self.seen.flaws.extend(first.map(|flaw| format!("{path}: {flaw}{use_of_it}")));
+            return Ok(());
+        }
+        let copy = mirror::copy_of(path);
+        match (first, self.flaw(&copy, &check).await?) {
+            (None, None) => {}
+            (Some(flaw), None) => self.seen.flaws.push(format!("{path}: {flaw} (its copy {copy} is whole)")),
+            (None, Some(flaw)) => self.seen.flaws.push(format!("{copy}: {flaw} (it is the copy of a whole file)")),
+            (Some(first), Some(_)) => self.seen.flaws.push(format!("{path}: {first}, and so is its copy{use_of_it}")),
+        }
+        Ok(())
+    }
+
+    async fn flaw(&mut self, path: &str, check: &Check) -> Result<Option<String>, StoreError> {
+        self.seen.files += 1;
+        match self.store.get_whole(path, Arc::clone(check)).await {
+            Ok(_) => Ok(None),
+            Err(StoreError::Torn { flaw, .. }) => Ok(Some(flaw)),
+            Err(StoreError::Missing { .. }) => Ok(Some("it is missing".into())),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Removes checkpoints and what only they need. Returns their epochs, rising.
 ///
 /// # Errors
 /// [`CheckpointError::Held`] while a run uses them; [`CheckpointError::Damaged`] when the one to remove is not there.
-pub async fn remove(store: &dyn Store, which: Remove) -> Result<Vec<Epoch>, CheckpointError> {
+pub async fn remove(store: &Arc<dyn Store>, which: Remove) -> Result<Vec<Epoch>, CheckpointError> {
+    let store = &*mirror::writing(Arc::clone(store));
     let _lock = opening::lock(store).await?;
     let found = opening::manifests(store).await?;
     let all: Vec<Epoch> = found.iter().map(|found| found.epoch).collect();
@@ -143,9 +157,7 @@ pub async fn remove(store: &dyn Store, which: Remove) -> Result<Vec<Epoch>, Chec
         Remove::One(epoch) => return Err(opening::no_such_checkpoint(store, epoch, &all)),
         Remove::AllBut(keep) => all[..all.len().saturating_sub(keep)].to_vec(),
     };
-    if which != Remove::All {
-        remember_numbers(store, &found).await?;
-    }
+    remember(store, &found, gone.len() < found.len()).await?;
     for epoch in &gone {
         store.delete(&manifest::path(*epoch)).await?;
     }
@@ -172,12 +184,13 @@ pub async fn remove(store: &dyn Store, which: Remove) -> Result<Vec<Epoch>, Chec
     Ok(gone)
 }
 
-/// The numbers of epochs are not used again, though no file may tell of them any more.
-async fn remember_numbers(store: &dyn Store, found: &[opening::Found]) -> Result<(), CheckpointError> {
+/// The numbers of epochs are not used again, though no file may tell of them any more; and when none is left it is
+/// because it was wanted so.
+async fn remember(store: &dyn Store, found: &[opening::Found], some_stay: bool) -> Result<(), CheckpointError> {
     let numbers = opening::Numbers::read(store, found).await?;
-    let Ok(mut file) = sealed::unseal::<LogFile>(&store.get(LOG).await?) else { return Ok(()) };
+    let Some(Ok(mut file)) = LogFile::read(store).await? else { return Ok(()) };
     file.highest = file.highest.max(numbers.epoch);
     file.format = FORMAT;
-    let bytes = sealed::seal(&file).map_err(|error| opening::unwritable(LOG, &error))?;
-    Ok(store.put(LOG, bytes).await?)
+    file.checkpoints = some_stay;
+    file.write(store).await
 }

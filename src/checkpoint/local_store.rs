@@ -59,10 +59,11 @@ impl LocalStore {
         let path = folder.join(name);
         let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         let temporary = Temporary { path };
+        let path = &temporary.path;
         file.write_all(bytes)?;
         crash_point!("store.written");
         if !planted(Bug::NoSync) {
-            file.sync_all()?;
+            sync(&file, path)?;
         }
         crash_point!("store.synced");
         Ok(temporary)
@@ -157,6 +158,10 @@ impl Store for LocalStore {
         self.blocking(path, move |store, path| store.put_if_absent_blocking(path, &bytes)).await
     }
 
+    fn keeps_copies(&self) -> bool {
+        false
+    }
+
     async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
         self.blocking(path, |store, path| fs::read(store.place(path))).await.map(Bytes::from)
     }
@@ -214,7 +219,14 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     if planted(Bug::NoFolderSync) {
         return Ok(());
     }
-    File::open(folder)?.sync_all()
+    sync(&File::open(folder)?, folder)
+}
+
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests::synced(path)?;
+    let _ = path;
+    file.sync_all()
 }
 
 fn host() -> String {
@@ -234,5 +246,82 @@ fn failure(place: &Path, error: &io::Error) -> StoreError {
             StoreError::Refused { place, message: format!("{error}: a folder is needed there") }
         }
         _ => StoreError::Unavailable { place, message: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::faults::plant;
+
+    thread_local! {
+        /// What was synced, and whether it was in its place by then.
+        static SYNCED: RefCell<Vec<(PathBuf, bool)>> = const { RefCell::new(vec![]) };
+        static WATCHED: RefCell<PathBuf> = RefCell::default();
+        static FAILS: RefCell<bool> = const { RefCell::new(false) };
+    }
+
+    /// Every sync comes by here.
+    pub(super) fn synced(path: &Path) -> io::Result<()> {
+        if FAILS.with_borrow(|fails| *fails) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let is_named = WATCHED.with_borrow(|watched| watched.exists());
+        SYNCED.with_borrow_mut(|synced| synced.push((path.to_owned(), is_named)));
+        Ok(())
+    }
+
+    /// Whether a blob outlives a loss of power once it is written: its bytes were synced before it had its name, and its
+    /// folder after, and new folders in theirs.
+    fn survives(put: impl Fn(&LocalStore, &str)) -> bool {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("new");
+        SYNCED.take();
+        WATCHED.replace(root.join("state/x"));
+        put(&LocalStore::new(&root), "state/x");
+        assert_eq!(fs::read(root.join("state/x")).unwrap(), b"abc");
+        let synced = SYNCED.take();
+        let has = |wanted: &dyn Fn(&Path) -> bool, named: bool| synced.iter().any(|(p, n)| wanted(p) && *n == named);
+        let bytes = has(&|path| path.starts_with(root.join(TEMPORARY)), false);
+        let folder = has(&|path| path == root.join("state"), true);
+        let parents = has(&|path| path == root, false) && has(&|path| path == place.path(), false);
+        bytes && folder && parents
+    }
+
+    #[test]
+    fn what_is_written_outlives_a_loss_of_power() {
+        let puts: [fn(&LocalStore, &str); 2] = [
+            |store, path| store.put_blocking(path, b"abc").unwrap(),
+            |store, path| assert!(store.put_if_absent_blocking(path, b"abc").unwrap()),
+        ];
+        for put in puts {
+            assert!(survives(put));
+            for bug in [Bug::NoSync, Bug::NoFolderSync] {
+                plant(Some(bug));
+                let survived = survives(put);
+                plant(None);
+                assert!(!survived, "{bug:?} is not noticed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_nothing_behind_and_can_be_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(place.path());
+        store.put_blocking("state/x", b"before").unwrap();
+        FAILS.replace(true);
+        let put = store.put_blocking("state/x", b"after");
+        let absent = store.put_if_absent_blocking("state/y", b"after");
+        FAILS.replace(false);
+        let error = failure(&store.place("state/x"), &put.unwrap_err());
+        assert!(matches!(&error, StoreError::Unavailable { .. }), "{error}");
+        assert!(error.to_string().ends_with("state/x: Input/output error (os error 5)"), "{error}");
+        absent.unwrap_err();
+        assert_eq!(fs::read(store.place("state/x")).unwrap(), b"before");
+        assert_eq!(store.list_blocking("state").unwrap(), [("state/x".to_owned(), 6)]);
+        assert_eq!(fs::read_dir(store.place(TEMPORARY)).unwrap().count(), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -11,14 +12,16 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use super::compaction::{self, Compaction};
-use super::files::{self, NewFiles, Patience};
+use super::files::{self, NewFiles};
 use super::ledger::Tally;
 use super::manifest::{self, FileEntry, Manifest, OperatorEntry, OutboxEntry, Part, SinkEntry, SourceEntry};
-use super::opening::{self, KeptCheckpoint, Opened};
+use super::mirror;
+use super::opening::{self, KeptCheckpoint, LogFile, Opened};
 use super::outbox::{self, Index};
+use super::patience::{Failures, Patient};
 use super::sealed::{self, Flaw};
 use super::sections::{Batches, SectionWriter};
-use super::state::{EpochState, SourceState};
+use super::state::{EpochState, OperatorState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
 use crate::connectors::delivery::Writer;
@@ -102,16 +105,18 @@ pub trait Compactor: Send + Sync {
     ///
     /// # Errors
     /// When the state does not fit the operator.
-    fn compact(
-        &self,
-        operator: &str,
-        state: &super::state::OperatorState,
-    ) -> datafusion::common::Result<Vec<(usize, RecordBatch)>>;
+    fn compact(&self, operator: &str, state: &OperatorState) -> datafusion::common::Result<Vec<(usize, RecordBatch)>>;
 }
 
 /// The log of one pipeline, held by one run.
 pub struct CheckpointLog {
+    /// Waits until it can.
     store: Arc<dyn Store>,
+    /// The same, and does not wait: for deletions, and for files that get another name at each try.
+    prompt: Arc<dyn Store>,
+    failures: Failures,
+    /// `log.json`.
+    file: LogFile,
     /// Dropped with the log.
     _lock: Lock,
     writer: Writer,
@@ -131,6 +136,10 @@ pub struct CheckpointLog {
     most_files: u64,
     /// How many times as much as usual must have changed before it is compacted; more after a failure.
     compaction_patience: u64,
+    /// A compaction is in `known` that no manifest names yet.
+    compacted: bool,
+    /// Watermarks that have moved since the last manifest, while nothing else has.
+    held: EpochState,
     /// What earlier runs have left behind is gone.
     swept: bool,
     /// Deletions that have not gone well yet.
@@ -148,10 +157,16 @@ impl CheckpointLog {
         store: Arc<dyn Store>,
         options: LogOptions,
     ) -> Result<(CheckpointLog, Option<Recovered>), CheckpointError> {
-        let Opened { lock, writer, highest, manifest, recovered, kept } = opening::open(&store, &options).await?;
+        let failures = Failures::default();
+        let prompt = mirror::writing(store);
+        let store = Patient::new(Arc::clone(&prompt), &failures);
+        let Opened { lock, writer, highest, file, manifest, recovered, kept } = opening::open(&store, &options).await?;
         let log = CheckpointLog {
             _lock: lock,
-            names: Arc::new(NewFiles::new(writer.incarnation)),
+            prompt,
+            file,
+            names: Arc::new(NewFiles::new(writer.incarnation, &failures)),
+            failures,
             writer,
             clock: WallClock::system(),
             keep: options.keep.max(1),
@@ -164,6 +179,8 @@ impl CheckpointLog {
             compaction: None,
             most_files: compaction::FILES,
             compaction_patience: 1,
+            compacted: false,
+            held: EpochState::default(),
             swept: false,
             doomed: BTreeSet::new(),
             store,
@@ -179,6 +196,11 @@ impl CheckpointLog {
     /// Compacts as soon as there are more files of changes than this; larger state bears more of them.
     pub fn compact_after(&mut self, files: u64) {
         self.most_files = files;
+    }
+
+    /// How often the store was full or away; each time it was tried again.
+    pub fn failures(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.failures)
     }
 
     /// Who writes, for the markers of the sinks.
@@ -212,16 +234,45 @@ impl CheckpointLog {
     }
 
     /// Makes an epoch durable, and returns when it is. A store that is full or away is waited for, with a log line.
-    /// An epoch with no rows, no changes and no new positions writes nothing.
+    /// An epoch with no rows, no changes and no new positions writes nothing. Watermarks alone are no change, because a
+    /// run that goes on without them comes to them again: they are written with the next epoch that is one, or at the
+    /// [end](CheckpointLog::end).
     ///
     /// # Errors
     /// [`CheckpointError::Fenced`] when a later run has taken over; what waiting cannot heal.
     pub async fn append(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
-        let epoch = record.added.epoch;
         self.take_compaction().await;
+        let mut record = record;
+        let held = std::mem::take(&mut self.held);
+        if !record.finished {
+            record.added = later(held, record.added);
+        }
         if !self.is_news(&record) {
+            self.held = record.added;
             return Ok(self.appended(0));
         }
+        self.write(record).await
+    }
+
+    /// Writes what was held back, so that a run that goes on does not close again what this one has closed. To be called
+    /// when no epoch comes any more.
+    ///
+    /// # Errors
+    /// As [`CheckpointLog::append`].
+    pub async fn end(mut self) -> Result<(), CheckpointError> {
+        let added = std::mem::take(&mut self.held);
+        let moved = |(name, operator): (&String, &OperatorState)| {
+            self.known.operators.get(name).is_none_or(|known| known.watermark < operator.watermark)
+                || !operator.batches.is_empty()
+        };
+        if added.epoch > Epoch(self.known.epoch) && added.operators.iter().any(moved) {
+            self.write(EpochRecord { added, finished: self.known.finished, ..EpochRecord::default() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
+        let epoch = record.added.epoch;
         let mut next = self.known.clone();
         next.epoch = epoch.0;
         next.incarnation = self.writer.incarnation.0;
@@ -271,7 +322,7 @@ impl CheckpointLog {
         };
         record.finished != self.known.finished
             || record.outbox.values().any(|rows| rows.batches.iter().any(|batch| batch.num_rows() > 0))
-            || record.added.operators.values().any(|operator| !operator.batches.is_empty())
+            || record.added.operators.values().any(OperatorState::has_rows)
             || record.added.sources.iter().any(moved)
     }
 
@@ -318,7 +369,7 @@ impl CheckpointLog {
         });
         let (bytes, entry) = encoded.await?;
         let size = entry.bytes;
-        let file = self.names.write(&*self.store, STATE, epoch, "delta", bytes).await?;
+        let file = self.names.write(&*self.prompt, STATE, epoch, "delta", bytes).await?;
         for name in names {
             if let Some(operator) = next.operators.get_mut(&name) {
                 operator.parts.push(Part { file: file.clone(), name, base: false });
@@ -359,7 +410,7 @@ impl CheckpointLog {
         });
         let (bytes, entry, written) = encoded.await?;
         let size = entry.bytes;
-        let file = self.names.write(&*self.store, OUTBOX, epoch, "rows", bytes).await?;
+        let file = self.names.write(&*self.prompt, OUTBOX, epoch, "rows", bytes).await?;
         for (sink, tally, bytes, whole) in written {
             let sink = next.sinks.entry(sink).or_default();
             if whole {
@@ -391,19 +442,17 @@ impl CheckpointLog {
         self.highest = self.highest.max(epoch);
         self.kept.push(KeptCheckpoint { epoch, files: next.files.keys().cloned().collect() });
         self.known = next;
+        if !self.file.checkpoints {
+            // From now on, to find no manifest is a loss and no first start.
+            self.file.checkpoints = true;
+            self.file.write(&*self.store).await?;
+        }
         Ok(size)
     }
 
     /// Whether a later run has taken a number. Where a lock keeps others out there is none.
     async fn refuse_if_fenced(&self) -> Result<(), CheckpointError> {
-        let mut patience = Patience::new("a manifest");
-        let taken = loop {
-            match self.store.list(opening::INCARNATIONS).await {
-                Ok(taken) => break taken,
-                Err(error) => patience.wait(error).await?,
-            }
-        };
-        patience.end();
+        let taken = self.store.list(opening::INCARNATIONS).await?;
         match taken.iter().filter_map(|(path, _)| manifest::number(path)).max() {
             Some(number) if number > self.writer.incarnation.0 => Err(self.fenced(number)),
             _ => Ok(()),
@@ -412,18 +461,9 @@ impl CheckpointLog {
 
     async fn write_manifest(&self, epoch: Epoch, bytes: Bytes) -> Result<(), CheckpointError> {
         let path = manifest::path(epoch);
-        let mut patience = Patience::new(format!("epoch {epoch}"));
-        // What is there, when it may be replaced.
-        let mut replace = false;
-        loop {
-            let outcome = match replace {
-                true => self.store.put(&path, bytes.clone()).await.map(|()| true),
-                false => self.store.put_if_absent(&path, bytes.clone()).await,
-            };
-            match outcome {
-                Ok(true) => break patience.end(),
-                Ok(false) => replace = self.may_replace(&path, &bytes, &mut patience).await?,
-                Err(error) => patience.wait(error).await?,
+        while !self.store.put_if_absent(&path, bytes.clone()).await? {
+            if self.may_replace(&path, &bytes).await? {
+                return Ok(self.store.put(&path, bytes).await?);
             }
         }
         Ok(())
@@ -431,14 +471,12 @@ impl CheckpointLog {
 
     /// Whether the manifest that is there may be replaced: it is ours, from an attempt whose outcome was not known and
     /// that a second write makes durable, or one that a run before this one had under way when this one took over.
-    async fn may_replace(&self, path: &str, ours: &Bytes, patience: &mut Patience) -> Result<bool, CheckpointError> {
-        let found = match self.store.get(path).await {
+    async fn may_replace(&self, path: &str, ours: &Bytes) -> Result<bool, CheckpointError> {
+        let found = match self.store.get_whole(path, sealed::check()).await {
             Ok(found) => found,
             Err(StoreError::Missing { .. }) => return Ok(false),
-            Err(error) => {
-                patience.wait(error).await?;
-                return Ok(false);
-            }
+            Err(StoreError::Torn { .. }) => return Ok(true),
+            Err(error) => return Err(error.into()),
         };
         if found == *ours {
             return Ok(true);
@@ -468,6 +506,7 @@ impl CheckpointLog {
         match compaction.end().await {
             Ok(compacted) => {
                 self.compaction_patience = 1;
+                self.compacted = true;
                 self.doomed.extend(compaction::apply(&mut self.known, compacted));
             }
             Err(error) => {
@@ -481,7 +520,7 @@ impl CheckpointLog {
     fn begin_compaction(&mut self) {
         let Some(compactor) = &self.compactor else { return };
         if self.compaction.is_none() && compaction::is_due(&self.known, self.most_files, self.compaction_patience) {
-            let (store, names) = (Arc::clone(&self.store), Arc::clone(&self.names));
+            let (store, names) = (Arc::clone(&self.prompt), Arc::clone(&self.names));
             self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
         }
     }
@@ -491,7 +530,9 @@ impl CheckpointLog {
         if !self.swept {
             self.swept = self.sweep().await.is_ok();
         }
-        let old = self.kept.len().saturating_sub(self.keep);
+        // Right after a compaction the ones before need all that it has replaced: as much again as the state itself.
+        let keep = if std::mem::take(&mut self.compacted) { 1 } else { self.keep };
+        let old = self.kept.len().saturating_sub(keep);
         let gone: Vec<KeptCheckpoint> = self.kept.drain(..old).collect();
         let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).collect();
         let unneeded = gone.iter().flat_map(|kept| &kept.files).filter(|file| !needed.contains(file)).cloned();
@@ -501,7 +542,7 @@ impl CheckpointLog {
         crash_point!("log.before_prune");
         // "manifests" comes before "outbox" and "state": a manifest goes before its files.
         for path in std::mem::take(&mut self.doomed) {
-            match self.store.delete(&path).await {
+            match self.prompt.delete(&path).await {
                 Ok(()) => {}
                 Err(error) => {
                     tracing::debug!("{path} is not deleted: {error}");
@@ -515,18 +556,18 @@ impl CheckpointLog {
     /// Finds what earlier runs have left behind and no checkpoint needs. Only once a checkpoint of this run is there:
     /// until then the names of those files say which epochs have been.
     async fn sweep(&mut self) -> Result<(), StoreError> {
-        let aside = opening::set_aside_files(&*self.store).await?;
+        let aside = opening::set_aside_files(&*self.prompt).await?;
         let kept: BTreeSet<String> = self.kept.iter().map(|kept| manifest::path(kept.epoch)).collect();
         let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).chain(&aside).collect();
         let earlier = |path: &str| manifest::incarnation(path).is_some_and(|run| run < self.writer.incarnation.0);
         let mut orphans = vec![];
         for folder in [STATE, OUTBOX] {
-            let found = self.store.list(folder).await?.into_iter().map(|(path, _)| path);
+            let found = self.prompt.list(folder).await?.into_iter().map(|(path, _)| path);
             orphans.extend(found.filter(|path| earlier(path) && !needed.contains(path)));
         }
-        let manifests = self.store.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
+        let manifests = self.prompt.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
         orphans.extend(manifests.filter(|path| !kept.contains(path)));
-        let runs = self.store.list(opening::INCARNATIONS).await?.into_iter().map(|(path, _)| path);
+        let runs = self.prompt.list(opening::INCARNATIONS).await?.into_iter().map(|(path, _)| path);
         let own = self.writer.incarnation.0;
         orphans.extend(runs.filter(|path| manifest::number(path).is_some_and(|run| run + KEPT_RUNS < own)));
         self.doomed.extend(orphans);
@@ -536,6 +577,17 @@ impl CheckpointLog {
     fn appended(&self, bytes: u64) -> Appended {
         Appended { bytes, state_bytes: self.known.state_bytes(), outbox_bytes: self.known.outbox_bytes() }
     }
+}
+
+/// What is known after an epoch in which an operator has said anew how far it is.
+fn later(mut held: EpochState, added: EpochState) -> EpochState {
+    for (name, operator) in &added.operators {
+        if let Some(known) = held.operators.get_mut(name) {
+            known.batches.retain(|(instance, _)| operator.batches.iter().all(|(later, _)| later != instance));
+        }
+    }
+    held.advance(added);
+    held
 }
 
 /// Rows that are settled, but for the newest: a destination may lose what it has confirmed.

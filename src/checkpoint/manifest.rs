@@ -249,3 +249,25 @@ mod times {
         parsed.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_is_taken_from_what_is_due_epoch_by_epoch() {
+        let tally = |rows: u64| Tally { rows, hash: u128::from(rows) << 100 };
+        let entry = |epoch, whole| {
+            let file = String::new();
+            OutboxEntry { epoch, file, tally: tally(epoch), bytes: 0, whole }
+        };
+        // Epoch 4 went to it at once, and is not counted.
+        let outbox = vec![entry(2, true), entry(3, true), entry(4, false), entry(5, true)];
+        let sink = SinkEntry { settled: Some(2), ledger: tally(20), outbox };
+        assert_eq!(sink.due(), Due { all: tally(20), earlier: vec![tally(15), tally(12)] });
+        let text = serde_json::to_string(&sink).unwrap();
+        assert!(text.contains(r#""epoch":5,"file":"","rows":5,"hash":"0000005"#), "{text}");
+        assert_eq!(serde_json::from_str::<SinkEntry>(&text).unwrap(), sink);
+        assert_eq!(SinkEntry { settled: Some(5), ..sink }.due(), Due::from(tally(20)));
+    }
+}

@@ -1,7 +1,9 @@
 //! Blobs in an object store, with put-if-absent by a condition on the request. There are no locks: the runs' numbers
 //! keep them apart.
 
+use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
 
 use super::store::{Lock, Store, StoreError};
 
@@ -18,6 +20,7 @@ pub struct ObjectStorage {
     objects: Arc<dyn ObjectStore>,
     place: String,
     prefix: Path,
+    keeps_copies: bool,
 }
 
 impl ObjectStorage {
@@ -26,6 +29,16 @@ impl ObjectStorage {
     /// # Errors
     /// [`StoreError::Refused`] when the URL or the settings make no sense.
     pub fn s3(url: &str) -> Result<ObjectStorage, StoreError> {
+        let text = |text: OsString| text.into_string().ok();
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
+        ObjectStorage::s3_with(url, variables)
+    }
+
+    /// With the access that these variables of the environment give.
+    pub(super) fn s3_with(
+        url: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<ObjectStorage, StoreError> {
         let refused = |message: String| StoreError::Refused {
             place: "s3".into(),
             message: format!("{message}; checkpoints in S3 are named s3://bucket/prefix"),
@@ -36,15 +49,24 @@ impl ObjectStorage {
             return Err(refused("the URL names no bucket".into()));
         }
         let prefix = Path::from(prefix);
-        let built = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
+        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_retry(retries());
+        for (name, value) in variables {
+            if name.starts_with("AWS_")
+                && let Ok(key) = name.to_ascii_lowercase().parse()
+            {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let built = builder.build();
         let objects = built.map_err(|error| refused(error.to_string()))?;
         let place = format!("s3://{bucket}/{prefix}");
-        Ok(ObjectStorage { objects: Arc::new(objects), place, prefix })
+        Ok(ObjectStorage { objects: Arc::new(objects), place, prefix, keeps_copies: true })
     }
 
     /// A memory of its own.
     pub fn memory() -> ObjectStorage {
-        ObjectStorage { objects: Arc::new(InMemory::new()), place: "memory:///".into(), prefix: Path::default() }
+        let (place, prefix) = ("memory:///".to_owned(), Path::default());
+        ObjectStorage { objects: Arc::new(InMemory::new()), place, prefix, keeps_copies: false }
     }
 
     fn path(&self, path: &str) -> Path {
@@ -53,18 +75,35 @@ impl ObjectStorage {
 
     fn failure(&self, path: &str, error: Error) -> StoreError {
         let place = format!("{}/{path}", self.place.trim_end_matches('/'));
+        // Of a listing the library only gives the server's words.
+        let words = error.to_string();
+        let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+        if says(&["NoSuchBucket"]) {
+            let message = "there is no such bucket: create it, or name another one".into();
+            return StoreError::Refused { place: self.place.clone(), message };
+        }
+        let not_allowed = says(&["403 Forbidden", "401 Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch"]);
         match error {
             Error::NotFound { .. } => StoreError::Missing { place },
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => StoreError::Refused {
-                place,
-                message: format!(
-                    "{error}: the key in AWS_ACCESS_KEY_ID must be allowed to list, read, write and delete"
-                ),
-            },
-            Error::Generic { .. } => StoreError::Unavailable { place, message: error.to_string() },
-            _ => StoreError::Refused { place, message: error.to_string() },
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => self.not_allowed(&words),
+            Error::Generic { .. } if not_allowed => self.not_allowed(&words),
+            Error::Generic { .. } => StoreError::Unavailable { place, message: words },
+            _ => StoreError::Refused { place, message: words },
         }
     }
+
+    fn not_allowed(&self, words: &str) -> StoreError {
+        let message = format!(
+            "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be right, and allowed to list, \
+             read, write and delete there. {words}"
+        );
+        StoreError::Refused { place: self.place.clone(), message }
+    }
+}
+
+/// Few and short: the log goes on trying itself, and says so.
+fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(10), ..RetryConfig::default() }
 }
 
 #[async_trait]
@@ -85,6 +124,10 @@ impl Store for ObjectStorage {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
             Err(error) => Err(self.failure(path, error)),
         }
+    }
+
+    fn keeps_copies(&self) -> bool {
+        self.keeps_copies
     }
 
     async fn get(&self, path: &str) -> Result<Bytes, StoreError> {

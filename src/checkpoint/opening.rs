@@ -34,6 +34,8 @@ pub(super) struct Opened {
     pub writer: Writer,
     /// The highest number that any epoch has had.
     pub highest: Epoch,
+    /// `log.json`.
+    pub file: LogFile,
     /// What to go on from; empty at a start from nothing.
     pub manifest: Manifest,
     pub recovered: Option<Recovered>,
@@ -55,6 +57,27 @@ pub(super) struct LogFile {
     pub pipeline: String,
     /// Epochs up to here have been, though no file may say so any more.
     pub highest: u64,
+    /// There has been a checkpoint, and nobody has removed all: to find none is a loss.
+    #[serde(default)]
+    pub checkpoints: bool,
+}
+
+impl LogFile {
+    /// Reads it; `None` when it is not there.
+    pub(super) async fn read(store: &dyn Store) -> Result<Option<Result<LogFile, Flaw>>, StoreError> {
+        match store.get_whole(LOG, sealed::check()).await {
+            Ok(bytes) => Ok(Some(sealed::unseal(&bytes))),
+            Err(StoreError::Torn { flaw, .. }) => Ok(Some(Err(Flaw::Torn(flaw)))),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces it.
+    pub(super) async fn write(&self, store: &dyn Store) -> Result<(), CheckpointError> {
+        let bytes = sealed::seal(self).map_err(|error| unwritable(LOG, &error))?;
+        Ok(store.put(LOG, bytes).await?)
+    }
 }
 
 #[derive(Serialize)]
@@ -85,7 +108,7 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     let found = manifests(&**store).await?;
     refuse_newer(&**store, &found)?;
     let numbers = Numbers::read(&**store, &found).await?;
-    let file = log_file(&**store, options, &found).await?;
+    let mut file = log_file(&**store, options, &found, numbers.incarnation > 0).await?;
     let incarnation = take_incarnation(&**store, options, numbers.incarnation).await?;
     crash_point!("log.incarnation_taken");
     // Another run may have come and gone meanwhile. From now on none can write that has not seen our number.
@@ -99,6 +122,10 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
         chosen => chosen?,
     };
     let order = chosen.as_ref().map(|chosen| chosen.order);
+    if options.fresh && file.checkpoints {
+        file.checkpoints = false;
+        file.write(&**store).await?;
+    }
     if options.fresh || options.from.is_some() {
         let later = found.iter().filter(|found| order.is_none_or(|order| found.order() > order));
         set_aside(&**store, later).await?;
@@ -121,8 +148,8 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
         true => Epoch(manifest.epoch),
         false => Epoch(numbers.epoch.max(file.highest)),
     };
-    let named = Manifest { format: FORMAT, pipeline: options.pipeline.clone(), log: file.log, ..manifest };
-    Ok(Opened { lock, writer, highest, manifest: named, recovered, kept })
+    let named = Manifest { format: FORMAT, pipeline: options.pipeline.clone(), log: file.log.clone(), ..manifest };
+    Ok(Opened { lock, writer, highest, file, manifest: named, recovered, kept })
 }
 
 pub(super) async fn lock(store: &dyn Store) -> Result<Lock, CheckpointError> {
@@ -143,12 +170,13 @@ pub(super) async fn manifests(store: &dyn Store) -> Result<Vec<Found>, StoreErro
     let mut found = vec![];
     for (path, _) in store.list(manifest::FOLDER).await? {
         let Some(epoch) = manifest::number(&path).map(Epoch) else { continue };
-        let manifest = match store.get(&path).await {
+        let manifest = match store.get_whole(&path, sealed::check()).await {
             Ok(bytes) => sealed::unseal(&bytes).and_then(|manifest: Manifest| match manifest.epoch == epoch.0 {
                 true => Ok(manifest),
                 false => Err(Flaw::Torn(format!("it is that of epoch {}", manifest.epoch))),
             }),
             Err(StoreError::Missing { .. }) => Err(Flaw::Torn("it is missing".into())),
+            Err(StoreError::Torn { flaw, .. }) => Err(Flaw::Torn(flaw)),
             Err(error) => return Err(error),
         };
         found.push(Found { path, epoch, manifest });
@@ -194,35 +222,55 @@ impl Numbers {
     }
 }
 
-/// What tells this log from others: read, or drawn at the first start.
-async fn log_file(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Result<LogFile, CheckpointError> {
+/// What tells this log from others: read, or drawn at the first start. `had_runs` says whether there was one before.
+async fn log_file(
+    store: &dyn Store,
+    options: &LogOptions,
+    found: &[Found],
+    had_runs: bool,
+) -> Result<LogFile, CheckpointError> {
+    let place = store.describe();
     let known = found.iter().rev().find_map(|found| found.manifest.as_ref().ok()).map(|manifest| manifest.log.clone());
+    // Without a manifest that is whole, nothing says what the log was called and whether there was anything in it.
+    let is_lost = known.is_none() && had_runs && !options.fresh;
     loop {
-        let flaw = match store.get(LOG).await {
-            Ok(bytes) => match sealed::unseal::<LogFile>(&bytes) {
-                Ok(file) => return Ok(file),
-                Err(flaw @ Flaw::Newer(_)) => {
-                    return Err(CheckpointError::Damaged(format!("{LOG} at {}: {flaw}", store.describe())));
-                }
-                Err(flaw) => Some(flaw.to_string()),
-            },
-            Err(StoreError::Missing { .. }) => known.is_some().then(|| "it is missing".to_owned()),
-            Err(error) => return Err(error.into()),
+        let flaw = match LogFile::read(store).await? {
+            Some(Ok(file)) if file.checkpoints && found.is_empty() && !options.fresh => {
+                return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
+            }
+            Some(Ok(file)) => return Ok(file),
+            Some(Err(flaw @ Flaw::Newer(_))) => {
+                return Err(CheckpointError::Damaged(format!("{LOG} at {place}: {flaw}")));
+            }
+            Some(Err(flaw)) if is_lost => return Err(lost(&place, &format!("{LOG}: {flaw}"))),
+            None if is_lost => return Err(lost(&place, &format!("{LOG}: it is missing"))),
+            Some(Err(flaw)) => Some(flaw.to_string()),
+            None => had_runs.then(|| "it is missing".to_owned()),
         };
         let log = known.clone().unwrap_or_else(|| store.new_log_id().0);
-        let file = LogFile { format: FORMAT, log, pipeline: options.pipeline.clone(), highest: 0 };
-        let bytes = sealed::seal(&file).map_err(|error| unwritable(LOG, &error))?;
+        let pipeline = options.pipeline.clone();
+        let file = LogFile { format: FORMAT, log, pipeline, highest: 0, checkpoints: !found.is_empty() };
         match flaw {
             Some(flaw) => {
-                tracing::warn!("{LOG} at {}: {flaw}; it is written anew", store.describe());
-                store.put(LOG, bytes).await?;
+                tracing::warn!("{LOG} at {place}: {flaw}; it is written anew");
+                file.write(store).await?;
                 return Ok(file);
             }
             // Of two first runs the other one may have been faster.
-            None if store.put_if_absent(LOG, bytes).await? => return Ok(file),
-            None => {}
+            None => {
+                let bytes = sealed::seal(&file).map_err(|error| unwritable(LOG, &error))?;
+                if store.put_if_absent(LOG, bytes).await? {
+                    return Ok(file);
+                }
+            }
         }
     }
+}
+
+fn lost(place: &str, what: &str) -> CheckpointError {
+    CheckpointError::Damaged(format!(
+        "the checkpoints at {place} are lost: {what}. Restore the folder from a copy, or begin anew with --fresh"
+    ))
 }
 
 /// Takes a number above all others: of two runs that start at the same time each gets its own.
@@ -432,9 +480,9 @@ async fn set_aside(store: &dyn Store, later: impl Iterator<Item = &Found>) -> Re
 pub(super) async fn set_aside_files(store: &dyn Store) -> Result<BTreeSet<String>, StoreError> {
     let mut files = BTreeSet::new();
     for (path, _) in store.list(SET_ASIDE).await? {
-        match store.get(&path).await {
+        match store.get_whole(&path, sealed::check()).await {
             Ok(bytes) => files.extend(sealed::unseal::<Manifest>(&bytes).into_iter().flat_map(|m| m.files.into_keys())),
-            Err(StoreError::Missing { .. }) => {}
+            Err(StoreError::Missing { .. } | StoreError::Torn { .. }) => {}
             Err(error) => return Err(error),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 
-use super::files::{self, FileFlaw, Patience};
+use super::files;
 use super::log::CheckpointError;
 use super::manifest::{FileEntry, Manifest};
 use super::store::Store;
@@ -42,15 +42,7 @@ impl OutboxReader {
         let place = self.index.lock().get(sink).and_then(|epochs| epochs.get(&epoch)).cloned();
         let Some(Place { file, entry }) = place else { return Ok(vec![]) };
         let what = || format!("the rows of epoch {epoch} that wait for {sink}, in {file} at {}", self.store.describe());
-        let mut patience = Patience::to_read(what());
-        let read = loop {
-            match files::load(&*self.store, &file, &entry).await {
-                Ok(read) => break read,
-                Err(FileFlaw::Store(error)) => patience.wait(error).await?,
-                Err(flaw) => return Err(flaw.into_error(what())),
-            }
-        };
-        patience.end();
+        let read = files::load(&*self.store, &file, &entry).await.map_err(|flaw| flaw.into_error(what()))?;
         let name = sink.to_owned();
         let batches = files::offload(move || read.read(&name)).await;
         let batches = batches.map_err(|flaw| CheckpointError::Damaged(format!("{}: {flaw}", what())))?;

@@ -1,9 +1,12 @@
 //! Small files that a person can read: JSON, and below it a line with its length and checksum.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::store::Check;
 use crate::faults::{Bug, planted};
 
 /// The newest layout that is written, and that is read.
@@ -45,12 +48,7 @@ pub fn seal(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
 /// When a bit of it is not as it was, or a newer version wrote it.
 pub fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Flaw> {
     let torn = |what: String| Flaw::Torn(what);
-    let end = bytes.strip_suffix(b"\n").and_then(|text| memchr::memrchr(b'\n', text));
-    let Some(end) = end else { return Err(torn(format!("cut off: {} bytes without a checksum", bytes.len()))) };
-    let (text, last) = bytes.split_at(end + 1);
-    if last != last_line(text).as_bytes() && !planted(Bug::ChecksumIgnored) {
-        return Err(torn("its checksum does not match what it holds".into()));
-    }
+    let text = checked(bytes).map_err(torn)?;
     #[derive(serde::Deserialize)]
     struct Format {
         format: u64,
@@ -60,6 +58,22 @@ pub fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Flaw> {
         return Err(Flaw::Newer(format.format));
     }
     serde_json::from_slice(text).map_err(|error| torn(error.to_string()))
+}
+
+/// Finds what is wrong with what [`seal`] wrote.
+pub fn check() -> Check {
+    Arc::new(|bytes| checked(bytes).map(drop))
+}
+
+/// What the checksum is of.
+fn checked(bytes: &[u8]) -> Result<&[u8], String> {
+    let end = bytes.strip_suffix(b"\n").and_then(|text| memchr::memrchr(b'\n', text));
+    let Some(end) = end else { return Err(format!("cut off: {} bytes without a checksum", bytes.len())) };
+    let (text, last) = bytes.split_at(end + 1);
+    match last == last_line(text).as_bytes() || planted(Bug::ChecksumIgnored) {
+        true => Ok(text),
+        false => Err("its checksum does not match what it holds".into()),
+    }
 }
 
 fn last_line(text: &[u8]) -> String {

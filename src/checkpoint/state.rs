@@ -50,6 +50,13 @@ impl SourceState {
     }
 }
 
+impl OperatorState {
+    /// Whether it says more than how far it is.
+    pub fn has_rows(&self) -> bool {
+        self.batches.iter().any(|(_, batch)| batch.num_rows() > 0)
+    }
+}
+
 impl EpochState {
     /// Adds a later epoch on.
     pub fn advance(&mut self, later: EpochState) {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::files::offload;
 use super::local_store::LocalStore;
 use super::object_store::ObjectStorage;
 use crate::time::LogId;
@@ -38,6 +39,21 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Missing`] and the others.
     async fn get(&self, path: &str) -> Result<Bytes, StoreError>;
+
+    /// Reads a blob that must be as it was written. A store with several copies looks for one that is.
+    ///
+    /// # Errors
+    /// [`StoreError::Torn`] when the check fails, [`StoreError::Missing`] and the others.
+    async fn get_whole(&self, path: &str, check: Check) -> Result<Bytes, StoreError> {
+        let bytes = self.get(path).await?;
+        let place = || format!("{path} at {}", self.describe());
+        let checked = bytes.clone();
+        let outcome = offload(move || check(&checked)).await;
+        outcome.map(|()| bytes).map_err(|flaw| StoreError::Torn { place: place(), flaw })
+    }
+
+    /// Whether one damaged disk, or one damaged file, loses nothing: such a store need not be given everything twice.
+    fn keeps_copies(&self) -> bool;
 
     /// The blobs whose paths begin with `folder` and a `/`, with their sizes in bytes, in the order of their paths.
     ///
@@ -103,6 +119,9 @@ fn without_secret(place: &str) -> String {
 /// The blob that names the holder of the lock, for stores that know locks.
 pub const LOCK: &str = "lock";
 
+/// Says what is wrong with a blob, if anything is.
+pub type Check = Arc<dyn Fn(&[u8]) -> Result<(), String> + Send + Sync>;
+
 /// Held while a run uses a store.
 pub type Lock = Box<dyn Send + Sync>;
 
@@ -114,6 +133,14 @@ pub enum StoreError {
     Missing {
         /// The store and the path.
         place: String,
+    },
+    /// It is not as it was written.
+    #[error("{place}: {flaw}")]
+    Torn {
+        /// The store and the path.
+        place: String,
+        /// What is wrong with it.
+        flaw: String,
     },
     /// Trying again may help: no space, no connection.
     #[error("{place}: {message}")]

@@ -23,6 +23,8 @@ use crate::dataflow::graph::{Graph, NodeKind};
 
 /// How often a destination is read that does not fit, while rows may be on their way to it.
 const ATTEMPTS: u32 = 5;
+/// How often at most while the checkpoints stay as they are, because no run may be alive.
+const IDLE_ATTEMPTS: u32 = 3;
 /// How long it has in between: more than the time of an epoch.
 const PAUSE: Duration = Duration::from_millis(1200);
 
@@ -156,9 +158,10 @@ async fn examine(arguments: &AuditArguments, pipeline: &str, planned: &Planned) 
         if settled || !findings.values().any(|finding| is_open(&finding.verdict)) {
             break;
         }
-        if attempt < ATTEMPTS {
-            tokio::time::sleep(PAUSE).await;
+        if attempt >= if moves { ATTEMPTS } else { IDLE_ATTEMPTS } {
+            break;
         }
+        tokio::time::sleep(PAUSE).await;
     }
     // In the graph's order, and after these what is not in the folder any more.
     let mut in_order: Vec<Finding> = sinks(graph).filter_map(|sink| findings.remove(sink)).collect();

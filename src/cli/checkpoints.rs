@@ -104,9 +104,9 @@ async fn act(arguments: &CheckpointsArguments) -> Result<Exit, CheckpointError> 
     let name = arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder));
     let store = arguments.place.open(&arguments.data_dir, &name)?;
     match &arguments.action {
-        Action::List => list(&*store, arguments.format).await,
-        Action::Show { epoch } => show(&*store, epoch.map(Epoch), arguments.format).await,
-        Action::Verify => verify(&*store, arguments.format).await,
+        Action::List => list(&store, arguments.format).await,
+        Action::Show { epoch } => show(&store, epoch.map(Epoch), arguments.format).await,
+        Action::Verify => verify(&store, arguments.format).await,
         Action::Remove(remove) => {
             let which = match (remove.epoch, remove.keep) {
                 (Some(epoch), _) => Remove::One(Epoch(epoch)),
@@ -118,7 +118,7 @@ async fn act(arguments: &CheckpointsArguments) -> Result<Exit, CheckpointError> 
     }
 }
 
-async fn list(store: &dyn Store, format: Format) -> Result<Exit, CheckpointError> {
+async fn list(store: &Arc<dyn Store>, format: Format) -> Result<Exit, CheckpointError> {
     let found = inspection::list(store).await?;
     if format == Format::Json {
         print_json(&Value::Array(found.iter().map(summary).collect()));
@@ -164,7 +164,7 @@ fn waiting(manifest: &Manifest) -> u64 {
     manifest.sinks.values().flat_map(SinkEntry::unsettled).map(|entry| entry.tally.rows).sum()
 }
 
-async fn show(store: &dyn Store, epoch: Option<Epoch>, format: Format) -> Result<Exit, CheckpointError> {
+async fn show(store: &Arc<dyn Store>, epoch: Option<Epoch>, format: Format) -> Result<Exit, CheckpointError> {
     let mut found = inspection::list(store).await?;
     let chosen = match epoch {
         Some(epoch) => found.iter().position(|checkpoint| checkpoint.epoch == epoch),
@@ -218,7 +218,7 @@ fn described(manifest: &Manifest) -> String {
     lines.join("\n") + "\n"
 }
 
-async fn verify(store: &dyn Store, format: Format) -> Result<Exit, CheckpointError> {
+async fn verify(store: &Arc<dyn Store>, format: Format) -> Result<Exit, CheckpointError> {
     let verified = inspection::verify(store).await?;
     let (checkpoints, files, flaws) = (verified.checkpoints, verified.files, &verified.flaws);
     match format {
@@ -233,7 +233,7 @@ async fn verify(store: &dyn Store, format: Format) -> Result<Exit, CheckpointErr
 }
 
 async fn remove_some(store: Arc<dyn Store>, which: Remove, format: Format) -> Result<Exit, CheckpointError> {
-    let gone = inspection::remove(&*store, which).await?;
+    let gone = inspection::remove(&store, which).await?;
     match format {
         Format::Json => print_json(&json!({ "removed": gone.iter().map(|epoch| epoch.0).collect::<Vec<_>>() })),
         Format::Table if gone.is_empty() => println!("nothing to remove in {}", store.describe()),

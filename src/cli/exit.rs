@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All went well.
     Success = 0,
-    /// A check or a test failed, or the SQL has errors.
+    /// A check, a test or an audit failed, or the SQL has errors.
     Failed = 1,
     /// The arguments make no sense together.
     Usage = 2,

@@ -31,7 +31,7 @@ use logs::LogFormat;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all went well
-  1  a check or a test failed, or the SQL has errors
+  1  a check, a test or an audit failed, or the SQL has errors
   2  wrong usage
   3  failure while running
   4  a server could not be reached: stopped while rows waited for it
@@ -47,7 +47,8 @@ Examples:
   acequia run                      run ./queries until Ctrl-C
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
-  acequia test queries             run the folder's own cases";
+  acequia test queries             run the folder's own cases
+  acequia audit queries            prove that every row has arrived, once";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]

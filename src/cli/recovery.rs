@@ -69,7 +69,15 @@ impl RecoveryArguments {
             from: self.from_checkpoint.map(Epoch),
             keep: KEEP,
         };
-        let recovered = Beginning::recover(graph, Arc::clone(&store), log, self.accept_lost_state).await;
+        // A store that is full or away is waited for.
+        let recovered = tokio::select! {
+            biased;
+            recovered = Beginning::recover(graph, Arc::clone(&store), log, self.accept_lost_state) => recovered,
+            () = options.drain.cancelled() => {
+                tracing::info!("stopped before the checkpoints in {place} could be read");
+                return Err(Exit::Success);
+            }
+        };
         let (beginning, found) = recovered.map_err(|error| {
             tracing::error!("{error}");
             exit_of(&error)

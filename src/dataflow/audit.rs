@@ -217,20 +217,22 @@ pub fn judge(holding: &Holding, due: &[&BTreeMap<String, Due>]) -> Finding {
         dead_letters: rows.map_or(0, |rows| rows.dead_letters),
         verdict,
     };
+    let unprovable = |rows, why: &str| finding(None, rows, Verdict::Unprovable(why.to_owned()));
     let newest = due.last().map(|due| due.all);
-    let rows = match &holding.held {
-        Held::Rows(rows) => rows,
-        Held::Unprovable(why) => return finding(newest, None, Verdict::Unprovable(why.clone())),
-        Held::Failed(why) => return finding(newest, None, Verdict::Failed(why.clone())),
-    };
-    let Some(newest) = newest else {
-        return finding(None, Some(rows), Verdict::Unprovable("no checkpoint has counted rows for it".into()));
+    let (rows, newest) = match (&holding.held, newest) {
+        (Held::Rows(rows), Some(newest)) => (rows, newest),
+        (Held::Rows(rows), None) if rows.tally == Tally::default() && rows.unreadable == 0 => (rows, rows.tally),
+        (Held::Rows(rows), None) => return unprovable(Some(rows), "no checkpoint has counted rows for it"),
+        (Held::Unprovable(why), _) => return unprovable(None, why),
+        // It may not have been made yet.
+        (Held::Failed(_), None) => return unprovable(None, "no rows have come for it, and it cannot be read"),
+        (Held::Failed(why), newest) => return finding(newest, None, Verdict::Failed(why.clone())),
     };
     if let Some(why) = &rows.unreadable_because {
         return finding(Some(newest), Some(rows), Verdict::Unreadable(rows.unreadable, why.clone()));
     }
-    if let Some(due) = due.iter().find(|due| due.all == rows.tally) {
-        return finding(Some(due.all), Some(rows), Verdict::Whole);
+    if rows.tally == newest || due.iter().any(|due| due.all == rows.tally) {
+        return finding(Some(rows.tally), Some(rows), Verdict::Whole);
     }
     if due.iter().any(|due| due.earlier.contains(&rows.tally)) {
         let under_way = newest.rows.saturating_sub(rows.tally.rows);

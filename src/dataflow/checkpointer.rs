@@ -3,6 +3,8 @@
 //! Writing takes its time beside the running pipeline: the next epoch is gathered while the last is written.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -12,6 +14,9 @@ use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord};
 use crate::checkpoint::state::EpochState;
 use crate::faults::crash_point;
 use crate::time::Epoch;
+
+/// The time between two looks at the failures of a store that is waited for.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// What the checkpointer is told.
 pub enum Note {
@@ -39,12 +44,13 @@ pub async fn run(
     kept: mpsc::UnboundedSender<Kept>,
     statistics: Arc<Statistics>,
 ) -> Result<(), RunError> {
+    let failures = log.failures();
     while let Some(note) = notes.recv().await {
         match note {
             Note::Keep(record) => {
                 let added = record.added.clone();
                 let call = statistics.checkpoints.append.begin();
-                let appended = log.append(*record).await?;
+                let appended = counted(log.append(*record), &failures, &statistics).await?;
                 drop(call);
                 crash_point!("checkpointer.durable");
                 // Nobody listens any more only when the run is being stopped.
@@ -53,5 +59,18 @@ pub async fn run(
             Note::Settled(sink, epoch) => log.settled(&sink, epoch),
         }
     }
-    Ok(())
+    Ok(log.end().await?)
+}
+
+/// Waits for `append`, and shows meanwhile how often the store has failed.
+async fn counted<T>(append: impl Future<Output = T>, failures: &AtomicU64, statistics: &Statistics) -> T {
+    let mut append = std::pin::pin!(append);
+    let show = || statistics.checkpoints.failures.store(failures.load(Ordering::Relaxed), Ordering::Relaxed);
+    loop {
+        let done = tokio::time::timeout(SHOW_EVERY, &mut append).await;
+        show();
+        if let Ok(done) = done {
+            return done;
+        }
+    }
 }

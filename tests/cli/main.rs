@@ -1,5 +1,6 @@
 //! The binary as a person meets it: help, exit codes, messages.
 
+mod audit;
 mod pages;
 mod running;
 mod trouble;
@@ -58,15 +59,25 @@ fn the_help_lists_commands_and_exit_codes() {
     let output = run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
-    for word in ["run", "check", "explain", "test", "Exit codes:", "  3  failure while running", "RUST_LOG", "NO_COLOR"]
-    {
+    for word in [
+        "run",
+        "audit",
+        "check",
+        "checkpoints",
+        "explain",
+        "test",
+        "Exit codes:",
+        "  3  failure while running",
+        "RUST_LOG",
+        "NO_COLOR",
+    ] {
         assert!(help.contains(word), "no {word} in\n{help}");
     }
 }
 
 #[test]
 fn the_help_of_each_command_has_an_example() {
-    for command in ["run", "check", "explain", "test"] {
+    for command in ["run", "audit", "check", "checkpoints", "explain", "test"] {
         let help = stdout(&run(&[command, "--help"]));
         assert!(help.contains("Examples:") && help.contains(&format!("acequia {command}")), "{help}");
     }

@@ -105,7 +105,7 @@ fn the_commands_of_the_readme_are_there_and_their_help_says_how() {
         .filter_map(|line| line.strip_prefix("| `acequia "))
         .map(|line| line.split([' ', '`']).next().unwrap())
         .collect();
-    assert_eq!(commands, ["run", "check", "explain", "test"]);
+    assert_eq!(commands, ["run", "audit", "check", "explain", "test"]);
     for folder in readme.split("acequia run ").skip(1).map(|rest| rest.split(['`', '\n', ' ']).next().unwrap()) {
         let is_folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).is_dir();
         assert!(folder.starts_with('[') || is_folder, "the README runs {folder}");
@@ -145,6 +145,8 @@ fn imports_go_down_the_table_of_modules() {
             for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
                 for rest in line.split("crate::").skip(1) {
                     let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    // A macro of the module below stands at the root.
+                    let name = if name == "crash_point" { "faults".to_owned() } else { name };
                     imports += 1;
                     assert!(order[at..].contains(&&*name), "{path}: `{module}` stands below `{name}`: {line}");
                 }

@@ -73,8 +73,10 @@ impl Disk {
             state.blobs.iter().filter(|(_, blob)| !blob.synced).map(|(path, _)| path.clone()).collect();
         for path in paths {
             // A torn manifest alone is no log: the run must ask a person then, and does.
+            let name = |path: &str| path.trim_end_matches(".copy").to_owned();
+            let is_another = |other: &str| other.starts_with("manifests/") && name(other) != name(&path);
             let is_only = path.starts_with("manifests/")
-                && !state.blobs.iter().any(|(other, blob)| other.starts_with("manifests/") && blob.synced);
+                && !state.blobs.iter().any(|(other, blob)| is_another(other) && blob.synced);
             let Some(blob) = state.blobs.get_mut(&path) else { continue };
             let is_whole = is_only || planted(Bug::NoFolderSync);
             let fate = self.world.below(if is_whole { 2 } else { 4 });
@@ -248,6 +250,10 @@ impl Store for SimStore {
         self.confirm(path).await;
         self.end("put_if_absent", path, "done").await?;
         Ok(true)
+    }
+
+    fn keeps_copies(&self) -> bool {
+        !self.disk.world.knobs().disk
     }
 
     async fn get(&self, path: &str) -> Result<Bytes, StoreError> {

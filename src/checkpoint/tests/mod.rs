@@ -3,7 +3,10 @@
 mod damage;
 mod endless;
 mod failing;
+mod idle;
+mod planted;
 mod recovering;
+mod s3;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -118,6 +121,10 @@ async fn all_files(store: &Arc<dyn Store>) -> BTreeMap<String, bytes::Bytes> {
             files.insert(path, bytes);
         }
     }
-    files.insert("log.json".into(), store.get("log.json").await.unwrap());
+    for path in ["log.json", "log.json.copy"] {
+        if let Ok(bytes) = store.get(path).await {
+            files.insert(path.into(), bytes);
+        }
+    }
     files
 }

@@ -5,7 +5,7 @@ use super::super::log::CheckpointError;
 use super::super::store;
 use super::*;
 
-async fn going_on(store: Arc<dyn Store>) {
+pub(super) async fn going_on(store: Arc<dyn Store>) {
     let (mut log, recovered) = open(&store).await;
     assert!(recovered.is_none());
     assert_eq!((log.last_epoch(), log.writer().incarnation.0, log.writer().resumed), (Epoch(0), 1, Epoch(0)));
@@ -151,7 +151,11 @@ async fn a_second_run_is_kept_out_while_the_first_is_alive() {
 
 #[tokio::test]
 async fn a_later_run_fences_this_one_where_there_are_no_locks() {
-    let store = memory();
+    fencing(memory()).await;
+}
+
+/// A second run begins while the first still goes on.
+pub(super) async fn fencing(store: Arc<dyn Store>) {
     let (mut first, _) = open(&store).await;
     append(&mut first, 1).await;
     let (mut second, _) = open(&store).await;
@@ -159,7 +163,7 @@ async fn a_later_run_fences_this_one_where_there_are_no_locks() {
     assert!(matches!(fenced, CheckpointError::Fenced(_)));
     assert_eq!(
         fenced.to_string(),
-        "run 2 of pipeline shop has taken over the checkpoints at memory:/// from this one, run 1"
+        format!("run 2 of pipeline shop has taken over the checkpoints at {} from this one, run 1", store.describe())
     );
     append(&mut second, 1).await;
 }

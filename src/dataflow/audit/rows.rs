@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
@@ -19,6 +20,9 @@ use crate::time::EventTime;
 
 /// How many records are read at a time.
 const BATCH_SIZE: usize = 8192;
+
+/// How long a server may be silent: a source would wait for it for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a destination holds.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -57,7 +61,11 @@ pub(super) async fn read(
     let mut splits: Vec<Split> = vec![];
     let mut found = Rows { some_left_out: sink.factory.leaves_rows_out(), unlike: unlike(&node), ..Rows::default() };
     loop {
-        let read = match source.next().await? {
+        let Ok(event) = tokio::time::timeout(PATIENCE, source.next()).await else {
+            let message = format!("nothing has come from it for {} s", PATIENCE.as_secs());
+            return Err(ConnectorError::Unavailable { what: factory.describe(), message });
+        };
+        let read = match event? {
             SourceEvent::Split(index, name) => {
                 let split = Split { name: name.into(), watermark: EventTime::MIN, position: None };
                 splits.resize(splits.len().max(index.0 as usize + 1), split.clone());

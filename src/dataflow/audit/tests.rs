@@ -11,7 +11,9 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::connectors::delivery::OpenSink;
-use crate::connectors::{SinkContext, SinkFactory, registry};
+use crate::connectors::{
+    Boundedness, Decoding, SinkContext, SinkFactory, Source, SourceContext, SourceEvent, registry,
+};
 use crate::dataflow::graph::Node;
 use crate::sql::{SourceFiles, Variables};
 
@@ -148,7 +150,7 @@ async fn every_line_that_is_lost_doubled_or_changed_is_found() {
                     "ts" => serde_json::json!("1970-01-01T00:00:00Z"),
                     _ => serde_json::json!(0),
                 }),
-                _ if column == "ts" => serde_json::json!("1970-01-01T00:00:00.000000002Z"),
+                _ if column == "ts" => serde_json::json!("1970-01-01T00:00:00.000002Z"),
                 _ if column == "name" => serde_json::json!("other"),
                 _ => serde_json::json!(77),
             };
@@ -190,6 +192,130 @@ async fn what_cannot_be_proved_is_said() {
     // Nothing was ever written.
     let found = audited(&program, &graph(&program, Delivery::PerEpoch), Tally::default()).await;
     assert!(matches!(&found.verdict, Verdict::Failed(why) if why.contains("no such file")), "{:?}", found.verdict);
+}
+
+/// A server that never answers.
+struct Silent;
+
+#[async_trait]
+impl SourceFactory for Silent {
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Unbounded
+    }
+
+    fn decoding(&self) -> Decoding {
+        Decoding::Rows
+    }
+
+    fn describe(&self) -> String {
+        "Kafka at nowhere".into()
+    }
+
+    async fn instances(&self, _context: &SourceContext, _parallelism: usize) -> Result<usize, ConnectorError> {
+        Ok(1)
+    }
+
+    async fn open(&self, _context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
+        Ok(Box::new(Silent))
+    }
+}
+
+#[async_trait]
+impl Source for Silent {
+    async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_silent_is_not_waited_for_for_ever() {
+    let program = program(Path::new("out.jsonl"), "json");
+    let graph = graph(&program, Delivery::PerEpoch);
+    let NodeKind::Sink(sink) = &graph.nodes[0].kind else { panic!("a sink") };
+    let options = AuditOptions { pipeline: "p".into(), data_dir: PathBuf::new(), stop: CancellationToken::new() };
+    let error = rows::read(&program.tables[0], sink, Arc::new(Silent), &options).await.unwrap_err();
+    assert_eq!(error.to_string(), "Kafka at nowhere: nothing has come from it for 30 s");
+}
+
+fn counted(rows: u64) -> Tally {
+    Tally { rows, hash: u128::from(rows) * 1_000_003 }
+}
+
+fn holding(rows: Rows) -> Holding {
+    Holding { sink: "t".into(), held: Held::Rows(rows) }
+}
+
+/// What follows from so many rows, where the checkpoints say this before and after the reading.
+fn judged(rows: u64, due: &[Due]) -> Verdict {
+    let due: Vec<_> = due.iter().map(|due| BTreeMap::from([("t".to_owned(), due.clone())])).collect();
+    let due: Vec<_> = due.iter().collect();
+    judge(&holding(Rows { tally: counted(rows), ..Rows::default() }), &due).verdict
+}
+
+#[test]
+fn a_running_pipeline_may_have_the_newest_epochs_on_their_way() {
+    let due = |all: u64, earlier: &[u64]| Due {
+        all: counted(all),
+        earlier: earlier.iter().map(|rows| counted(*rows)).collect(),
+    };
+    // Epochs of ten rows; those up to 70, and later up to 90, were known to be there.
+    let [before, after] = [due(100, &[90, 80, 70]), due(120, &[110, 100, 90])];
+    let both = [before.clone(), after.clone()];
+    for whole in [100, 120] {
+        assert_eq!(judged(whole, &both), Verdict::Whole);
+    }
+    for (found, under_way) in [(110, 10), (90, 30), (70, 50)] {
+        assert_eq!(judged(found, &both), Verdict::UnderWay(under_way));
+    }
+    assert_eq!(judged(60, &both), Verdict::Missing(60));
+    assert_eq!(judged(99, &both), Verdict::Missing(21));
+    assert_eq!(judged(130, &both), Verdict::Surplus(10));
+    assert_eq!(judged(80, std::slice::from_ref(&after)), Verdict::Missing(40));
+    // As many rows as an epoch would leave, but not the same.
+    let other = Rows { tally: Tally { rows: 90, hash: 1 }, ..Rows::default() };
+    let due = BTreeMap::from([("t".to_owned(), before)]);
+    assert_eq!(judge(&holding(other), &[&due]).verdict, Verdict::Missing(10));
+}
+
+#[test]
+fn what_may_rightly_differ_is_not_called_wrong() {
+    let due = BTreeMap::from([("t".to_owned(), Due::from(counted(10)))]);
+    let told = |rows: Rows| judge(&holding(rows), &[&due]).told();
+    assert_eq!(
+        told(Rows { tally: counted(9), some_left_out: true, ..Rows::default() }),
+        "cannot be proved: 1 row is not there; 'on_error' = 'skip' may have left them out, and keeps no count of it"
+    );
+    let surplus = told(Rows { tally: counted(11), some_left_out: true, ..Rows::default() });
+    assert!(surplus.starts_with("1 row is too many"), "{surplus}");
+    let unlike = Some("why".to_owned());
+    let other = Tally { rows: 10, hash: 1 };
+    assert_eq!(told(Rows { tally: other, unlike, ..Rows::default() }), "cannot be proved: why");
+    assert_eq!(
+        told(Rows { tally: counted(10), dead_letters: 1, ..Rows::default() }),
+        "complete, no row twice; 1 of them is a dead letter"
+    );
+}
+
+#[test]
+fn where_no_rows_have_come_nothing_need_be_there() {
+    let nothing = BTreeMap::new();
+    let of = |held| judge(&Holding { sink: "t".into(), held }, &[&nothing]).verdict;
+    assert_eq!(of(Held::Rows(Rows::default())), Verdict::Whole);
+    let some = of(Held::Rows(Rows { tally: counted(3), ..Rows::default() }));
+    assert_eq!(some.to_string(), "cannot be proved: no checkpoint has counted rows for it");
+    let failed = of(Held::Failed("no such file".into()));
+    assert_eq!(failed.to_string(), "cannot be proved: no rows have come for it, and it cannot be read");
+}
+
+#[test]
+fn rows_that_no_run_brings_are_missing() {
+    assert!(Verdict::Undelivered(2).is_wrong() && !Verdict::UnderWay(2).is_wrong());
+    assert_eq!(Verdict::UnderWay(1).to_string(), "complete so far, no row twice; 1 row is under way");
+    assert_eq!(
+        Verdict::Undelivered(2).to_string(),
+        "2 rows are missing, all of the newest epochs: not delivered yet, and no run is seen to do so, or removed \
+         together"
+    );
 }
 
 #[test]
