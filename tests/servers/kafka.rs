@@ -1,7 +1,6 @@
 //! A real Kafka for tests, and what a test does to it from outside.
 #![allow(dead_code, reason = "no test target uses all of it")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,6 +12,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
+
+#[path = "ports.rs"]
+mod ports;
+use ports::free_ports;
 
 /// A cluster. `scripts/kafka.sh` stops it and deletes its folder when this process ends, however it ends.
 pub struct Cluster {
@@ -184,16 +187,4 @@ fn script(arguments: &[&str]) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/kafka.sh");
     let status = Command::new(path).args(arguments).status().unwrap();
     assert!(status.success(), "kafka.sh {arguments:?} failed: its words are above");
-}
-
-/// The first of so many ports, one after the other, that nobody listens on.
-fn free_ports(count: u16) -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        let rest = (1..count).map(|next| port.checked_add(next).map(|port| TcpListener::bind(("127.0.0.1", port))));
-        if rest.collect::<Vec<_>>().iter().all(|port| matches!(port, Some(Ok(_)))) {
-            return port;
-        }
-    }
 }

@@ -1,11 +1,13 @@
 //! A PostgreSQL or Redis that a script starts in a temporary folder on a free port.
 #![allow(dead_code, reason = "no test target uses all of it")]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+
+#[path = "ports.rs"]
+mod ports;
 
 /// A server that a script started; stopped when dropped.
 pub struct Server {
@@ -20,7 +22,7 @@ impl Server {
         let folder = TempDir::new().unwrap();
         // PostgreSQL runs as another user.
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free_ports(1);
         Server { script, folder, port }
     }
 

@@ -197,7 +197,8 @@ impl Source for OpenSource {
 
     async fn committed(&mut self, epoch: Epoch, positions: &Positions) -> Result<(), ConnectorError> {
         // It takes its time, and the next barrier waits behind it, in this instance.
-        self.topics.world.latency().await;
+        let world = &self.topics.world;
+        tokio::time::sleep(Duration::from_millis(world.below(2 * world.knobs().pace))).await;
         self.process.step().await;
         self.topics.world.note(format_args!("{} source {} epoch {epoch} {positions:?}", self.process.id, self.table));
         for (split, position) in positions {

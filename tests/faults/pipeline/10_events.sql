@@ -10,7 +10,7 @@ CREATE TABLE events (
 );
 
 CREATE TABLE dead_letters (reason TEXT, "partition" INT, value TEXT)
-WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.dead_letters', create = 'true');
+WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.dead_letters', create = 'true', timeout = '5 seconds');
 
 CREATE TABLE late_events (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
-WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.late_events', create = 'true');
+WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.late_events', create = 'true', timeout = '5 seconds');

@@ -1,6 +1,6 @@
 -- Every row, and a part of them, to the places that add.
 CREATE TABLE warehouse (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
-WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.events', create = 'true');
+WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.events', create = 'true', timeout = '5 seconds');
 
 INSERT INTO warehouse SELECT id, kind, amount, ts FROM events;
 

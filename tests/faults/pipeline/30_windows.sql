@@ -23,7 +23,7 @@ SELECT window['start'], kind, n, total, lowest, highest FROM fives;
 CREATE TABLE newest (
     start TIMESTAMP, kind TEXT, n BIGINT, total BIGINT, lowest BIGINT, highest BIGINT,
     PRIMARY KEY (start, kind)
-) WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.windows', create = 'true');
+) WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.windows', create = 'true', timeout = '5 seconds');
 
 INSERT INTO newest
 SELECT window['start'], kind, n, total, lowest, highest FROM tens;
