@@ -242,6 +242,9 @@ fn failure(place: &Path, error: &io::Error) -> StoreError {
             place,
             message: format!("{error}: this user needs the right to read and write there"),
         },
+        ErrorKind::ReadOnlyFilesystem => {
+            StoreError::Refused { place, message: format!("{error}: it must be possible to write there") }
+        }
         ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidInput | ErrorKind::InvalidFilename => {
             StoreError::Refused { place, message: format!("{error}: a folder is needed there") }
         }

@@ -9,7 +9,6 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use parking_lot::Mutex;
-use thiserror::Error;
 
 use super::compaction::{self, Compaction};
 use super::files::{self, NewFiles};
@@ -29,6 +28,7 @@ use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
 
+pub use super::error::CheckpointError;
 pub use super::outbox::OutboxReader;
 
 /// The folder of the operators' state.
@@ -245,7 +245,7 @@ impl CheckpointLog {
         let mut record = record;
         let held = std::mem::take(&mut self.held);
         if !record.finished {
-            record.added = later(held, record.added);
+            record.added = held.overtaken_by(record.added);
         }
         if !self.is_news(&record) {
             self.held = record.added;
@@ -579,17 +579,6 @@ impl CheckpointLog {
     }
 }
 
-/// What is known after an epoch in which an operator has said anew how far it is.
-fn later(mut held: EpochState, added: EpochState) -> EpochState {
-    for (name, operator) in &added.operators {
-        if let Some(known) = held.operators.get_mut(name) {
-            known.batches.retain(|(instance, _)| operator.batches.iter().all(|(later, _)| later != instance));
-        }
-    }
-    held.advance(added);
-    held
-}
-
 /// Rows that are settled, but for the newest: a destination may lose what it has confirmed.
 fn let_go(sink: &mut SinkEntry) {
     if planted(Bug::OutboxDroppedEarly) {
@@ -601,29 +590,4 @@ fn let_go(sink: &mut SinkEntry) {
 
 fn unwritable(what: &str, source: ArrowError) -> CheckpointError {
     CheckpointError::Arrow { what: format!("{what} cannot be written"), source }
-}
-
-/// Why checkpoints cannot be used.
-#[derive(Debug, Error)]
-pub enum CheckpointError {
-    /// Another run is alive.
-    #[error("{0}")]
-    Held(String),
-    /// A later run has taken over.
-    #[error("{0}")]
-    Fenced(String),
-    /// None is whole, or the one asked for is not there.
-    #[error("{0}")]
-    Damaged(String),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A state could not be written or read as Arrow.
-    #[error("{what}: {source}")]
-    Arrow {
-        /// Which.
-        what: String,
-        /// Arrow's words.
-        source: arrow::error::ArrowError,
-    },
 }

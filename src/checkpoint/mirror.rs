@@ -61,7 +61,8 @@ impl Mirrored {
                 Ok(bytes)
             }
             Err(StoreError::Missing { .. } | StoreError::Torn { .. }) => Err(first),
-            Err(error) => Err(error),
+            // When nothing is known of the first either, that is what is waited for.
+            Err(error) => Err(if matches!(first, StoreError::Unavailable { .. }) { first } else { error }),
         }
     }
 
@@ -126,8 +127,8 @@ impl Store for Mirrored {
                 }
                 Ok(bytes)
             }
-            Err(bad @ (StoreError::Missing { .. } | StoreError::Torn { .. })) => self.second(path, check, bad).await,
-            Err(error) => Err(error),
+            // A disk may also fail to read one file.
+            Err(bad) => self.second(path, check, bad).await,
         }
     }
 

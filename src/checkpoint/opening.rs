@@ -235,10 +235,14 @@ async fn log_file(
     let is_lost = known.is_none() && had_runs && !options.fresh;
     loop {
         let flaw = match LogFile::read(store).await? {
-            Some(Ok(file)) if file.checkpoints && found.is_empty() && !options.fresh => {
-                return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
+            Some(Ok(file)) => {
+                let is_empty = file.checkpoints && found.is_empty() && !options.fresh;
+                // Another run may have written its first one meanwhile.
+                if is_empty && store.list(manifest::FOLDER).await?.is_empty() {
+                    return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
+                }
+                return Ok(file);
             }
-            Some(Ok(file)) => return Ok(file),
             Some(Err(flaw @ Flaw::Newer(_))) => {
                 return Err(CheckpointError::Damaged(format!("{LOG} at {place}: {flaw}")));
             }

@@ -58,6 +58,17 @@ impl OperatorState {
 }
 
 impl EpochState {
+    /// This one, which has no rows, and a later one: what instances say anew replaces what they said here.
+    pub fn overtaken_by(mut self, later: EpochState) -> EpochState {
+        for (name, operator) in &later.operators {
+            if let Some(known) = self.operators.get_mut(name) {
+                known.batches.retain(|(instance, _)| operator.batches.iter().all(|(later, _)| later != instance));
+            }
+        }
+        self.advance(later);
+        self
+    }
+
     /// Adds a later epoch on.
     pub fn advance(&mut self, later: EpochState) {
         self.epoch = later.epoch;

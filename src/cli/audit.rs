@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -141,14 +142,14 @@ async fn examine(arguments: &AuditArguments, pipeline: &str, planned: &Planned) 
         data_dir: arguments.data_dir.clone(),
         stop: CancellationToken::new(),
     };
-    let mut known = Checkpoint::newest(&*store, pipeline).await?;
+    let mut known = Checkpoint::newest(&store, pipeline).await?;
     known.refuse_other(arguments, &*store, graph)?;
     let mut findings: BTreeMap<String, Finding> = BTreeMap::new();
     let mut moves = false;
     for attempt in 1..=ATTEMPTS {
         let wanted = |sink: &str| findings.get(sink).is_none_or(|finding| is_open(&finding.verdict));
         let holdings = audit::holdings(program, graph, wanted, &options).await;
-        let now = Checkpoint::newest(&*store, pipeline).await?;
+        let now = Checkpoint::newest(&store, pipeline).await?;
         for holding in &holdings {
             findings.insert(holding.sink.clone(), audit::judge(holding, &[&known.due, &now.due]));
         }
@@ -198,7 +199,7 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
-    async fn newest(store: &dyn Store, pipeline: &str) -> Result<Checkpoint, AuditError> {
+    async fn newest(store: &Arc<dyn Store>, pipeline: &str) -> Result<Checkpoint, AuditError> {
         let found = inspection::list(store).await?;
         let (whole, flaws): (Vec<_>, Vec<_>) = found.into_iter().map(|found| found.manifest).partition(Result::is_ok);
         // A later run's epochs come after all of an earlier one's, also when it went on from an older one.

@@ -134,7 +134,7 @@ async fn list(store: &Arc<dyn Store>, format: Format) -> Result<Exit, Checkpoint
 }
 
 fn line(checkpoint: &Checkpoint) -> String {
-    let epoch = checkpoint.epoch;
+    let epoch = checkpoint.epoch.0;
     match &checkpoint.manifest {
         Ok(manifest) => {
             let Manifest { incarnation, written, .. } = manifest;
@@ -202,7 +202,8 @@ fn described(manifest: &Manifest) -> String {
         }
     }
     lines.push("\noperators".into());
-    for (name, operator) in &manifest.operators {
+    // Steps without state have only a watermark.
+    for (name, operator) in manifest.operators.iter().filter(|(_, operator)| !operator.fingerprint.is_empty()) {
         let bytes =
             operator.parts.iter().filter_map(|part| manifest.files.get(&part.file)).map(|file| file.bytes).sum();
         let (files, watermark) = (operator.parts.len(), operator.watermark);
@@ -226,7 +227,8 @@ async fn verify(store: &Arc<dyn Store>, format: Format) -> Result<Exit, Checkpoi
         Format::Table => {
             flaws.iter().for_each(|flaw| println!("damaged: {flaw}"));
             let end = if flaws.is_empty() { "all whole".into() } else { format!("{} damaged", flaws.len()) };
-            println!("{checkpoints} checkpoints, {files} files in {}: {end}", store.describe());
+            let plural = if checkpoints == 1 { "" } else { "s" };
+            println!("{checkpoints} checkpoint{plural}, {files} files in {}: {end}", store.describe());
         }
     }
     Ok(if flaws.is_empty() { Exit::Success } else { Exit::Failed })

@@ -26,7 +26,7 @@ impl Running {
     }
 
     /// The first line that holds `word`, and all before it.
-    fn until(&self, word: &str) -> Vec<String> {
+    pub fn until(&self, word: &str) -> Vec<String> {
         let mut lines = vec![];
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {

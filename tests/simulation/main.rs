@@ -22,6 +22,10 @@ use std::thread;
 
 use parking_lot::Mutex;
 
+/// Many small allocations are most of the work.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds in the test command.
 const SEEDS: u64 = 20_000;
 
