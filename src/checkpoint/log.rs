@@ -568,8 +568,13 @@ impl CheckpointLog {
         }
         let manifests = self.prompt.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
         orphans.extend(manifests.filter(|path| !kept.contains(path)));
-        let runs = self.prompt.list(opening::INCARNATIONS).await?.into_iter().map(|(path, _)| path);
+        let runs = self.prompt.list(opening::INCARNATIONS).await?;
         let own = self.writer.incarnation.0;
+        // A later run has its manifests there, too: this one sweeps nothing any more.
+        if runs.iter().filter_map(|(path, _)| manifest::number(path)).any(|run| run > own) {
+            return Ok(());
+        }
+        let runs = runs.into_iter().map(|(path, _)| path);
         orphans.extend(runs.filter(|path| manifest::number(path).is_some_and(|run| run + KEPT_RUNS < own)));
         self.doomed.extend(orphans);
         Ok(())

@@ -130,6 +130,9 @@ pub(super) async fn open(
         }
         chosen => chosen?,
     };
+    if let Some(chosen) = &chosen {
+        make_durable(&**store, Epoch(chosen.manifest.epoch)).await?;
+    }
     let order = chosen.as_ref().map(|chosen| chosen.order);
     if options.fresh && file.checkpoints {
         file.checkpoints = false;
@@ -311,6 +314,14 @@ async fn take_incarnation(
         }
         highest = seen.max(number);
     }
+}
+
+/// Writes the manifest that is gone on from once more. A run that was killed amid the write may have left it where a
+/// loss of power still takes it away, and what this run delivers rests on it.
+async fn make_durable(store: &dyn Store, epoch: Epoch) -> Result<(), StoreError> {
+    let path = manifest::path(epoch);
+    let bytes = store.get(&path).await?;
+    store.put(&path, bytes).await
 }
 
 /// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.

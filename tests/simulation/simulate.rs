@@ -259,6 +259,8 @@ impl Simulation {
                                 current = holder;
                                 continue;
                             }
+                            // Whoever held it when this one asked is gone by now.
+                            None if current.had_company => {}
                             None => return Err(format!("nobody holds the lock: {}", failure.text())),
                         },
                         Err(failure) if failure.is_passing() => {}
