@@ -254,6 +254,10 @@ async fn log_file(
                 if is_empty && store.list(manifest::FOLDER).await?.is_empty() {
                     return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
                 }
+                if !file.checkpoints {
+                    // As with manifests: its run may have been killed before it was durable.
+                    file.write(store).await?;
+                }
                 return Ok(file);
             }
             Some(Err(flaw @ Flaw::Newer(_))) => {
@@ -320,7 +324,8 @@ async fn take_incarnation(
 /// loss of power still takes it away, and what this run delivers rests on it.
 async fn make_durable(store: &dyn Store, epoch: Epoch) -> Result<(), StoreError> {
     let path = manifest::path(epoch);
-    let bytes = store.get(&path).await?;
+    // As it was chosen, and not a damaged one over its copy.
+    let bytes = store.get_whole(&path, sealed::check()).await?;
     store.put(&path, bytes).await
 }
 
