@@ -148,7 +148,7 @@ impl Look<'_> {
 /// [`CheckpointError::Held`] while a run uses them; [`CheckpointError::Damaged`] when the one to remove is not there.
 pub async fn remove(store: &Arc<dyn Store>, which: Remove) -> Result<Vec<Epoch>, CheckpointError> {
     let store = &*mirror::writing(Arc::clone(store));
-    let _lock = opening::lock(store).await?;
+    let _lock = opening::lock(store, store).await?;
     let found = opening::manifests(store).await?;
     let all: Vec<Epoch> = found.iter().map(|found| found.epoch).collect();
     let gone: Vec<Epoch> = match which {

@@ -160,7 +160,8 @@ impl CheckpointLog {
         let failures = Failures::default();
         let prompt = mirror::writing(store);
         let store = Patient::over(Arc::clone(&prompt), &failures);
-        let Opened { lock, writer, highest, file, manifest, recovered, kept } = opening::open(&store, &options).await?;
+        let Opened { lock, writer, highest, file, manifest, recovered, kept } =
+            opening::open(&store, &prompt, &options).await?;
         let log = CheckpointLog {
             _lock: lock,
             prompt,

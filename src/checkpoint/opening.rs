@@ -107,8 +107,12 @@ impl Found {
 }
 
 /// Takes a log over.
-pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result<Opened, CheckpointError> {
-    let lock = lock(&**store).await?;
+pub(super) async fn open(
+    store: &Arc<dyn Store>,
+    prompt: &Arc<dyn Store>,
+    options: &LogOptions,
+) -> Result<Opened, CheckpointError> {
+    let lock = lock(&**store, &**prompt).await?;
     crash_point!("log.locked");
     let found = manifests(&**store).await?;
     refuse_newer(&**store, &found)?;
@@ -160,11 +164,12 @@ pub(super) async fn open(store: &Arc<dyn Store>, options: &LogOptions) -> Result
     Ok(Opened { lock, writer, highest, file, manifest: named, recovered, kept })
 }
 
-pub(super) async fn lock(store: &dyn Store) -> Result<Lock, CheckpointError> {
+/// Takes the lock. Who holds it, if another does, is asked of `prompt` once: a message is not waited for.
+pub(super) async fn lock(store: &dyn Store, prompt: &dyn Store) -> Result<Lock, CheckpointError> {
     if let Some(lock) = store.lock().await? {
         return Ok(lock);
     }
-    let holder = store.get(super::store::LOCK).await.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+    let holder = prompt.get(super::store::LOCK).await.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
     let holder = holder.ok().filter(|holder| !holder.is_empty()).unwrap_or_else(|| "another process".into());
     Err(CheckpointError::Held(format!(
         "the checkpoints at {} are in use by {holder}: a pipeline runs once at a time. Stop that run, or give this one \
@@ -249,6 +254,10 @@ async fn log_file(
                 if is_empty && store.list(manifest::FOLDER).await?.is_empty() {
                     return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
                 }
+                if !file.checkpoints {
+                    // As with manifests: its run may have been killed before it was durable.
+                    file.write(store).await?;
+                }
                 return Ok(file);
             }
             Some(Err(flaw @ Flaw::Newer(_))) => {
@@ -315,7 +324,8 @@ async fn take_incarnation(
 /// loss of power still takes it away, and what this run delivers rests on it.
 async fn make_durable(store: &dyn Store, epoch: Epoch) -> Result<(), StoreError> {
     let path = manifest::path(epoch);
-    let bytes = store.get(&path).await?;
+    // As it was chosen, and not a damaged one over its copy.
+    let bytes = store.get_whole(&path, sealed::check()).await?;
     store.put(&path, bytes).await
 }
 

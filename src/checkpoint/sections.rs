@@ -5,6 +5,8 @@
 //! ```
 //! Batches with one schema, its metadata included, share a stream.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
@@ -160,7 +162,10 @@ impl SectionFile {
     pub fn read(&self, name: &str) -> Result<Batches, String> {
         let mut batches = vec![];
         for section in self.sections.iter().filter(|section| section.name == name) {
-            self.read_section(section, &mut batches).map_err(|error| format!("the part of {name}: {error}"))?;
+            // Of what is not as it was written and yet has the right checksum, Arrow may make anything, a panic too.
+            let read = catch_unwind(AssertUnwindSafe(|| self.read_section(section, &mut batches)));
+            let read = read.unwrap_or_else(|_| Err("it cannot be read".into()));
+            read.map_err(|error| format!("the part of {name}: {error}"))?;
         }
         Ok(batches)
     }
