@@ -138,7 +138,7 @@ impl LocalStore {
         writeln!(file, "process {} on {}", std::process::id(), host())?;
         // What crashed runs have left.
         match fs::remove_dir_all(self.place(TEMPORARY)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(Some(Box::new(file))),
         }
     }

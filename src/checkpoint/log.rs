@@ -159,7 +159,7 @@ impl CheckpointLog {
     ) -> Result<(CheckpointLog, Option<Recovered>), CheckpointError> {
         let failures = Failures::default();
         let prompt = mirror::writing(store);
-        let store = Patient::new(Arc::clone(&prompt), &failures);
+        let store = Patient::over(Arc::clone(&prompt), &failures);
         let Opened { lock, writer, highest, file, manifest, recovered, kept } = opening::open(&store, &options).await?;
         let log = CheckpointLog {
             _lock: lock,

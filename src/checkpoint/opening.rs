@@ -95,6 +95,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// What is wrong with it.
+    fn torn(&self) -> Option<String> {
+        self.manifest.as_ref().err().map(|flaw| format!("{}: {flaw}", self.path))
+    }
+
     /// What a later run has written comes after all that one before it has, whatever the numbers of their epochs.
     fn order(&self) -> (u64, Epoch) {
         (self.manifest.as_ref().map_or(0, |manifest| manifest.incarnation), self.epoch)
@@ -369,11 +374,17 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
     let mut candidates: Vec<&Found> =
         found.iter().filter(|found| options.from.is_none_or(|from| found.epoch == from)).collect();
     candidates.sort_by_key(|found| std::cmp::Reverse(found.order()));
+    // Of one that is torn nobody knows which run wrote it, so that it comes last above; yet it may be the newest.
+    let torn_after = |epoch: Epoch| {
+        let later = found.iter().filter(move |other| other.epoch > epoch && options.from.is_none());
+        later.filter_map(|other| Some(damaged(other, &other.torn()?)))
+    };
     let mut flaws = vec![];
     for found in candidates {
         let flaw = match &found.manifest {
             Ok(manifest) => match load(store, manifest).await {
                 Ok(recovered) => {
+                    flaws.extend(torn_after(found.epoch));
                     warn(&place, &flaws, found.epoch);
                     let manifest = manifest.clone();
                     return Ok(Some(Chosen { order: found.order(), manifest, recovered }));
@@ -381,9 +392,9 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
                 Err(Unloadable::Damaged(flaw)) => flaw,
                 Err(Unloadable::Store(error)) => return Err(error.into()),
             },
-            Err(flaw) => format!("{}: {flaw}", found.path),
+            Err(_) => found.torn().unwrap_or_default(),
         };
-        flaws.push(format!("checkpoint {} is damaged: {flaw}", found.epoch));
+        flaws.push(damaged(found, &flaw));
     }
     if flaws.is_empty() {
         return Ok(None);
@@ -396,6 +407,10 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
         "{which} at {place}:\n  {}\nSee `acequia checkpoints verify`; {other}, or begin anew with --fresh",
         flaws.join("\n  ")
     )))
+}
+
+fn damaged(found: &Found, flaw: &str) -> String {
+    format!("checkpoint {} is damaged: {flaw}", found.epoch)
 }
 
 pub(super) fn no_such_checkpoint(store: &dyn Store, epoch: Epoch, there: &[Epoch]) -> CheckpointError {

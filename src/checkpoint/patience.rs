@@ -86,7 +86,7 @@ pub(super) struct Patient {
 
 impl Patient {
     /// Counts what fails in `failures`.
-    pub(super) fn new(store: Arc<dyn Store>, failures: &Failures) -> Arc<dyn Store> {
+    pub(super) fn over(store: Arc<dyn Store>, failures: &Failures) -> Arc<dyn Store> {
         Arc::new(Patient { store, failures: Arc::clone(failures) })
     }
 

@@ -203,7 +203,7 @@ fn described(manifest: &Manifest) -> String {
     }
     lines.push("\noperators".into());
     // Steps without state have only a watermark.
-    for (name, operator) in manifest.operators.iter().filter(|(_, operator)| !operator.fingerprint.is_empty()) {
+    for (name, operator) in manifest.operators.iter().filter(|(_, operator)| !operator.parts.is_empty()) {
         let bytes =
             operator.parts.iter().filter_map(|part| manifest.files.get(&part.file)).map(|file| file.bytes).sum();
         let (files, watermark) = (operator.parts.len(), operator.watermark);

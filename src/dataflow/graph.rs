@@ -85,6 +85,7 @@ pub enum Distribution {
 
 /// What a node is.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "a graph has a few dozen nodes, which nobody moves about")]
 pub enum NodeKind {
     /// Reads a table.
     Source(SourceNode),

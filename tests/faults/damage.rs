@@ -114,7 +114,7 @@ fn damage_one(files: &[PathBuf], round: u64) -> PathBuf {
         _ => {
             let mut damaged = whole.clone();
             if let Some(byte) = damaged.get_mut(at) {
-                *byte ^= 1 << (dice >> 8) % 8;
+                *byte ^= 1 << ((dice >> 8) % 8);
             }
             std::fs::write(&path, damaged).unwrap();
         }

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+#[allow(clippy::duplicate_mod, reason = "a test target may use one kind of server without the other")]
 #[path = "ports.rs"]
 mod ports;
 use ports::free_ports;

@@ -10,9 +10,11 @@ pub fn free_ports(count: u16) -> u16 {
     const ROOM: u32 = 20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..ROOM {
-        // Processes at the same time begin far from one another.
+        // Processes at the same time begin far from one another, and so do the modules of one that hold this file: a
+        // port is free until its server, which has yet to start, has taken it.
+        let place = std::process::id().wrapping_mul(31).wrapping_add(module_path!().len() as u32).wrapping_mul(7919);
         let step = NEXT.fetch_add(u32::from(count), Ordering::Relaxed);
-        let first = (FIRST + (std::process::id().wrapping_mul(7919).wrapping_add(step)) % ROOM) as u16;
+        let first = (FIRST + place.wrapping_add(step) % ROOM) as u16;
         let ports: Vec<_> = (first..first + count).map(|port| TcpListener::bind(("127.0.0.1", port))).collect();
         if ports.iter().all(Result::is_ok) {
             return first;

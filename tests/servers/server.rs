@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+#[allow(clippy::duplicate_mod, reason = "a test target may use one kind of server without the other")]
 #[path = "ports.rs"]
 mod ports;
 

@@ -56,8 +56,11 @@ fn late_rows(late: &[Event]) -> Vec<String> {
     late.iter().map(|event| line![event.record.n, event.record.k]).collect()
 }
 
-/// First event, end, and events of each session of each key.
-fn sessions(events: &[Event], gap: i64) -> (Vec<(i64, i64, Key, Vec<Event>)>, Vec<Event>) {
+/// First event, end, key and events.
+type Session = (i64, i64, Key, Vec<Event>);
+
+/// The sessions of each key, and the events that are late for theirs.
+fn sessions(events: &[Event], gap: i64) -> (Vec<Session>, Vec<Event>) {
     let (mut by_key, mut late) = (BTreeMap::<Key, Vec<Event>>::new(), vec![]);
     for event in events {
         // The input of sessions holds no row that is only a little late.

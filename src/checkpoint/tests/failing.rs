@@ -21,7 +21,7 @@ pub(super) struct Failing {
 }
 
 impl Failing {
-    pub(super) fn new(inner: &Arc<dyn Store>, calls: i64, carries_out: bool, failures: i64) -> Arc<dyn Store> {
+    pub(super) fn after(inner: &Arc<dyn Store>, calls: i64, carries_out: bool, failures: i64) -> Arc<dyn Store> {
         Arc::new(Failing { inner: Arc::clone(inner), left: AtomicI64::new(calls), carries_out, failures })
     }
 
@@ -106,7 +106,7 @@ async fn whichever_call_is_the_last_what_was_confirmed_is_there() {
         let mut whole_runs = 0;
         for calls in 0..240 {
             let disk = memory();
-            let (confirmed, tried) = run_until_failure(Failing::new(&disk, calls, carries_out, i64::MAX), 7).await;
+            let (confirmed, tried) = run_until_failure(Failing::after(&disk, calls, carries_out, i64::MAX), 7).await;
             let (log, recovered) = open(&disk).await;
             let found = recovered.as_ref().map_or(0, |recovered| recovered.state.epoch.0);
             assert!((confirmed..=tried).contains(&found), "{calls} calls: {confirmed} to {tried}, found {found}");
@@ -129,7 +129,7 @@ async fn a_full_disk_is_waited_for() {
             let disk = memory();
             let (log, _) = open(&disk).await;
             drop(log);
-            let (confirmed, _) = run_until_failure(Failing::new(&disk, calls, carries_out, 5), 5).await;
+            let (confirmed, _) = run_until_failure(Failing::after(&disk, calls, carries_out, 5), 5).await;
             let (_, recovered) = open(&disk).await;
             let found = recovered.map_or(vec![], |recovered| state_of(&recovered));
             assert_eq!(found, (1..=confirmed as i64).collect::<Vec<_>>(), "{calls} calls");
@@ -160,7 +160,7 @@ async fn random_lives_of_a_log_agree_with_a_list() {
                 assert_eq!(values(&log.outbox().read("sink", epoch).await.unwrap()), [epoch.0 as i64], "seed {seed}");
             }
             drop(log);
-            let failing = Failing::new(&disk, random.random_range(0..200), random.random(), i64::MAX);
+            let failing = Failing::after(&disk, random.random_range(0..200), random.random(), i64::MAX);
             let Ok((mut log, recovered)) = CheckpointLog::open(failing, options()).await else { continue };
             begin(&mut log, recovered.as_ref());
             for _ in 0..random.random_range(0..40) {
@@ -185,7 +185,7 @@ async fn random_lives_of_a_log_agree_with_a_list() {
 async fn what_waiting_cannot_heal_is_said() {
     let disk = memory();
     open(&disk).await;
-    let (mut log, _) = open(&Failing::new(&disk, 40, false, i64::MAX)).await;
+    let (mut log, _) = open(&Failing::after(&disk, 40, false, i64::MAX)).await;
     let error = loop {
         let epoch = log.last_epoch().next();
         if let Err(error) = log.append(record(epoch)).await {

@@ -68,7 +68,7 @@ async fn damage() -> Option<&'static str> {
 async fn last_call() -> Option<&'static str> {
     for calls in 0..60 {
         let disk = memory();
-        super::failing::run_until_failure(super::failing::Failing::new(&disk, calls, false, i64::MAX), 3).await;
+        super::failing::run_until_failure(super::failing::Failing::after(&disk, calls, false, i64::MAX), 3).await;
         let Ok((_, recovered)) = CheckpointLog::open(disk, options()).await else {
             return Some("what was interrupted cannot be gone on from");
         };
