@@ -254,6 +254,10 @@ async fn log_file(
                 if is_empty && store.list(manifest::FOLDER).await?.is_empty() {
                     return Err(lost(&place, &format!("{LOG} says that there were checkpoints, and none is left")));
                 }
+                // A first run that was killed amid the write may have left it where a loss of power takes it away.
+                if !file.checkpoints {
+                    file.write(store).await?;
+                }
                 return Ok(file);
             }
             Some(Err(flaw @ Flaw::Newer(_))) => {
