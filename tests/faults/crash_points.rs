@@ -63,8 +63,12 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
 /// Lets a pipeline die at a point as often as it comes there, up to three times; how often that was.
 async fn crash_at(servers: &Arc<Servers>, point: &str, number: u64) -> usize {
     let trial = Trial::new(servers, Ledger { seed: number, partitions: 3 }).await;
-    // The log compacts and prunes after many epochs.
-    let (records, interval) = if point.starts_with("log.") { (2 * RECORDS, "20ms") } else { (RECORDS, "200ms") };
+    // The log prunes after several epochs, and compacts after many.
+    let (records, interval) = match point {
+        "log.compacted" => (5 * RECORDS, "20ms"),
+        _ if point.starts_with("log.") => (2 * RECORDS, "20ms"),
+        _ => (RECORDS, "200ms"),
+    };
     let feed = trial.feed(0..records, PER_SECOND);
     let mut deaths = 0;
     let mut log = String::new();
