@@ -113,5 +113,5 @@ fn every_fate_comes_up_and_nothing_is_late_by_chance() {
             Fate::Bad(_) => counts[2] += 1,
         }
     }
-    assert!(counts[0] > 17_000 && counts[1] > 400 && counts[2] > 500, "{counts:?}");
+    assert!(counts[0] > 17_000 && counts[1] > 400 && counts[2] > 400, "{counts:?}");
 }
