@@ -131,7 +131,13 @@ pub(super) async fn open(
         chosen => chosen?,
     };
     if let Some(chosen) = &chosen {
-        make_durable(&**store, Epoch(chosen.manifest.epoch)).await?;
+        match make_durable(&**store, Epoch(chosen.manifest.epoch)).await {
+            Ok(()) => {}
+            Err(gone @ (StoreError::Missing { .. } | StoreError::Torn { .. })) => {
+                return Err(damaged_or_fenced(&**store, options, incarnation, gone.to_string()).await);
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     let order = chosen.as_ref().map(|chosen| chosen.order);
     if options.fresh && file.checkpoints {
