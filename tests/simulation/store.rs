@@ -72,13 +72,13 @@ impl Disk {
         let paths: Vec<String> =
             state.blobs.iter().filter(|(_, blob)| !blob.synced).map(|(path, _)| path.clone()).collect();
         for path in paths {
-            // A torn manifest alone is no log: the run must ask a person then, and does.
+            // A torn manifest alone is no log, nor is one without its name: the run must ask a person then, and does.
             let name = |path: &str| path.trim_end_matches(".copy").to_owned();
             let is_another = |other: &str| other.starts_with("manifests/") && name(other) != name(&path);
             let is_only = path.starts_with("manifests/")
                 && !state.blobs.iter().any(|(other, blob)| is_another(other) && blob.synced);
             let Some(blob) = state.blobs.get_mut(&path) else { continue };
-            let is_whole = is_only || planted(Bug::NoFolderSync);
+            let is_whole = is_only || path.starts_with("log.json") || planted(Bug::NoFolderSync);
             let fate = self.world.below(if is_whole { 2 } else { 4 });
             let length = blob.bytes.len() as u64;
             match (fate, blob.before.take()) {

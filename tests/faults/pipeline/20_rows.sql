@@ -15,6 +15,6 @@ WITH (connector = 'file', path = '${PLACE}/lines.jsonl');
 INSERT INTO lines SELECT id, kind, amount, ts FROM events WHERE kind <> 'search';
 
 CREATE TABLE history (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
-WITH (connector = 'file', format = 'parquet', path = '${PLACE}/history', roll_rows = '700');
+WITH (connector = 'file', format = 'parquet', path = '${PLACE}/history', roll_rows = '200');
 
 INSERT INTO history SELECT id, kind, amount, ts FROM events WHERE amount < 800;
