@@ -132,10 +132,11 @@ pub(super) async fn open(
     };
     if let Some(chosen) = &chosen {
         match make_durable(&**store, Epoch(chosen.manifest.epoch)).await {
-            Err(gone @ StoreError::Missing { .. }) => {
+            Ok(()) => {}
+            Err(gone @ (StoreError::Missing { .. } | StoreError::Torn { .. })) => {
                 return Err(damaged_or_fenced(&**store, options, incarnation, gone.to_string()).await);
             }
-            done => done?,
+            Err(error) => return Err(error.into()),
         }
     }
     let order = chosen.as_ref().map(|chosen| chosen.order);
