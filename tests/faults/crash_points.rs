@@ -96,7 +96,8 @@ async fn died(mut pipeline: Pipeline, point: &str, fed: impl Fn() -> bool, log: 
     let mut stopping = false;
     while !pipeline.has_ended() {
         assert!(Instant::now() < deadline, "{point}: still running:\n{log}{}", pipeline.said());
-        if fed() && !stopping {
+        // Before that it may not listen to signals yet.
+        if fed() && !stopping && pipeline.said().contains(" INFO running ") {
             let since = *calm.get_or_insert_with(Instant::now);
             if since.elapsed() > CALM {
                 pipeline.signal("-TERM");
