@@ -5,7 +5,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 # A test holds its table of metrics against the code.
-COPY README.md ./
+COPY README.md ./README.md
 COPY src ./src
 COPY migrations ./migrations
 # Cargo wants every target of the manifest to be there, whatever it builds.
