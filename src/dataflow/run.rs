@@ -162,7 +162,7 @@ struct Run {
     /// By the sink's node name.
     outboxes: BTreeMap<String, Arc<Outbox>>,
     undelivered: BTreeMap<String, Vec<Epoch>>,
-    /// The last epoch that was begun to end.
+    /// The last epoch that was begun to end; the highest number there is once no other will.
     begun: watch::Sender<Epoch>,
     keeper: Keeper,
     tasks: JoinSet<Result<(), RunError>>,
@@ -358,8 +358,9 @@ impl Run {
 
     fn tell(&mut self, command: Option<Command>) {
         let Some(command) = command else { return };
-        if let Command::Barrier { epoch, .. } = command {
-            self.begun.set(epoch);
+        if let Command::Barrier { epoch, last } = command {
+            // After the last one none comes that a sink's task could wait for.
+            self.begun.set(if last { Epoch(u64::MAX) } else { epoch });
             self.keeper.begun.insert(epoch, Instant::now());
         }
         for source in &self.commands {
@@ -465,6 +466,7 @@ impl Run {
             outbox: Arc::clone(&outbox),
             kept,
             epoch_bytes: self.options.checkpoint_bytes,
+            first: self.begun.get(),
             begun: self.begun.subscribe(),
             opened: opened.clone(),
             statistics: Arc::clone(&statistics),

@@ -37,7 +37,9 @@ pub struct SinkTask {
     pub kept: bool,
     /// Bytes of an epoch that are enough to end it.
     pub epoch_bytes: u64,
-    /// The last epoch that has been begun to end.
+    /// The epoch before its first.
+    pub first: Epoch,
+    /// The last epoch that has been begun to end; the highest number there is once no other will.
     pub begun: watch::Receiver<Epoch>,
     /// Cancelled when the sink has opened.
     pub opened: CancellationToken,
@@ -53,7 +55,7 @@ impl SinkTask {
     /// # Errors
     /// That a row does not fit its columns.
     pub async fn run(mut self, mut gate: Gate) -> Result<(), RunError> {
-        let mut epoch = self.begun.get();
+        let mut epoch = self.first;
         loop {
             match gate.next().await {
                 GateEvent::Batch(_, batch) => self.take(batch, epoch).await?,

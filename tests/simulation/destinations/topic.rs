@@ -63,7 +63,7 @@ impl Destination for Topic {
         Box::pin(async move {
             let mut sink = Producer { topic: self, end, writer: writer(&context), producer_epoch: 0 };
             let settled = sink.initialise().await?;
-            sink.claim(settled).await?;
+            let settled = sink.claim(settled).await?;
             Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
         })
     }
@@ -115,13 +115,13 @@ impl Producer {
         }
     }
 
-    /// Writes this run's number into the progress, so that an older run that comes back knows itself fenced.
-    async fn claim(&mut self, settled: Option<Epoch>) -> Result<(), ConnectorError> {
-        let marker = self.writer.marker(settled.unwrap_or_default());
-        while self.transaction(&[], &marker).await == Outcome::Unknown {
-            self.initialise().await?;
+    /// Writes this run's number into the progress, so that an older run that comes back knows itself fenced. Returns
+    /// what is settled by then: until the claim is made the older run may still deliver.
+    async fn claim(&mut self, mut settled: Option<Epoch>) -> Result<Option<Epoch>, ConnectorError> {
+        while self.transaction(&[], &self.writer.marker(settled.unwrap_or_default())).await == Outcome::Unknown {
+            settled = self.initialise().await?;
         }
-        Ok(())
+        Ok(settled)
     }
 
     async fn transaction(&mut self, rows: &[String], marker: &Marker) -> Outcome {
