@@ -28,7 +28,6 @@ pub enum Bug {
     UnknownTakenForDone,
     UnknownTakenForFailed,
     ProducerNotRecycled,
-    SettledBeforeVisible,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].

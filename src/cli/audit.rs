@@ -48,7 +48,7 @@ pub struct AuditArguments {
     #[command(flatten)]
     place: CheckpointArguments,
 
-    /// Where embedded parts keep their files
+    /// Where checkpoints and embedded parts keep their files
     #[arg(long, value_name = "FOLDER", env = "ACEQUIA__RUN__DATA_DIR", default_value = "acequia-data")]
     data_dir: PathBuf,
 

@@ -50,6 +50,8 @@ struct Waiting {
     sealed: bool,
     durable: bool,
     rows: Rows,
+    /// Bytes of the rows in memory, counted as they come and go.
+    bytes: usize,
     /// How many rows that are not settled, as far as this run knows.
     count: u64,
     /// Given to a sink that has not settled it yet.
@@ -94,17 +96,18 @@ pub struct Backlog {
 impl Waiting {
     fn open() -> Waiting {
         let rows = Rows::Memory { batches: VecDeque::new(), taken: 0 };
-        Waiting { epoch: None, sealed: false, durable: false, rows, count: 0, delivered: false }
+        Waiting { epoch: None, sealed: false, durable: false, rows, bytes: 0, count: 0, delivered: false }
     }
 
     fn in_log(epoch: Epoch) -> Waiting {
-        Waiting { epoch: Some(epoch), sealed: true, durable: true, rows: Rows::Log, count: 0, delivered: false }
-    }
-
-    fn bytes(&self) -> usize {
-        match &self.rows {
-            Rows::Memory { batches, .. } => batches.iter().map(RecordBatch::get_array_memory_size).sum(),
-            Rows::Log => 0,
+        Waiting {
+            epoch: Some(epoch),
+            sealed: true,
+            durable: true,
+            rows: Rows::Log,
+            bytes: 0,
+            count: 0,
+            delivered: false,
         }
     }
 
@@ -146,10 +149,11 @@ impl Outbox {
         }
         let Some(open) = queue.epochs.back_mut() else { return 0 };
         open.count += batch.num_rows() as u64;
+        open.bytes += batch.get_array_memory_size();
         if let Rows::Memory { batches, .. } = &mut open.rows {
             batches.push_back(batch);
         }
-        let bytes = open.bytes();
+        let bytes = open.bytes;
         drop(queue);
         self.work.notify_one();
         bytes
@@ -189,14 +193,14 @@ impl Outbox {
         for waiting in queue.epochs.iter_mut().filter(|waiting| waiting.sealed) {
             waiting.durable |= waiting.epoch.is_some_and(|own| own <= epoch);
         }
-        let mut bytes: usize = queue.epochs.iter().map(Waiting::bytes).sum();
+        let mut bytes: usize = queue.epochs.iter().map(|waiting| waiting.bytes).sum();
         // The newest first: they are the last to be delivered.
         for waiting in queue.epochs.iter_mut().rev() {
             if !self.kept || bytes <= MEMORY {
                 break;
             }
             if waiting.durable && matches!(waiting.rows, Rows::Memory { taken: 0, .. }) {
-                bytes -= waiting.bytes();
+                bytes -= std::mem::take(&mut waiting.bytes);
                 waiting.rows = Rows::Log;
             }
         }
@@ -273,6 +277,7 @@ impl Outbox {
         let mut queue = self.queue.lock();
         if let Some(waiting) = queue.epochs.iter_mut().find(|waiting| waiting.epoch == Some(epoch)) {
             waiting.count = rows.iter().map(|batch| batch.num_rows() as u64).sum();
+            waiting.bytes = rows.iter().map(RecordBatch::get_array_memory_size).sum();
             waiting.rows = Rows::Memory { batches: rows.into(), taken: 0 };
         }
     }
@@ -283,9 +288,12 @@ impl Outbox {
         let mut confirmed = 0;
         for waiting in &mut queue.epochs {
             if let Rows::Memory { batches, taken } = &mut waiting.rows {
-                let rows: u64 = batches.drain(..std::mem::take(taken)).map(|batch| batch.num_rows() as u64).sum();
-                waiting.count = waiting.count.saturating_sub(rows);
-                confirmed += rows;
+                for batch in batches.drain(..std::mem::take(taken)) {
+                    let rows = batch.num_rows() as u64;
+                    waiting.count = waiting.count.saturating_sub(rows);
+                    waiting.bytes = waiting.bytes.saturating_sub(batch.get_array_memory_size());
+                    confirmed += rows;
+                }
             }
         }
         queue.flushes.1 = queue.flushes.0;
@@ -331,7 +339,7 @@ impl Outbox {
         Backlog {
             epochs: queue.epochs.iter().filter(|waiting| waiting.sealed).count(),
             rows: queue.epochs.iter().map(|waiting| waiting.count).sum(),
-            bytes: queue.epochs.iter().map(Waiting::bytes).sum::<usize>() as u64,
+            bytes: queue.epochs.iter().map(|waiting| waiting.bytes as u64).sum(),
         }
     }
 }
@@ -343,6 +351,7 @@ impl Queue {
         };
         let epoch = next.epoch.filter(|_| next.durable)?;
         next.delivered = true;
+        next.bytes = 0;
         match std::mem::replace(&mut next.rows, Rows::Log) {
             Rows::Memory { batches, .. } => Some(Work::Deliver(epoch, Some(batches.into()))),
             Rows::Log => Some(Work::Deliver(epoch, None)),
@@ -360,6 +369,7 @@ impl Queue {
                 // What no checkpoint will hold need not be held until it is confirmed.
                 Rows::Memory { batches, .. } if !kept => {
                     if let Some(batch) = batches.pop_front() {
+                        waiting.bytes = waiting.bytes.saturating_sub(batch.get_array_memory_size());
                         return Some(Work::Write(batch));
                     }
                 }

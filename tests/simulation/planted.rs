@@ -42,7 +42,6 @@ planted! {
     an_unknown_outcome_taken_for_failed_is_noticed: UnknownTakenForFailed within 500;
     a_producer_that_is_not_recycled_is_noticed: ProducerNotRecycled within 3000;
     a_loss_that_is_not_made_good_is_noticed: RewindForgotten within 3000;
-    epochs_settled_before_they_are_visible_are_noticed: SettledBeforeVisible within 3000;
     what_is_not_synced_is_noticed: NoSync within 3000;
     a_folder_that_is_not_synced_is_noticed: NoFolderSync within 3000;
     an_outbox_dropped_early_is_noticed: OutboxDroppedEarly within 3000;

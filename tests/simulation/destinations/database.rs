@@ -2,7 +2,6 @@
 //!
 //! The server may restart, and then has forgotten the newest commits, as with `synchronous_commit = off`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,22 +69,17 @@ impl Database {
     }
 }
 
+#[async_trait]
 impl Destination for Database {
     fn delivery(&self) -> Delivery {
         Delivery::PerEpoch
     }
 
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        context: SinkContext,
-    ) -> Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>> {
-        Box::pin(async move {
-            let mut sink = Table { database: self, end, writer: writer(&context), settled: Epoch(0) };
-            let settled = sink.fence().await?;
-            sink.settled = settled.unwrap_or_default();
-            Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
-        })
+    async fn open(self: Arc<Self>, end: End, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        let mut sink = Table { database: self, end, writer: writer(&context), settled: Epoch(0) };
+        let settled = sink.fence().await?;
+        sink.settled = settled.unwrap_or_default();
+        Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
     }
 
     fn lacking(&self) -> Vec<String> {
@@ -125,11 +119,7 @@ impl Table {
     }
 
     fn refuse_if_fenced(&self, state: &State) -> Result<(), ConnectorError> {
-        if state.fence > self.writer.incarnation {
-            let newer = Marker { incarnation: state.fence, ..self.writer.marker(Epoch(0)) };
-            return Err(self.writer.fenced(&self.end.name, &newer));
-        }
-        Ok(())
+        self.end.refuse_if_fenced(state.fence, &self.writer)
     }
 
     fn found(&self) -> Epoch {

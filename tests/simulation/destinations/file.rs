@@ -2,7 +2,6 @@
 //!
 //! It is on the machine that we run on, so a loss of power tears what was not synced.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use acequia::connectors::delivery::{Delivery, EpochSink, Marker, OpenSink, Writer};
@@ -54,36 +53,31 @@ impl File {
     }
 }
 
+#[async_trait]
 impl Destination for File {
     fn delivery(&self) -> Delivery {
         Delivery::PerEpoch
     }
 
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        context: SinkContext,
-    ) -> Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>> {
-        Box::pin(async move {
-            let sink = OpenFile { file: self, end, writer: writer(&context) };
-            sink.end.process.step().await;
-            sink.refuse_if_fenced()?;
-            if !planted(Bug::FenceForgotten) {
-                sink.file.state.lock().fence = sink.writer.incarnation;
-            }
-            sink.end.answer().await;
-            let settled = {
-                let mut state = sink.file.state.lock();
-                let sealed = state.marker.lines;
-                // What no marker covers was never there.
-                state.lines.truncate(sealed);
-                state.synced = state.synced.min(sealed);
-                let marker = state.marker.marker.clone();
-                sink.end.note(format_args!("fenced, marker {marker:?}"));
-                sink.writer.resume(&sink.end.name, marker.as_ref())?
-            };
-            Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
-        })
+    async fn open(self: Arc<Self>, end: End, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        let sink = OpenFile { file: self, end, writer: writer(&context) };
+        sink.end.process.step().await;
+        sink.refuse_if_fenced()?;
+        if !planted(Bug::FenceForgotten) {
+            sink.file.state.lock().fence = sink.writer.incarnation;
+        }
+        sink.end.answer().await;
+        let settled = {
+            let mut state = sink.file.state.lock();
+            let sealed = state.marker.lines;
+            // What no marker covers was never there.
+            state.lines.truncate(sealed);
+            state.synced = state.synced.min(sealed);
+            let marker = state.marker.marker.clone();
+            sink.end.note(format_args!("fenced, marker {marker:?}"));
+            sink.writer.resume(&sink.end.name, marker.as_ref())?
+        };
+        Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
     }
 
     fn lose_power(&self) {
@@ -117,12 +111,7 @@ struct OpenFile {
 
 impl OpenFile {
     fn refuse_if_fenced(&self) -> Result<(), ConnectorError> {
-        let fence = self.file.state.lock().fence;
-        if fence > self.writer.incarnation {
-            let newer = Marker { incarnation: fence, ..self.writer.marker(Epoch(0)) };
-            return Err(self.writer.fenced(&self.end.name, &newer));
-        }
-        Ok(())
+        self.end.refuse_if_fenced(self.file.state.lock().fence, &self.writer)
     }
 }
 

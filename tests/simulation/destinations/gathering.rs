@@ -1,6 +1,5 @@
 //! Parquet-like: epochs are gathered until a file is worth it; the manifest that names the file is the marker.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use acequia::connectors::delivery::{Delivery, EpochSink, Marker, OpenSink, Writer};
@@ -38,41 +37,36 @@ impl Parts {
     }
 }
 
+#[async_trait]
 impl Destination for Parts {
     fn delivery(&self) -> Delivery {
         Delivery::PerEpoch
     }
 
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        context: SinkContext,
-    ) -> Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>> {
-        Box::pin(async move {
-            let mut sink = OpenPart {
-                parts: self,
-                end,
-                writer: writer(&context),
-                rows: vec![],
-                epochs: 0,
-                last: Epoch(0),
-                settled: None,
-                since: Instant::now(),
-            };
-            while sink.end.request(&sink.parts.outage).await == Fate::NotDone {}
-            sink.refuse_if_fenced()?;
-            let marker = {
-                let mut state = sink.parts.state.lock();
-                state.fence = state.fence.max(sink.writer.incarnation);
-                state.marker.clone()
-            };
-            sink.end.answer().await;
-            sink.settled = sink.writer.resume(&sink.end.name, marker.as_ref())?;
-            sink.last = sink.settled.unwrap_or_default();
-            let settled = sink.settled;
-            sink.end.note(format_args!("fenced, manifest {marker:?}"));
-            Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
-        })
+    async fn open(self: Arc<Self>, end: End, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        let mut sink = OpenPart {
+            parts: self,
+            end,
+            writer: writer(&context),
+            rows: vec![],
+            epochs: 0,
+            last: Epoch(0),
+            settled: None,
+            since: Instant::now(),
+        };
+        while sink.end.request(&sink.parts.outage).await == Fate::NotDone {}
+        sink.refuse_if_fenced()?;
+        let marker = {
+            let mut state = sink.parts.state.lock();
+            state.fence = state.fence.max(sink.writer.incarnation);
+            state.marker.clone()
+        };
+        sink.end.answer().await;
+        sink.settled = sink.writer.resume(&sink.end.name, marker.as_ref())?;
+        sink.last = sink.settled.unwrap_or_default();
+        let settled = sink.settled;
+        sink.end.note(format_args!("fenced, manifest {marker:?}"));
+        Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
     }
 
     fn lacking(&self) -> Vec<String> {
@@ -94,12 +88,7 @@ struct OpenPart {
 
 impl OpenPart {
     fn refuse_if_fenced(&self) -> Result<(), ConnectorError> {
-        let fence = self.parts.state.lock().fence;
-        if fence > self.writer.incarnation {
-            let newer = Marker { incarnation: fence, ..self.writer.marker(Epoch(0)) };
-            return Err(self.writer.fenced(&self.end.name, &newer));
-        }
-        Ok(())
+        self.end.refuse_if_fenced(self.parts.state.lock().fence, &self.writer)
     }
 
     async fn publish(&mut self) -> Result<(), ConnectorError> {
@@ -143,9 +132,6 @@ impl EpochSink for OpenPart {
         self.rows.extend(rows.iter().flat_map(rows::lines));
         self.epochs += 1;
         self.last = epoch;
-        if planted(Bug::SettledBeforeVisible) {
-            self.settled = Some(epoch);
-        }
         if self.epochs >= EPOCHS {
             self.publish().await?;
         }

@@ -1,13 +1,12 @@
 //! Redis-like: rows by key, written at once; a script refuses what an older run writes.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use acequia::connectors::delivery::{Delivery, Marker, OpenSink, Writer};
+use acequia::connectors::delivery::{Delivery, OpenSink, Writer};
 use acequia::connectors::{ConnectorError, Sink, SinkContext};
 use acequia::faults::{Bug, planted};
-use acequia::time::{Epoch, Incarnation};
+use acequia::time::Incarnation;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -35,26 +34,21 @@ impl Keyed {
     }
 }
 
+#[async_trait]
 impl Destination for Keyed {
     fn delivery(&self) -> Delivery {
         Delivery::AtOnce
     }
 
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        context: SinkContext,
-    ) -> Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>> {
-        Box::pin(async move {
-            let sink = OpenKeyed { keyed: self, end, writer: writer(&context), waiting: vec![] };
-            while sink.end.request(&sink.keyed.outage).await == Fate::NotDone {}
-            sink.refuse_if_fenced()?;
-            if !planted(Bug::FenceForgotten) {
-                sink.keyed.state.lock().fence = sink.writer.incarnation;
-            }
-            sink.end.answer().await;
-            Ok(OpenSink::AtOnce(Box::new(sink)))
-        })
+    async fn open(self: Arc<Self>, end: End, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        let sink = OpenKeyed { keyed: self, end, writer: writer(&context), waiting: vec![] };
+        while sink.end.request(&sink.keyed.outage).await == Fate::NotDone {}
+        sink.refuse_if_fenced()?;
+        if !planted(Bug::FenceForgotten) {
+            sink.keyed.state.lock().fence = sink.writer.incarnation;
+        }
+        sink.end.answer().await;
+        Ok(OpenSink::AtOnce(Box::new(sink)))
     }
 
     /// Rows that lack, and, since there is one a key, those that are there instead.
@@ -78,12 +72,7 @@ struct OpenKeyed {
 
 impl OpenKeyed {
     fn refuse_if_fenced(&self) -> Result<(), ConnectorError> {
-        let fence = self.keyed.state.lock().fence;
-        if fence > self.writer.incarnation {
-            let newer = Marker { incarnation: fence, ..self.writer.marker(Epoch(0)) };
-            return Err(self.writer.fenced(&self.end.name, &newer));
-        }
-        Ok(())
+        self.end.refuse_if_fenced(self.keyed.state.lock().fence, &self.writer)
     }
 }
 

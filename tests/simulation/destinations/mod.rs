@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acequia::connectors::delivery::{Delivery, OpenSink, Writer};
+use acequia::connectors::delivery::{Delivery, Marker, OpenSink, Writer};
 use acequia::connectors::{ConnectorError, SinkContext, SinkFactory, SinkMode};
+use acequia::time::{Epoch, Incarnation};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -75,16 +76,13 @@ impl Ledger {
 }
 
 /// A destination as the world and its seed see it.
+#[async_trait]
 pub trait Destination: Send + Sync {
     /// When it wants its rows.
     fn delivery(&self) -> Delivery;
 
     /// Opens it for a process.
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        context: SinkContext,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>>;
+    async fn open(self: Arc<Self>, end: End, context: SinkContext) -> Result<OpenSink, ConnectorError>;
 
     /// The machine that we run on, and that this may be on too, loses its power.
     fn lose_power(&self) {}
@@ -118,6 +116,15 @@ pub struct Outage(Mutex<Option<Instant>>);
 impl End {
     pub fn note(&self, line: std::fmt::Arguments<'_>) {
         self.world.note(format_args!("{} {}: {line}", self.process.id, self.name));
+    }
+
+    /// The run that a destination knows as the newest has taken over from this one, or has not.
+    pub fn refuse_if_fenced(&self, fence: Incarnation, writer: &Writer) -> Result<(), ConnectorError> {
+        if fence > writer.incarnation {
+            let newer = Marker { incarnation: fence, ..writer.marker(Epoch(0)) };
+            return Err(writer.fenced(&self.name, &newer));
+        }
+        Ok(())
     }
 
     /// A request is on its way to a server. Waits while the server is away; the caller then does what it asks for,

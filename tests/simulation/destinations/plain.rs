@@ -1,6 +1,5 @@
 //! `delivery = 'at_least_once'`: rows are added at once, and after trouble added again.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use acequia::connectors::delivery::{Delivery, OpenSink};
@@ -23,20 +22,15 @@ impl Plain {
     }
 }
 
+#[async_trait]
 impl Destination for Plain {
     fn delivery(&self) -> Delivery {
         Delivery::AtOnce
     }
 
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        _: SinkContext,
-    ) -> Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>> {
-        Box::pin(async move {
-            while end.request(&self.outage).await == Fate::NotDone {}
-            Ok(OpenSink::AtOnce(Box::new(OpenPlain { plain: self, end, waiting: vec![] })))
-        })
+    async fn open(self: Arc<Self>, end: End, _: SinkContext) -> Result<OpenSink, ConnectorError> {
+        while end.request(&self.outage).await == Fate::NotDone {}
+        Ok(OpenSink::AtOnce(Box::new(OpenPlain { plain: self, end, waiting: vec![] })))
     }
 
     fn lacking(&self) -> Vec<String> {

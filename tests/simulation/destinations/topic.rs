@@ -3,7 +3,6 @@
 //! As with brokers and clients before KIP-890, the end of a transaction that was given up can arrive late and then ends
 //! whatever transaction is open, if the producer's epoch is still the same.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,22 +49,17 @@ impl Topic {
     }
 }
 
+#[async_trait]
 impl Destination for Topic {
     fn delivery(&self) -> Delivery {
         Delivery::PerEpoch
     }
 
-    fn open<'a>(
-        self: Arc<Self>,
-        end: End,
-        context: SinkContext,
-    ) -> Pin<Box<dyn Future<Output = Result<OpenSink, ConnectorError>> + Send + 'a>> {
-        Box::pin(async move {
-            let mut sink = Producer { topic: self, end, writer: writer(&context), producer_epoch: 0 };
-            let settled = sink.initialise().await?;
-            let settled = sink.claim(settled).await?;
-            Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
-        })
+    async fn open(self: Arc<Self>, end: End, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        let mut sink = Producer { topic: self, end, writer: writer(&context), producer_epoch: 0 };
+        let settled = sink.initialise().await?;
+        let settled = sink.claim(settled).await?;
+        Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
     }
 
     fn lacking(&self) -> Vec<String> {
