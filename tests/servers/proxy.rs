@@ -175,11 +175,15 @@ impl Shared {
         }
     }
 
-    /// The trap that `sent`, the latest of what a client sent, springs; it is gone then.
-    fn spring(&self, sent: &[u8]) -> Option<TrapKind> {
+    /// The trap that `sent`, the latest of what a client sent, springs; it is gone then. Its first `old` bytes were
+    /// there before the trap, perhaps, and spring nothing by themselves.
+    fn spring(&self, sent: &[u8], old: usize) -> Option<TrapKind> {
         let mut trap = self.trap.lock();
-        let kind =
-            trap.as_ref().filter(|trap| sent.windows(trap.needle.len()).any(|window| window == trap.needle))?.kind;
+        let holds = |trap: &&Trap| {
+            let length = trap.needle.len();
+            sent[old.saturating_sub(length - 1)..].windows(length).any(|window| window == trap.needle)
+        };
+        let kind = trap.as_ref().filter(holds)?.kind;
         *trap = None;
         Some(kind)
     }
@@ -213,13 +217,14 @@ async fn forward(
     let (from_server, to_server) = server.into_split();
     let link = Link { rules, shared, cut: cut.clone(), swallowing: AtomicBool::new(false) };
     tokio::select! {
+        biased;
+        () = cut.cancelled() => {}
         _ = async {
             tokio::join!(
                 link.pump(Way::ToServer, from_client, to_server),
                 link.pump(Way::ToClient, from_server, to_client),
             )
         } => {}
-        () = cut.cancelled() => {}
     }
 }
 
@@ -256,8 +261,9 @@ impl Link {
             let piece = &buffer[..count];
             let mut sprung = None;
             if way == Way::ToServer {
+                let old = recent.len();
                 recent.extend(piece);
-                sprung = self.shared.spring(&recent);
+                sprung = self.shared.spring(&recent, old);
                 recent.drain(..recent.len().saturating_sub(64));
             }
             if self.swallowing.load(Ordering::SeqCst) && way == Way::ToClient || sprung == Some(TrapKind::CutBefore) {
