@@ -140,7 +140,7 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
         let rate = arguments.sample_rate;
         tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
-        tasks.spawn(sample::feed(rate, options.drain.clone()));
+        tasks.spawn(sample::feed(rate, options.data_dir.clone(), options.drain.clone()));
     }
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));

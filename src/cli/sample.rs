@@ -1,11 +1,12 @@
 //! Generated events for an embedded Kafka, so that a shop's folder shows something with nothing installed.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::connectors::ConnectorError;
-use crate::connectors::kafka::producer::Feeder;
+use crate::connectors::kafka::embedded::Feeder;
 use crate::program::Program;
 use crate::shop::{ShopEvents, ShopOptions};
 
@@ -29,19 +30,19 @@ fn is_shops(description: &str) -> bool {
 }
 
 /// Sends `events_per_second` events of the shop to the embedded Kafka, as they would happen from now on.
-pub async fn feed(events_per_second: u64, stop: CancellationToken) {
-    if let Err(error) = try_feed(events_per_second, &stop).await
+pub async fn feed(events_per_second: u64, data_dir: PathBuf, stop: CancellationToken) {
+    if let Err(error) = try_feed(events_per_second, &data_dir, &stop).await
         && !stop.is_cancelled()
     {
         tracing::error!("the generated events have stopped: {error}");
     }
 }
 
-async fn try_feed(events_per_second: u64, stop: &CancellationToken) -> Result<(), ConnectorError> {
+async fn try_feed(events_per_second: u64, data_dir: &Path, stop: &CancellationToken) -> Result<(), ConnectorError> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let start = i64::try_from(now.as_millis()).unwrap_or_default();
     let mut events = ShopEvents::new(ShopOptions { start, events_per_second, ..ShopOptions::default() });
-    let mut feeder = Feeder::new("embedded", "acequia-sample", stop.clone())?;
+    let mut feeder = Feeder::open(data_dir, stop.clone()).await?;
     let mut ticks = tokio::time::interval(PAUSE);
     let mut due = Due::new(events_per_second);
     loop {

@@ -36,14 +36,17 @@ pub struct KafkaOptions {
     /// `audit_headers`: whether records say their epoch and their number in it, so that `acequia audit` can prove the
     /// topic complete. Only with exactly-once delivery. Default: true.
     pub audit_headers: bool,
-    /// `properties.*`: settings of librdkafka by their own names.
+    /// `embedded_retention`: how many bytes of a topic the embedded Kafka keeps at least, the oldest records going first.
+    /// No effect on a real one. Default: 1 GB.
+    pub embedded_retention: Option<u64>,
+    /// `properties.*`: settings of librdkafka by their own names. No effect on the embedded Kafka.
     pub properties: Properties,
 }
 
 /// Where Kafka is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Servers {
-    /// In this process.
+    /// In the data folder.
     Embedded,
     /// At these addresses.
     At(String),
@@ -113,8 +116,14 @@ impl KafkaOptions {
             key_field: take_key_field(table, options),
             promise: Promise::take(options),
             audit_headers: options.boolean(&["audit_headers"]).unwrap_or(true),
+            embedded_retention: options.size(&["embedded_retention"]),
             properties: take_properties(options),
         }
+    }
+
+    /// The consumer group of a table.
+    pub(super) fn group(&self, pipeline: &str, table: &str) -> String {
+        self.group_id.clone().unwrap_or_else(|| format!("{pipeline}-{table}"))
     }
 }
 
