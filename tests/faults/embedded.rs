@@ -79,7 +79,7 @@ impl Place {
         let audit = self.command("audit").output().unwrap();
         let said = String::from_utf8_lossy(&audit.stdout) + String::from_utf8_lossy(&audit.stderr);
         assert_eq!(audit.status.code(), Some(0), "{said}");
-        for sink in ["topic", "doubled", "kept"] {
+        for sink in ["topic.sink", "doubled", "kept"] {
             let line = said.lines().find(|line| line.split_whitespace().next() == Some(sink));
             let line = line.unwrap_or_else(|| panic!("no {sink} in\n{said}"));
             assert!(line.contains("complete, no row twice") && line.contains(&self.rows.to_string()), "{said}");
