@@ -60,6 +60,9 @@ impl Broker {
         }
         let lock = lock(&folder)?;
         let id = id(&folder)?;
+        for made in [folder.as_path(), data_dir] {
+            sync_folder_of(made)?;
+        }
         let broker = Arc::new(Broker { folder, id, topics: Mutex::default(), _lock: lock });
         open.insert(key, Arc::downgrade(&broker));
         Ok(broker)

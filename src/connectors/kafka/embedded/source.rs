@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::{Either, select, select_all};
+use futures::future::{select, select_all};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,6 +21,7 @@ use crate::connectors::kafka::options::KafkaOptions;
 use crate::connectors::kafka::origin::Origin;
 use crate::connectors::kafka::records::Gatherer;
 use crate::connectors::kafka::splits::{Range, SplitId};
+use crate::connectors::retry::until_available;
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
 use crate::formats::{DecodeOptions, SplitIndex};
 
@@ -60,10 +61,13 @@ impl SourceFactory for EmbeddedSourceFactory {
 
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
         let folder = folder(&context.data_dir);
-        let (options, read_back, stop) = (self.options.clone(), self.read_back, context.stop.clone());
-        let opened =
-            blocking(&folder, move || if read_back { found(&options, context) } else { open(&options, context) });
-        let (mut reader, origin) = opened.await?;
+        let (read_back, stop) = (self.read_back, context.stop.clone());
+        let attempt = || {
+            let (options, context, folder) = (self.options.clone(), context.clone(), folder.clone());
+            let work = move || if read_back { found(&options, context) } else { open(&options, context) };
+            async move { blocking(&folder, work).await }
+        };
+        let (mut reader, origin) = until_available(&what(&folder), &stop, attempt).await?;
         let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
         reader.stop = stop.child_token();
         let source = EmbeddedSource {
@@ -319,9 +323,7 @@ impl Reader {
     fn wait(&mut self) {
         let grown = self.topics.iter_mut().map(|topic| Box::pin(topic.extent.changed()));
         let stopped = Box::pin(self.stop.cancelled());
-        match futures::executor::block_on(select(select_all(grown), stopped)) {
-            Either::Left(_) | Either::Right(_) => {}
-        }
+        futures::executor::block_on(select(select_all(grown), stopped));
     }
 }
 
