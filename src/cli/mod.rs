@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
+mod demo;
 mod exit;
 mod explain;
 mod folder;
@@ -44,6 +45,7 @@ Environment:
   Variables in option values, such as '${KAFKA_BROKERS:-embedded}', are read from the environment.
 
 Examples:
+  acequia demo                     a shop with all its parts, in this process
   acequia run                      run ./queries until Ctrl-C
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
@@ -64,6 +66,7 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(demo::DemoArguments),
     Run(run::RunArguments),
     Audit(audit::AuditArguments),
     Check(check::CheckArguments),
@@ -79,7 +82,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Run(_) => LevelFilter::INFO,
+            Command::Run(_) | Command::Demo(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -128,6 +131,7 @@ fn run_command(command: Command) -> Exit {
 
 async fn dispatch(command: Command) -> Exit {
     match command {
+        Command::Demo(arguments) => demo::demo(arguments).await,
         Command::Run(arguments) => run::run(arguments).await,
         Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,

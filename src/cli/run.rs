@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
@@ -18,6 +19,7 @@ use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::program::Program;
 use crate::time::WallClock;
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
@@ -102,13 +104,57 @@ pub struct RunArguments {
     no_sample: bool,
 }
 
+/// What a command adds to a run that is its own.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// Is told where things are served, as soon as they are and before anything is read.
+    pub greet: Option<Box<dyn FnOnce(&Served) + Send>>,
+    /// Makes what the sources read: from when the checkpoints are this run's own until the token is cancelled.
+    pub feed: Option<Feed>,
+}
+
+/// Makes events until the token is cancelled.
+pub(super) type Feed = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
+
+/// Where a run is served.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Served {
+    /// The console, unless there is none.
+    pub console: Option<SocketAddr>,
+    /// The page's address as a browser takes it, unless there is none.
+    pub page: Option<String>,
+}
+
 /// Runs a folder.
 pub async fn run(arguments: RunArguments) -> Exit {
     let planned = match folder::plan(&arguments.folder, arguments.bounded).await {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
-    let options = options(&arguments);
+    let program = &planned.program;
+    tracing::info!("{}: {}", pipeline(&arguments), summary::counted(program.tables.len(), program.inserts.len()));
+    for part in summary::embedded_parts(program) {
+        tracing::info!("{part}");
+    }
+    let feed = sample_for(&arguments, program);
+    run_planned(&arguments, planned, Beside { feed, ..Beside::default() }).await
+}
+
+/// The shop's events, where the program reads them from an embedded Kafka.
+fn sample_for(arguments: &RunArguments, program: &Program) -> Option<Feed> {
+    if !sample::is_wanted(program) || arguments.no_sample || arguments.bounded {
+        return None;
+    }
+    let rate = arguments.sample_rate;
+    Some(Box::new(move |stop| {
+        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
+        Box::pin(sample::feed(rate, stop))
+    }))
+}
+
+/// Runs what has been planned until it ends or is told to stop by a signal.
+pub(super) async fn run_planned(arguments: &RunArguments, planned: Planned, beside: Beside) -> Exit {
+    let options = options(arguments);
     let watch = match signals::watch(options.drain.clone(), options.abort.clone(), arguments.shutdown_timeout) {
         Ok(watch) => tokio::spawn(watch),
         Err(error) => {
@@ -116,31 +162,26 @@ pub async fn run(arguments: RunArguments) -> Exit {
             return Exit::Runtime;
         }
     };
-    let exit = run_watched(&arguments, planned, options).await;
+    let exit = run_watched(arguments, planned, options, beside).await;
     watch.abort();
     exit
 }
 
-async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions) -> Exit {
-    let Planned { program, graph } = planned;
+async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions, beside: Beside) -> Exit {
+    let graph = planned.graph;
     let began = Instant::now();
-    tracing::info!("{}: {}", options.pipeline, summary::counted(program.tables.len(), program.inserts.len()));
-    for part in summary::embedded_parts(&program) {
-        tracing::info!("{part}");
-    }
     let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
     let mut tasks = Tasks::default();
-    if !arguments.no_http
-        && let Err(error) = serve(arguments, &console, &mut tasks).await
-    {
-        tracing::error!("{error}");
-        return Exit::Usage;
-    }
-    if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
-        let rate = arguments.sample_rate;
-        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
-        tasks.spawn(sample::feed(rate, options.drain.clone()));
+    let served = match serve(arguments, &console, &mut tasks).await {
+        Ok(served) => served,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Usage;
+        }
+    };
+    if let Some(greet) = beside.greet {
+        greet(&served);
     }
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));
@@ -150,6 +191,9 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    if let Some(feed) = beside.feed {
+        tasks.spawn(feed(options.drain.clone()));
+    }
     let state_limit = Arc::new(StateLimit::default());
     if let Some(limit) = arguments.state_limit {
         tasks.spawn(Arc::clone(&state_limit).watch(limit, Arc::clone(&statistics), options.drain.clone()));
@@ -172,10 +216,14 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     }
 }
 
+fn pipeline(arguments: &RunArguments) -> String {
+    arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder))
+}
+
 fn options(arguments: &RunArguments) -> RunOptions {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     RunOptions {
-        pipeline: arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder)),
+        pipeline: pipeline(arguments),
         parallelism: arguments.parallelism.map_or_else(cores, usize::from),
         batch_size: arguments.batch_size as usize,
         bounded: arguments.bounded,
@@ -189,10 +237,19 @@ fn options(arguments: &RunArguments) -> RunOptions {
     }
 }
 
-async fn serve(arguments: &RunArguments, console: &Arc<Console>, tasks: &mut Tasks) -> Result<(), console::BindError> {
+async fn serve(
+    arguments: &RunArguments,
+    console: &Arc<Console>,
+    tasks: &mut Tasks,
+) -> Result<Served, console::BindError> {
+    let mut served = Served::default();
+    if arguments.no_http {
+        return Ok(served);
+    }
     let listener = console::bind(arguments.http, arguments.insecure_bind).await?;
     if let Ok(address) = listener.local_addr() {
         tracing::info!("metrics on http://{address}/metrics");
+        served.console = Some(address);
     }
     let console = Arc::clone(console);
     tasks.spawn(async move {
@@ -200,7 +257,7 @@ async fn serve(arguments: &RunArguments, console: &Arc<Console>, tasks: &mut Tas
             tracing::error!("the console has stopped: {error}");
         }
     });
-    Ok(())
+    Ok(served)
 }
 
 async fn note_draining(console: Arc<Console>, drain: CancellationToken) {
