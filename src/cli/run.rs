@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::folder::{self, Planned};
+use super::page::PageArguments;
 use super::recovery::RecoveryArguments;
 use super::state_limit::StateLimit;
 use super::{parse, progress, sample, signals, summary};
@@ -19,6 +20,7 @@ use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::page::Page;
 use crate::program::Program;
 use crate::time::WallClock;
 
@@ -84,6 +86,9 @@ pub struct RunArguments {
     /// Allow an address that other machines can reach; the console asks for no password
     #[arg(long)]
     insecure_bind: bool,
+
+    #[command(flatten)]
+    pub(super) page: PageArguments,
 
     /// How long a stop in order may take
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
@@ -168,12 +173,13 @@ pub(super) async fn run_planned(arguments: &RunArguments, planned: Planned, besi
 }
 
 async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions, beside: Beside) -> Exit {
-    let graph = planned.graph;
+    let Planned { program, graph } = planned;
     let began = Instant::now();
     let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
     let mut tasks = Tasks::default();
-    let served = match serve(arguments, &console, &mut tasks).await {
+    let page = || Page::new(&program, &arguments.folder, &graph, Arc::clone(&console), &arguments.data_dir);
+    let served = match serve(arguments, page, &console, &mut tasks).await {
         Ok(served) => served,
         Err(error) => {
             tracing::error!("{error}");
@@ -237,26 +243,30 @@ fn options(arguments: &RunArguments) -> RunOptions {
     }
 }
 
+/// Begins to serve the console and the page, unless they are not wanted.
 async fn serve(
     arguments: &RunArguments,
+    page: impl FnOnce() -> Page,
     console: &Arc<Console>,
     tasks: &mut Tasks,
-) -> Result<Served, console::BindError> {
+) -> Result<Served, String> {
     let mut served = Served::default();
-    if arguments.no_http {
-        return Ok(served);
-    }
-    let listener = console::bind(arguments.http, arguments.insecure_bind).await?;
-    if let Ok(address) = listener.local_addr() {
+    if !arguments.no_http {
+        let listener = console::bind(arguments.http, arguments.insecure_bind).await.map_err(|error| error.to_string())?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!("metrics on http://{address}/metrics");
         served.console = Some(address);
+        let console = Arc::clone(console);
+        tasks.spawn(async move {
+            if let Err(error) = console::serve(listener, console).await {
+                tracing::error!("the console has stopped: {error}");
+            }
+        });
     }
-    let console = Arc::clone(console);
-    tasks.spawn(async move {
-        if let Err(error) = console::serve(listener, console).await {
-            tracing::error!("the console has stopped: {error}");
-        }
-    });
+    if let Some((url, page)) = arguments.page.begin(page).await? {
+        served.page = Some(url);
+        tasks.spawn(page);
+    }
     Ok(served)
 }
 

@@ -7,6 +7,7 @@
 mod folder;
 mod greeting;
 mod queries;
+mod shop;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use super::parse;
 use super::run::{self, Beside, Feed, RunArguments};
 use folder::DataFolder;
 use greeting::Greeting;
+use shop::DemoShop;
 
 /// Show the shop with nothing installed: generated customers, the pipeline and the page in one process.
 #[derive(clap::Args, Debug)]
@@ -55,6 +57,10 @@ pub struct DemoArguments {
     /// Where /metrics and the API are served [default: 127.0.0.1:9464, or a free port]
     #[arg(long, value_name = "ADDRESS", value_parser = parse::address)]
     http: Option<SocketAddr>,
+
+    /// Where the page is served [default: 127.0.0.1:8501, or a free port]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse::address)]
+    page: Option<SocketAddr>,
 }
 
 /// Runs the demo until it is told to stop.
@@ -91,7 +97,7 @@ async fn run_in(folder: &DataFolder, arguments: &DemoArguments) -> Exit {
     let greeting = Greeting::new(folder);
     let beside = Beside {
         greet: Some(Box::new(move |served| print!("{}", greeting.text(served)))),
-        feed: Some(feed(arguments)),
+        feed: Some(feed(arguments, folder.path())),
     };
     match run_arguments(arguments, folder.path()) {
         Ok(arguments) => run::run_planned(&arguments, planned, beside).await,
@@ -109,17 +115,23 @@ fn run_arguments(arguments: &DemoArguments, data_dir: &Path) -> Result<RunArgume
         Some(folder) => words.push(folder.into()),
         None => words.extend(["--name".into(), queries::PIPELINE.into()]),
     }
-    if let Some(address) = arguments.http {
-        words.extend(["--http".into(), address.to_string().into()]);
+    for (option, address) in [("--http", arguments.http), ("--page", arguments.page)] {
+        if let Some(address) = address {
+            words.extend([option.into(), address.to_string().into()]);
+        }
     }
     let run = clap::Command::new("run").no_binary_name(true);
     let run = RunArguments::augment_args(run).mut_args(|argument| argument.env(Resettable::Reset));
     RunArguments::from_arg_matches(&run.try_get_matches_from(words)?)
 }
 
-fn feed(arguments: &DemoArguments) -> Feed {
-    let rate = arguments.rate;
-    Box::new(move |stop| Box::pin(super::sample::feed(rate, stop)))
+fn feed(arguments: &DemoArguments, data_dir: &Path) -> Feed {
+    let shop = DemoShop {
+        data_dir: data_dir.to_owned(),
+        history: (!arguments.no_history).then_some(arguments.history),
+        events_per_second: arguments.rate,
+    };
+    Box::new(move |stop| Box::pin(shop.open(stop)))
 }
 
 #[cfg(test)]
