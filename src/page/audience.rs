@@ -36,6 +36,12 @@ impl Audience {
         *self.seats.borrow() > 0 || self.left.lock().is_some_and(|left| left.elapsed() < LINGER)
     }
 
+    /// How many look.
+    #[cfg(test)]
+    pub fn seats(&self) -> usize {
+        *self.seats.borrow()
+    }
+
     /// Returns when somebody looks.
     pub async fn arrival(&self) {
         // The sender is this audience's own, so that it is not gone.

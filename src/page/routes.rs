@@ -166,3 +166,179 @@ impl Watched {
         Some(event)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    /// A page with pictures that the test sets.
+    struct Shown {
+        address: SocketAddr,
+        audience: Arc<Audience>,
+        shop: watch::Sender<Seen<Value>>,
+        pipeline: watch::Sender<Seen<Value>>,
+    }
+
+    impl Shown {
+        async fn to(token: Option<&str>) -> Shown {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (shop, pipeline) = (watch::Sender::default(), watch::Sender::default());
+            let audience = Audience::new();
+            let pictures = Pictures {
+                audience: Arc::clone(&audience),
+                shop: shop.subscribe(),
+                pipeline: pipeline.subscribe(),
+                statements: Statements::default(),
+            };
+            let access = Access::new(address, token.map(str::to_owned)).unwrap();
+            let router = router(Arc::new(pictures), access);
+            tokio::spawn(async { axum::serve(listener, router).await });
+            Shown { address, audience, shop, pipeline }
+        }
+
+        async fn ask(&self, path: &str, headers: &str) -> BufReader<TcpStream> {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            let host = if headers.contains("Host: ") { "" } else { "Host: localhost\r\n" };
+            let request = format!("GET {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
+            BufReader::new(stream)
+        }
+
+        async fn get(&self, path: &str, headers: &str) -> String {
+            let mut answer = String::new();
+            self.ask(path, headers).await.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    }
+
+    fn seen(figures: Value) -> Seen<Value> {
+        Seen { figures: Some(Arc::new(figures)), trouble: None }
+    }
+
+    #[tokio::test]
+    async fn the_page_and_its_files_come_with_what_makes_a_browser_careful() {
+        let shown = Shown::to(None).await;
+        let page = shown.get("/", "").await;
+        assert!(page.starts_with("HTTP/1.1 200") && page.contains("text/html"), "{page}");
+        for path in ["/", "/assets/app.js", "/assets/none.js", "/api/page/sql", "/api/page/none"] {
+            let answer = shown.get(path, "").await.to_lowercase();
+            assert!(answer.contains("content-security-policy: default-src 'self';"), "{path}: {answer}");
+            assert!(answer.contains("x-content-type-options: nosniff"), "{path}: {answer}");
+            assert!(!answer.contains("access-control") && !answer.contains("unsafe-inline"), "{path}: {answer}");
+        }
+        assert!(shown.get("/assets/none.js", "").await.starts_with("HTTP/1.1 404"));
+        assert!(shown.get("/assets/../mod.rs", "").await.starts_with("HTTP/1.1 404"));
+        let unknown = shown.get("/api/page/none", "").await;
+        assert!(unknown.starts_with("HTTP/1.1 404") && unknown.contains("application/json"), "{unknown}");
+        assert!(unknown.contains(r#"{"error":"there are /api/page/shop, /api/page/pipeline"#), "{unknown}");
+    }
+
+    #[tokio::test]
+    async fn another_host_name_is_turned_away() {
+        let shown = Shown::to(None).await;
+        let answer = shown.get("/api/page/sql", "Host: evil.example\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(
+            answer.ends_with("forbidden: this address answers to localhost, 127.0.0.1 and [::1] only\n"),
+            "{answer}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_token_becomes_a_cookie_and_leaves_the_address() {
+        let shown = Shown::to(Some(TOKEN)).await;
+        for path in ["/", "/assets/app.js", "/api/page/shop", "/api/page/stream", "/api/page/sql", "/none"] {
+            let answer = shown.get(path, "").await;
+            assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("this page needs a token: open"), "{answer}");
+        }
+        let wrong = shown.get("/?token=0123456789abcdeX", "").await;
+        assert!(wrong.starts_with("HTTP/1.1 401") && wrong.contains("this token is not the page's"), "{wrong}");
+        assert!(!wrong.contains(TOKEN) && !wrong.to_lowercase().contains("set-cookie"), "{wrong}");
+
+        let right = shown.get(&format!("/?token={TOKEN}"), "").await;
+        assert!(right.starts_with("HTTP/1.1 303") && right.contains("location: /\r\n"), "{right}");
+        let cookie = right.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+        let (pair, flags) = cookie.split_once("; ").unwrap();
+        assert_eq!(flags, "Path=/; HttpOnly; SameSite=Strict");
+        assert_eq!(pair, format!("acequia_page_{}={TOKEN}", shown.address.port()));
+        let known = shown.get("/", &format!("Cookie: other=1; {pair}\r\n")).await;
+        assert!(known.starts_with("HTTP/1.1 200"), "{known}");
+        assert!(shown.get("/", "Cookie: acequia_page_1=0123456789abcdef\r\n").await.starts_with("HTTP/1.1 401"));
+        let bearer = shown.get("/api/page/sql", &format!("Authorization: Bearer {TOKEN}\r\n")).await;
+        assert!(bearer.starts_with("HTTP/1.1 200"), "{bearer}");
+    }
+
+    #[tokio::test]
+    async fn one_who_asks_once_waits_for_the_first_picture_and_hears_what_is_wrong() {
+        let shown = Shown::to(None).await;
+        let asking = shown.ask("/api/page/shop", "").await;
+        shown.audience.arrival().await;
+        shown.shop.send_replace(seen(json!({ "interval_ms": 1000 })));
+        let mut answer = String::new();
+        { asking }.read_to_string(&mut answer).await.unwrap();
+        let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(body["interval_ms"], 1000);
+        assert!(body["now"].as_str().unwrap().ends_with('Z'), "{body}");
+
+        let trouble = super::super::part::Trouble { message: "no way".into(), since: Utc::now() };
+        shown.pipeline.send_replace(Seen { figures: None, trouble: Some(trouble) });
+        let answer = shown.get("/api/page/pipeline", "").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with(r#"{"error":"no way"}"#), "{answer}");
+        // A folder that is not the shop's.
+        shown.shop.send_replace(seen(Value::Null));
+        assert!(shown.get("/api/page/shop", "").await.ends_with("\r\n\r\nnull"));
+    }
+
+    /// The next event of a stream: its name and its data.
+    async fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
+        let mut name = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(stream.read_line(&mut line).await.unwrap() > 0, "the stream has ended");
+            if let Some(found) = line.trim_end().strip_prefix("event: ") {
+                found.clone_into(&mut name);
+            } else if let Some(data) = line.trim_end().strip_prefix("data: ") {
+                return (name, serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_tells_both_pictures_and_only_what_is_new() {
+        let shown = Shown::to(None).await;
+        let mut stream = shown.ask("/api/page/stream", "").await;
+        shown.audience.arrival().await;
+        shown.shop.send_replace(seen(json!({ "figure": 1 })));
+        let (name, data) = event(&mut stream).await;
+        assert_eq!((name.as_str(), &data["figure"]), ("shop", &json!(1)));
+        shown.pipeline.send_replace(seen(json!({ "epoch": 7 })));
+        let (name, data) = event(&mut stream).await;
+        assert_eq!((name.as_str(), &data["epoch"]), ("pipeline", &json!(7)));
+        shown.shop.send_replace(seen(json!({ "figure": 1 })));
+        shown.shop.send_replace(Seen::default());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        shown.shop.send_replace(seen(json!({ "figure": 2 })));
+        let (_, data) = event(&mut stream).await;
+        assert_eq!(data["figure"], 2);
+        drop(stream);
+        // Who has gone is noticed at the next event.
+        let gone = async {
+            for figure in 3.. {
+                shown.shop.send_replace(seen(json!({ "figure": figure })));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if shown.audience.seats() == 0 {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
+    }
+}

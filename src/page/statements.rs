@@ -11,6 +11,7 @@ use crate::sql::statement::{self, StatementKind};
 use crate::sql::{Location, SourceFiles};
 
 /// The statements of a program.
+#[derive(Default)]
 pub struct Statements {
     /// `CREATE TABLE` by the table's name.
     tables: BTreeMap<String, Value>,

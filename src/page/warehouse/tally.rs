@@ -48,7 +48,7 @@ pub struct Tally {
     /// The customers who have an event.
     pub customers: HashSet<i64>,
     /// All ids up to this one are counted.
-    through: i64,
+    pub(crate) through: i64,
 }
 
 /// Totals over all hours.
