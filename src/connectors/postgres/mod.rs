@@ -29,7 +29,7 @@ pub mod errors;
 pub mod numeric;
 mod open;
 mod read_back;
-mod session;
+pub(crate) mod session;
 mod sink;
 pub mod target;
 
@@ -48,6 +48,7 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 use read_back::PostgresRows;
 
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@
 //!
 //! The file is in WAL mode, so that others can read while rows are written.
 
-mod errors;
+pub(crate) mod errors;
 mod open;
 mod read_back;
 mod sink;
@@ -29,6 +29,7 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 pub use read_back::SqliteRows;
 
 /// The file of an embedded database in the data folder: `shop.sqlite`.
