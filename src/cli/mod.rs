@@ -7,9 +7,12 @@ mod check;
 mod checkpoint_place;
 mod checkpoints;
 mod demo;
+mod destination;
 mod exit;
 mod explain;
 mod folder;
+mod generate;
+mod generating;
 mod logs;
 mod page;
 mod parse;
@@ -51,7 +54,8 @@ Examples:
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
-  acequia audit queries            prove that every row has arrived, once";
+  acequia audit queries            prove that every row has arrived, once
+  acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]
@@ -73,6 +77,7 @@ enum Command {
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
+    Generate(generate::GenerateArguments),
     Test(test::TestArguments),
 }
 
@@ -83,7 +88,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Run(_) | Command::Demo(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Generate(_) | Command::Run(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -138,6 +143,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
+        Command::Generate(arguments) => generate::generate(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }

@@ -7,10 +7,10 @@
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `url` | `postgres://user:password@host:5432/database` (`?sslmode=verify-full` and the like), `embedded`, or `sqlite://file` |
+//! | `url` | `postgres://user:password@host:5432/database` (`?sslmode=verify-full` and the like), `embedded`, `embedded://name`, or `sqlite://file` |
 //! | `table` | the table there, `name` or `schema.name`; this table's own name by default |
 //! | `create` | `true` makes the table from its columns when it is missing |
-//! | `migrate` | `warehouse` brings `realtime_events` and `customer_sessions` up to date first |
+//! | `migrate` | `warehouse`, `shop` or `crm` brings InstaShop's tables of that name up to date first |
 //! | `on_error` | what becomes of rows that the database refuses: `dead_letters` (default), `fail` or `skip` |
 //! | `delivery` | `exactly_once` (default) or `at_least_once` |
 //! | `timeout` | how long an answer may take before the connection counts as lost; 30 seconds by default, and a second more for each MB of the transaction |
@@ -21,14 +21,15 @@
 //! Added rows come by the epoch, in one transaction with the sink's row in `_acequia.epochs`: that marker says which
 //! epochs are there, whatever became of a commit. Upserts come at once; each of their transactions makes sure by that row
 //! that no later run has taken over. Refused rows are kept in `_acequia.dead_letters`, in the same transaction.
-//! `embedded` is a SQLite file, `warehouse.sqlite`, with the warehouse's tables; other tables are made as needed.
+//! `embedded://shop` is a SQLite file, `shop.sqlite` in the data folder, and `embedded` short for `embedded://warehouse`.
+//! `warehouse`, `shop` and `crm` migrate themselves; other tables are made as needed.
 
 pub mod copy;
 pub mod errors;
 pub mod numeric;
 mod open;
 mod read_back;
-mod session;
+pub(crate) mod session;
 mod sink;
 pub mod target;
 
@@ -48,10 +49,14 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 use read_back::PostgresRows;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-const URL_EXAMPLE: &str = "postgres://user:password@localhost:5432/database";
+/// The embedded database that `embedded` alone means.
+const WAREHOUSE: &str = "warehouse";
+/// How a server's `url` looks.
+pub const URL_EXAMPLE: &str = "postgres://user:password@localhost:5432/database";
 
 /// `connector = 'postgres'`, also called `'postgresql'`.
 pub struct PostgresConnector {
@@ -81,7 +86,7 @@ impl Connector for PostgresConnector {
             // The value may hold a password, so the message does not show it.
             Some(option) => Url::parse(&option.text).map_or_else(
                 |problem| {
-                    let help = format!("it takes '{URL_EXAMPLE}', 'embedded' or 'sqlite://file'");
+                    let help = format!("it takes '{URL_EXAMPLE}', 'embedded', 'embedded://name' or 'sqlite://file'");
                     options.error(option.location, format!("option 'url' {problem}"), Some(help));
                     None
                 },
@@ -89,7 +94,7 @@ impl Connector for PostgresConnector {
             ),
         };
         let timeout = options.duration(&["timeout"]).unwrap_or(TIMEOUT);
-        let embedded = matches!(place, None | Some(Url::Embedded));
+        let embedded = matches!(place, None | Some(Url::Embedded(_)));
         let in_file = |place: Place, table: SqlTableOptions| -> PostgresTable {
             let sink = Arc::new(SqliteSinkFactory::new(place, table));
             let (rows, looked) = (sink.rows(), sink.clone());
@@ -109,7 +114,8 @@ impl Connector for PostgresConnector {
                 PostgresTable { sink, read_back: Arc::new(rows), database, embedded }
             }
             Some(Url::File(path)) => in_file(Place::File(path), sql_table),
-            None | Some(Url::Embedded) => in_file(Place::Embedded, sql_table),
+            Some(Url::Embedded(name)) => in_file(Place::Embedded(name), sql_table),
+            None => in_file(Place::Embedded(WAREHOUSE.into()), sql_table),
         })
     }
 }
@@ -141,17 +147,28 @@ impl ConnectorTable for PostgresTable {
     }
 }
 
-enum Url {
+/// What `url` says.
+pub enum Url {
+    /// A server.
     Server(Box<PgConnectOptions>),
+    /// A SQLite file.
     File(PathBuf),
-    Embedded,
+    /// The embedded database of this name, a SQLite file in the data folder.
+    Embedded(String),
 }
 
 impl Url {
-    /// What is wrong follows "option 'url' " in a message.
-    fn parse(text: &str) -> Result<Url, &'static str> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong, to follow "option 'url' " in a message; never the text, which may hold a password.
+    pub fn parse(text: &str) -> Result<Url, &'static str> {
         if text == "embedded" {
-            return Ok(Url::Embedded);
+            return Ok(Url::Embedded(WAREHOUSE.into()));
+        }
+        if let Some(name) = text.strip_prefix("embedded://") {
+            let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') && !name.is_empty();
+            return if is_name { Ok(Url::Embedded(name.into())) } else { Err("names no embedded database") };
         }
         if let Some(path) = text.strip_prefix("sqlite://") {
             return if path.is_empty() { Err("names no file") } else { Ok(Url::File(path.into())) };
@@ -165,7 +182,7 @@ impl Url {
 }
 
 /// `localhost:5432/shop`, without user and password.
-fn address(server: &PgConnectOptions) -> String {
+pub fn address(server: &PgConnectOptions) -> String {
     let database = server.get_database().unwrap_or(server.get_username());
     format!("{}:{}/{database}", server.get_host(), server.get_port())
 }
@@ -248,6 +265,20 @@ mod tests {
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(table.embedded(), Some("PostgreSQL"));
         assert_eq!(table.sink().unwrap().describe(), "SQLite table events in warehouse.sqlite");
+        let (table, errors) = parse(&[("url", "embedded://shop"), ("migrate", "shop")], &[]);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(table.sink().unwrap().describe(), "SQLite table events in shop.sqlite");
+        for wrong in ["embedded://", "embedded://../shop", "embedded://a.b"] {
+            let (_, errors) = parse(&[("url", wrong)], &[]);
+            assert_eq!(errors[0].message, "option 'url' names no embedded database", "{wrong}");
+            assert_eq!(
+                errors[0].help.as_deref(),
+                Some(
+                    "it takes 'postgres://user:password@localhost:5432/database', 'embedded', 'embedded://name' or \
+                     'sqlite://file'"
+                )
+            );
+        }
     }
 
     #[test]

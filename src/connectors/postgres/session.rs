@@ -22,7 +22,7 @@ const SETTINGS: &str = "SELECT set_config(name, value, false) FROM (VALUES \
     JOIN pg_settings USING (name)";
 
 /// Whose sessions they are, told apart by their application names.
-pub(super) struct Session {
+pub(crate) struct Session {
     /// `acequia shop run 7 1a2b3c4d`: the pipeline, the run, and a hash of pipeline and table. Only `acequia shop` in a
     /// run without checkpoints, which knows no earlier runs.
     name: String,
@@ -30,6 +30,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Of nobody who would ever have to end it.
+    pub(crate) fn named(name: &str) -> Session {
+        Session { name: name.into(), hash: None }
+    }
+
     pub(super) fn new(context: &SinkContext) -> Session {
         // PostgreSQL cuts names at 63 bytes.
         let pipeline: String = context.pipeline.chars().filter(char::is_ascii).take(24).collect();
@@ -45,7 +50,7 @@ impl Session {
 }
 
 /// Connects to a server that may be away or deaf.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     server: &PgConnectOptions,
     session: &Session,
     what: &str,

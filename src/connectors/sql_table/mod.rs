@@ -10,11 +10,11 @@ pub mod database;
 mod epochs;
 pub mod keyed;
 pub mod markers;
+pub mod migrations;
 pub mod own_tables;
 pub mod savepoints;
 mod sink;
 pub mod transactions;
-pub mod warehouse;
 
 use arrow::datatypes::Schema;
 
@@ -22,6 +22,7 @@ use crate::catalog::options::{Options, closest};
 use crate::catalog::{ColumnKind, TableDefinition};
 
 pub use epochs::TableEpochs;
+pub use migrations::Migrations;
 pub(crate) use sink::arrow_error;
 pub use sink::{RowStore, TableSink};
 
@@ -39,7 +40,7 @@ pub struct SqlTableOptions {
     pub name: String,
     /// `create`: make the table from its columns when it is missing. `None` if it was not said.
     pub create: Option<bool>,
-    /// `migrate = 'warehouse'`: bring the warehouse's tables up to date first. `None` if it was not said.
+    /// `migrate`: bring this set of tables up to date first. `None` if it was not said.
     pub migrate: Option<Migrations>,
     /// `on_error`: what becomes of rows that the database refuses.
     pub on_error: OnError,
@@ -47,13 +48,6 @@ pub struct SqlTableOptions {
     pub promise: Promise,
     /// The columns of the primary key; empty when rows are only added.
     pub key: Vec<String>,
-}
-
-/// A set of tables that Acequia knows how to make.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Migrations {
-    /// `realtime_events` and `customer_sessions`.
-    Warehouse,
 }
 
 impl SqlTableOptions {
@@ -92,7 +86,7 @@ impl SqlTableOptions {
             schema,
             name,
             create: options.boolean(&["create"]),
-            migrate: options.choice(&["migrate"], &[("warehouse", Migrations::Warehouse)]),
+            migrate: options.choice(&["migrate"], &Migrations::NAMES),
             on_error: OnError::take_with_dead_letters(options),
             promise: Promise::take(options),
             key: table.primary_key.clone(),

@@ -12,7 +12,7 @@
 //!
 //! The file is in WAL mode, so that others can read while rows are written.
 
-mod errors;
+pub(crate) mod errors;
 mod open;
 mod read_back;
 mod sink;
@@ -24,16 +24,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::looking::{Database, TableDatabase};
-use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
+use super::sql_table::{Migrations, SqlTableOptions, TableEpochs, TableSink};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 pub use read_back::SqliteRows;
 
-/// The file of the embedded warehouse, in the data folder.
-pub const WAREHOUSE_FILE: &str = "warehouse.sqlite";
+/// The file of an embedded database in the data folder: `shop.sqlite`.
+pub fn embedded_file(name: &str) -> String {
+    format!("{name}.sqlite")
+}
 
 /// `connector = 'sqlite'`.
 pub struct SqliteConnector;
@@ -71,8 +74,8 @@ impl ConnectorTable for SqliteTable {
 pub enum Place {
     /// In a file.
     File(PathBuf),
-    /// In the embedded warehouse, whose tables are made when it opens.
-    Embedded,
+    /// In the embedded database of this name, such as `warehouse`, whose tables are made when it opens.
+    Embedded(String),
 }
 
 /// Opens sinks into one table of a SQLite database.
@@ -86,9 +89,9 @@ impl SqliteSinkFactory {
     /// us looks after the embedded database, so that missing tables are made there unless the options say otherwise.
     pub fn new(place: Place, mut table: SqlTableOptions) -> SqliteSinkFactory {
         table.schema = None;
-        if place == Place::Embedded {
+        if let Place::Embedded(name) = &place {
             table.create = table.create.or(Some(true));
-            table.migrate = table.migrate.or(Some(super::sql_table::Migrations::Warehouse));
+            table.migrate = table.migrate.or(Migrations::named(name));
         }
         SqliteSinkFactory { place, table }
     }
@@ -110,14 +113,14 @@ impl Place {
     fn path(&self, data_dir: &Path) -> PathBuf {
         match self {
             Place::File(path) => path.clone(),
-            Place::Embedded => data_dir.join(WAREHOUSE_FILE),
+            Place::Embedded(name) => data_dir.join(embedded_file(name)),
         }
     }
 
     fn describe(&self, table: &SqlTableOptions) -> String {
         let file = match self {
             Place::File(path) => path.display().to_string(),
-            Place::Embedded => WAREHOUSE_FILE.to_string(),
+            Place::Embedded(name) => embedded_file(name),
         };
         format!("SQLite table {} in {file}", table.name)
     }
