@@ -15,6 +15,7 @@
 mod errors;
 mod open;
 mod read_back;
+mod row_json;
 mod sink;
 mod values;
 
