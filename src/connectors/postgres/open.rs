@@ -21,7 +21,7 @@ use crate::connectors::{ConnectorError, SinkContext};
 use crate::time::Epoch;
 
 /// Migrations build indexes over what is there already.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Opens the table, waiting for a server that is away; also gives the last epoch that it has.
 ///
@@ -71,7 +71,7 @@ pub(super) async fn open(
     Transactions::open(what, database, connection, table, context).await
 }
 
-fn migrate_error(what: &str, set: Migrations, error: &MigrateError) -> ConnectorError {
+pub(super) fn migrate_error(what: &str, set: Migrations, error: &MigrateError) -> ConnectorError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, error),
         error => ConnectorError::Refused { what: what.into(), message: set.refusal(error) },

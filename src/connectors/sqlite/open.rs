@@ -85,7 +85,7 @@ async fn open_with(
     Transactions::open(what, database, connection, table, context).await
 }
 
-fn migrate_error(what: &str, set: Migrations, error: &MigrateError) -> ConnectorError {
+pub(super) fn migrate_error(what: &str, set: Migrations, error: &MigrateError) -> ConnectorError {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, error),
         error => ConnectorError::Refused { what: what.into(), message: set.refusal(error) },
