@@ -26,7 +26,7 @@ async fn the_shops_queries_fill_warehouse_redis_and_topic() {
     waits_then_goes_on(&mut pipeline, &redis, || servers.redis.start(&[]));
     waits_then_goes_on(&mut pipeline, &warehouse, || servers.postgres.start(&[]));
 
-    let options = ShopOptions { events_per_second: 100, disorder: 2000, ..ShopOptions::default() };
+    let options = ShopOptions { events_per_second: 100.0, disorder: 2000, ..ShopOptions::default() };
     let mut feed = Feed::new(&servers.kafka.servers, options);
     let mut events: BTreeMap<String, usize> = BTreeMap::new();
     let mut look = |json: &[u8]| *events.entry(canonical(json)).or_default() += 1;
