@@ -12,6 +12,7 @@ mod exit;
 mod explain;
 mod folder;
 mod generate;
+mod generated_rows;
 mod generating;
 mod logs;
 mod page;

@@ -13,7 +13,7 @@ use super::folder::{self, Planned};
 use super::page::PageArguments;
 use super::recovery::RecoveryArguments;
 use super::state_limit::StateLimit;
-use super::{parse, progress, sample, signals, summary};
+use super::{generated_rows, parse, progress, sample, signals, summary};
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
@@ -175,6 +175,10 @@ pub(super) async fn run_planned(arguments: &RunArguments, planned: Planned, besi
 async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions, beside: Beside) -> Exit {
     let Planned { program, graph } = planned;
     let began = Instant::now();
+    if let Some(refusal) = generated_rows::into_real_kafka(&program, &graph, &options.data_dir) {
+        tracing::error!("{refusal}");
+        return Exit::Usage;
+    }
     let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
     let mut tasks = Tasks::default();
