@@ -34,7 +34,7 @@ SELECT
     count(*) FILTER (WHERE kind = 'cart_abandonment') AS abandonments,
     last_value(cart_total ORDER BY "timestamp", cart_total) FILTER (WHERE cart_total IS NOT NULL) AS cart_total,
     first_value(channel ORDER BY "timestamp", channel) FILTER (WHERE channel IS NOT NULL) AS channel,
-    array_agg(DISTINCT product_id ORDER BY product_id) FILTER (WHERE product_id IS NOT NULL) AS products,
+    coalesce(array_agg(DISTINCT product_id ORDER BY product_id) FILTER (WHERE product_id IS NOT NULL), []) AS products,
     min("timestamp") AS first_event,
     max("timestamp") AS last_event
 FROM session_events
