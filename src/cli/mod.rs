@@ -9,6 +9,7 @@ mod checkpoints;
 mod exit;
 mod explain;
 mod folder;
+mod generated_rows;
 mod logs;
 mod parse;
 mod progress;
