@@ -309,7 +309,7 @@ pub struct SinkContext {
     pub pipeline: String,
     /// Who writes; `None` when the run keeps no checkpoints.
     pub writer: Option<Writer>,
-    /// The columns of every batch that will be written: the table's physical and metadata columns, in its order.
+    /// The columns of every batch that will be written: those of the table that can be, in its order.
     pub schema: SchemaRef,
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,
