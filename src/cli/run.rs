@@ -99,12 +99,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__STATE_LIMIT", value_parser = parse::size)]
     state_limit: Option<u64>,
 
-    /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
+    /// Generated events a second, where the folder reads an embedded shop
     #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     sample_rate: u64,
 
-    /// Leave an embedded Kafka empty
+    /// Leave an embedded shop empty
     #[arg(long)]
     no_sample: bool,
 }
@@ -145,15 +145,16 @@ pub async fn run(arguments: RunArguments) -> Exit {
     run_planned(&arguments, planned, Beside { feed, ..Beside::default() }).await
 }
 
-/// The shop's events, where the program reads them from an embedded Kafka.
+/// The shop's events, where the program reads them from embedded parts.
 fn sample_for(arguments: &RunArguments, program: &Program) -> Option<Feed> {
-    if !sample::is_wanted(program) || arguments.no_sample || arguments.bounded {
+    if arguments.no_sample || arguments.bounded {
         return None;
     }
-    let rate = arguments.sample_rate;
+    let sample = sample::wanted(program)?;
+    let (rate, data_dir) = (arguments.sample_rate, arguments.data_dir.clone());
     Some(Box::new(move |stop| {
-        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
-        Box::pin(sample::feed(rate, stop))
+        tracing::info!("{sample} filled with {rate} generated events/s (--no-sample leaves them empty)");
+        Box::pin(sample::feed(sample, rate, data_dir, stop))
     }))
 }
 

@@ -8,6 +8,7 @@
 pub mod blackhole;
 pub mod datagen;
 pub mod delivery;
+mod disk;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
@@ -150,11 +151,6 @@ pub trait SourceFactory: Send + Sync {
 
     /// Set when its rows are made up: their times may run ahead of the clock.
     fn is_made_up(&self) -> bool {
-        false
-    }
-
-    /// Set when what is read is gone after the process, as with an embedded Kafka: positions in it mean nothing later.
-    fn is_ephemeral(&self) -> bool {
         false
     }
 

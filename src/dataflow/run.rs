@@ -116,7 +116,7 @@ fn source_context(
     start: Option<&EpochState>,
     accept_lost_input: bool,
 ) -> SourceContext {
-    let known = restored(node, name, start);
+    let known = restored(name, start);
     let letters = node.dead_letters.as_ref().filter(|_| matches!(node.settings.bad_rows, BadRows::Table(_)));
     let wants = |key: MetadataKey, name: &str| {
         node.metadata.iter().any(|(used, _)| *used == key)
@@ -141,9 +141,9 @@ fn source_context(
     }
 }
 
-/// Where a source stood, if that still means anything.
-fn restored<'a>(node: &SourceNode, name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
-    start.and_then(|start| start.sources.get(name)).filter(|_| !node.factory.is_ephemeral())
+/// Where a source stood.
+fn restored<'a>(name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
+    start.and_then(|start| start.sources.get(name))
 }
 
 struct Run {
@@ -425,7 +425,7 @@ impl Run {
                 };
                 let (commands, receiver) = mpsc::unbounded_channel();
                 self.commands.push(commands);
-                let restored = restored(source, &name, self.start.as_ref()).cloned();
+                let restored = restored(&name, self.start.as_ref()).cloned();
                 let task = SourceTask {
                     name: name.clone(),
                     factory: Arc::clone(&source.factory),

@@ -112,6 +112,8 @@ fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
     }
     get_until(&address, "/readyz", "200");
     assert!(get(&address, "/metrics").contains("acequia_rows_read_total"));
+    get_until(&address, "/api/v1/kafka/messages?topic=transactions&count=2", "\"offset\":");
+    get_until(&address, "/api/v1/kafka/topics", "\"name\":\"transactions\",\"partitions\":[{\"partition\":0,");
     get_until(&address, "/api/v1/redis/get?key=metrics:transactions", "total_revenue");
     running.signal("-TERM");
     running.until("stopping");
