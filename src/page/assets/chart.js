@@ -15,6 +15,8 @@ const rem = (value) => value * parseFloat(getComputedStyle(document.documentElem
 const COUNTS = [1, 2, 5].flatMap((digit) => Array.from({ length: 13 }, (_, power) => digit * 10 ** power)).sort((a, b) => a - b);
 /** Bars that hold names are at most so wide, in rem. */
 const WIDEST = 3;
+/** Letters of a name below an axis; the table and the tip have all of it. */
+const LETTERS = 14;
 
 /**
  * `shape` is {key, x: {names} or {step, label}, series: [{text, draw: "bar"|"line", colour, axis: "left"|"right",
@@ -170,23 +172,24 @@ export class Chart {
       return this.#axis({
         grid,
         incrs,
-        space: rem(3.6),
+        space: (plot) => widest(plot, plot.axes[0], [label(this.#data[0][0] ?? 0)]) + rem(1),
         size: rem(1.6),
         values: (_, splits) => splits.map((value) => label(value)),
       });
     }
+    const short = () => this.#names.map((name) => name.length > LETTERS ? `${name.slice(0, LETTERS - 1)}…` : name);
     const tilted = (plot) => {
       const room = (plot.width - rem(7)) / Math.max(1, this.#names.length);
-      return widest(plot, plot.axes[0], this.#names) > room - rem(0.4);
+      return widest(plot, plot.axes[0], short()) > room - rem(0.4);
     };
     return this.#axis({
       grid,
       splits: () => this.#names.map((_, index) => index),
-      values: () => this.#names,
-      rotate: (plot) => tilted(plot) ? -38 : 0,
+      values: short,
+      rotate: (plot) => tilted(plot) ? 38 : 0,
       size: (plot, _, at, cycle) => {
         if (cycle > 1) return plot.axes[at]._size;
-        return tilted(plot) ? Math.ceil(widest(plot, plot.axes[0], this.#names) * 0.62 + rem(1.2)) : rem(1.6);
+        return tilted(plot) ? Math.ceil(widest(plot, plot.axes[0], short()) * 0.62 + rem(1.2)) : rem(1.6);
       },
     });
   }

@@ -3,7 +3,7 @@
 import { locale } from "./language.js";
 
 /** The catalogue's currency; the data carries amounts without one. */
-let currency = "USD";
+let currency = "EUR";
 export function setCurrency(code) {
   currency = code;
 }

@@ -2,14 +2,14 @@
 // order; arrow keys go to the others.
 
 import { draw, setAttribute, setHidden, setText } from "./dom.js";
-import { bytes, count, duration, rate } from "./format.js";
+import { bytes, count, duration, rate, shortCount } from "./format.js";
 import { t, word } from "./language.js";
 import { layout } from "./layout.js";
 
-const SIZE = { width: 208, height: 78, column: 56, row: 16, lane: 10 };
+const SIZE = { width: 184, height: 78, column: 44, row: 16, lane: 10 };
 const MARGIN = 8;
 /** How many letters fit into a node. */
-const LETTERS = 25;
+const LETTERS = 22;
 
 export const lagOf = ({ lag }) =>
   typeof lag === "object" && lag !== null ? Object.values(lag).reduce((sum, part) => sum + part, 0) : lag;
@@ -76,10 +76,13 @@ export class Graph {
       role: draw("text", { class: "role", x: SIZE.width - 12, y: 44, "text-anchor": "end" }),
       figures: draw("text", { class: "figures", x: 16, y: 64 }),
     };
+    const title = titleOf(node);
     const group = draw("g", { class: "node", role: "button", transform: `translate(${x} ${y})`, "data-role": node.role, "data-id": node.id },
+      title.length > LETTERS ? draw("title", {}, title) : null,
       draw("rect", { class: "box", width: SIZE.width, height: SIZE.height, rx: 9 }),
       draw("path", { class: "stripe", d: `M9 0H7V${SIZE.height}H9A9 9 0 0 1 0 ${SIZE.height - 9}V9A9 9 0 0 1 9 0` }),
-      parts.name, parts.rate, parts.role, parts.figures);
+      // What it is called for those who do not see it is all of this, with room between the words.
+      ...Object.values(parts).flatMap((part) => [part, " "]));
     group.addEventListener("click", () => this.#choose(node.id));
     group.addEventListener("focus", () => this.#become(node.id));
     return { group, ...parts };
@@ -93,10 +96,10 @@ export class Graph {
     setText(role, word("role", node.role));
     const said = short(node);
     setText(figures, said.join(" · "));
+    setAttribute(figures, "data-bad", badOf(node) > 0);
     setAttribute(group, "aria-pressed", String(selected));
     setAttribute(group, "tabindex", node.id === this.#current ? 0 : -1);
-    setAttribute(group, "data-trouble", badOf(node) > 0 || (node.delivery?.waiting_seconds ?? 0) > 5);
-    setAttribute(group, "aria-label", [title, word("role", node.role), rate(node.rows_per_second), ...said].join(", "));
+    setAttribute(group, "data-trouble", (node.delivery?.waiting_seconds ?? 0) > 5);
   }
 
   #choose(id) {
@@ -142,13 +145,17 @@ export class Graph {
   }
 }
 
+/** A node is narrow. */
+const few = (value) => value < 100000 ? count(value) : shortCount(value);
+
 /** The figures that a node has anything to say about. */
 function short(node) {
   const said = [];
-  if (node.role === "source") said.push(t("graph.lag", { value: count(lagOf(node) ?? 0) }));
+  if (node.role === "source") said.push(t("graph.lag", { value: few(lagOf(node) ?? 0) }));
   if (typeof node.watermark_lag_seconds === "number") said.push(t("graph.behind", { value: duration(node.watermark_lag_seconds) }));
+  if (badOf(node) > 0) said.unshift(t("graph.bad", { value: count(badOf(node)) }));
   if (node.state_bytes > 0) said.push(bytes(node.state_bytes));
-  if (node.delivery) said.push(t("graph.waiting", { value: count(node.delivery.undelivered_rows) }));
+  if (node.delivery) said.push(t("graph.waiting", { value: few(node.delivery.undelivered_rows) }));
   return said;
 }
 

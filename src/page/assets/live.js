@@ -1,6 +1,8 @@
 // Snapshots from the server: a stream of them while it holds, asking every few seconds while it does not.
 
 const POLL_MS = 5000;
+/** The server itself waits up to 10 s for its first figures. */
+const PATIENCE_MS = 15000;
 /** A stream that is silent for so long may be dead without anybody having been told. */
 const SILENCE_MS = 20000;
 
@@ -17,6 +19,7 @@ export class Live {
   #stream = null;
   #timer = null;
   #last = 0;
+  #busy = false;
 
   constructor(heard, changed) {
     this.#heard = heard;
@@ -48,7 +51,7 @@ export class Live {
       if (this.#timer === null) this.#become("paused");
       return true;
     } catch (error) {
-      this.#become(error instanceof Refused ? "refused" : "gone");
+      this.#become(error instanceof Refused ? "refused" : error instanceof NotYet ? "connecting" : "gone");
       return false;
     }
   }
@@ -77,6 +80,13 @@ export class Live {
   }
 
   async #watch() {
+    if (this.#busy) return;
+    this.#busy = true;
+    await this.#look();
+    this.#busy = false;
+  }
+
+  async #look() {
     const silent = () => Date.now() - this.#last > SILENCE_MS;
     if (this.#state === "live" && !silent()) return;
     await this.#poll();
@@ -94,8 +104,9 @@ export class Live {
   }
 
   async #ask(kind) {
-    const answer = await fetch(PATHS[kind], { cache: "no-store", signal: AbortSignal.timeout(POLL_MS) });
+    const answer = await fetch(PATHS[kind], { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (answer.status === 401 || answer.status === 403) throw new Refused();
+    if (answer.status === 503) throw new NotYet();
     if (!answer.ok) throw new Error(`${PATHS[kind]}: ${answer.status}`);
     this.#heard(kind, await answer.json());
   }
@@ -107,4 +118,7 @@ export class Live {
   }
 }
 
+/** The token is missing. */
 class Refused extends Error {}
+/** The server is there and has no figures yet. */
+class NotYet extends Error {}

@@ -166,8 +166,9 @@ function deadLetters(letters) {
     return { letter, key: `${times} ${text}` };
   });
   keyed(byId("dead").querySelector("tbody"), rows, ({ key }) => key,
-    () => make("tr", {}, make("td", { class: "when" }), make("th", { scope: "row" }), make("td"), make("td", { class: "error", lang: "en" }),
-      make("td", { class: "place" }), make("td", { class: "value" }, make("code"))),
+    () => make("tr", { role: "row" }, make("td", { role: "cell", class: "when" }), make("th", { role: "rowheader", scope: "row" }),
+      make("td", { role: "cell" }), make("td", { role: "cell", class: "error", lang: "en" }),
+      make("td", { role: "cell", class: "place" }), make("td", { role: "cell", class: "value" }, make("code"))),
     (row, { letter }) => {
       const at = instant(letter.timestamp);
       const [when, table, reason, error, place, value] = row.cells;

@@ -3,7 +3,7 @@
 import { Charts, categories, kinds, newest } from "./charts.js";
 import { message } from "./chart.js";
 import { byId, keyed, make, setAttribute, setHidden, setText } from "./dom.js";
-import { change, clock, count, dateTime, instant, money, setCurrency, share } from "./format.js";
+import { NONE, change, clock, count, dateTime, instant, money, setCurrency, share } from "./format.js";
 import { t, word } from "./language.js";
 
 const SYMBOLS = { ok: "✓", warn: "!", down: "✕", starting: "…" };
@@ -107,9 +107,10 @@ function lights(all) {
 
 function tile(article, figure, format, final) {
   const value = article.querySelector(".value");
-  const shown = figure ? format(figure.value) : "–";
+  const shown = figure ? format(figure.value) : NONE;
   setText(value, shown);
-  setAttribute(value, "data-long", shown.length > 13);
+  value.style.setProperty("--letters", shown.length);
+  setAttribute(value, "data-none", !figure);
   const delta = article.querySelector(".change");
   const known = typeof figure?.change === "number";
   const way = !known ? "none" : Math.abs(figure.change) < 0.0005 ? "same" : figure.change > 0 ? "more" : "less";
@@ -119,7 +120,7 @@ function tile(article, figure, format, final) {
   const [arrow, amount, text] = delta.children;
   setText(arrow, { more: "▲", less: "▼", same: "=", none: "" }[way]);
   setText(amount, known ? change(figure.change) : "");
-  setText(text, !figure ? "" : known ? t(`tiles.${way}`) : t("tiles.nothing"));
+  setText(text, !figure ? "" : !known ? t("tiles.nothing") : t(final || way === "more" ? `tiles.${way}` : "tiles.sofar"));
   const before = article.querySelector(".before");
   setText(before, typeof figure?.previous === "number" ? t("tiles.before", { value: format(figure.previous) }) : "");
 }

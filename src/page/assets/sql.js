@@ -29,7 +29,7 @@ export function showSql(code, text, first, marked = null) {
   code.replaceChildren(...lines.map((parts, index) => {
     const number = first + index;
     const inside = marked && number >= marked.from && number <= marked.to;
-    return make("span", { class: inside ? "line marked" : "line", "data-line": number }, ...parts, "\n");
+    return make("span", { class: inside ? "numbered marked" : "numbered", "data-line": number }, ...parts, "\n");
   }));
 }
 
