@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { TEXTS } from "../../src/page/assets/texts.js";
 import { accessible, attribute, check, equal, fits, ink, test, text, until } from "./browser.mjs";
 
 /** A mock on that port, or any; ended with this process. */
@@ -20,6 +21,13 @@ async function serve(port = 0) {
 }
 
 const state = (page) => attribute(page, "#live", "data-state");
+
+/** A text that one language lacks would be seen as its key. */
+function texts() {
+  const holes = (text) => (text.match(/\{\w+\}/g) ?? []).sort().join();
+  for (const [key, text] of Object.entries(TEXTS.en)) equal(holes(TEXTS.es[key] ?? "{missing}"), holes(text), `what is put into ${key}`);
+  equal(Object.keys(TEXTS.es).length, Object.keys(TEXTS.en).length, "texts in Spanish");
+}
 
 async function partsDown(page, { set }) {
   await set({ redis: "down" });
@@ -113,6 +121,7 @@ async function anotherFolder(page, { url, set }) {
 test(async ({ open, tolerate }) => {
   // The browser itself notes answers of 503 and servers that are gone.
   tolerate(/Failed to load resource|ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY_RESPONSE/);
+  texts();
   let server = await serve();
   const page = await open(server.url);
   await until("the first figures", async () => (await text(page, "#tile-transactions .value")) !== "–");

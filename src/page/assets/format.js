@@ -2,15 +2,12 @@
 
 import { locale } from "./language.js";
 
-/** The catalogue's currency; the data carries amounts without one. */
-let currency = "EUR";
-export function setCurrency(code) {
-  currency = code;
-}
+/** The catalogue's currency (product.currency); events carry amounts without one. */
+const currency = "EUR";
 
 const made = new Map();
 function formatter(kind, options) {
-  const key = `${locale()} ${currency} ${JSON.stringify(options)} ${kind.name}`;
+  const key = `${locale()} ${JSON.stringify(options)} ${kind.name}`;
   if (!made.has(key)) made.set(key, new kind(locale(), options));
   return made.get(key);
 }

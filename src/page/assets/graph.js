@@ -55,6 +55,13 @@ export class Graph {
     return this.#svg.parentElement.clientWidth / wide;
   }
 
+  /** Brings the first node into sight of a graph that is larger than its room. */
+  reveal() {
+    const { group } = this.#nodes.get(this.#current);
+    const [pane, node] = [this.#svg.parentElement, group.getBoundingClientRect()];
+    pane.scrollTop += node.top + node.height / 2 - pane.getBoundingClientRect().top - pane.clientHeight / 2;
+  }
+
   #build(nodes) {
     const { places, edges, width, height } = layout(nodes, SIZE);
     this.#places = places;

@@ -52,7 +52,10 @@ export class PipelineView {
     const nodes = pipe.nodes ?? [];
     message(byId("graph-nothing"), nodes.length > 0 ? null : t("graph.none"));
     this.#graph.show(nodes, this.#selected);
-    if (nodes.length > 0 && !this.#fitted) this.#fit(this.#graph.scale() > READABLE);
+    if (nodes.length > 0 && !this.#fitted) {
+      this.#fit(this.#graph.scale() > READABLE);
+      this.#graph.reveal();
+    }
     this.#node();
     this.#table();
     deadLetters(pipe.dead_letters ?? []);

@@ -3,7 +3,7 @@
 import { Charts, categories, kinds, newest } from "./charts.js";
 import { message } from "./chart.js";
 import { byId, keyed, make, setAttribute, setHidden, setText } from "./dom.js";
-import { NONE, change, clock, count, dateTime, instant, money, setCurrency, share } from "./format.js";
+import { NONE, change, clock, count, dateTime, instant, money, share } from "./format.js";
 import { t, word } from "./language.js";
 
 const SYMBOLS = { ok: "✓", warn: "!", down: "✕", starting: "…" };
@@ -38,7 +38,6 @@ export class ShopView {
     setHidden(byId("shop-none"), snapshot !== null);
     setHidden(byId("shop-figures"), snapshot === null);
     if (snapshot === null) return;
-    if (snapshot.currency) setCurrency(snapshot.currency);
     const why = (part) => reason(snapshot, part);
     lights(snapshot.lights ?? []);
     this.#tiles(snapshot.tiles, why);
