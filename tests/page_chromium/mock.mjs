@@ -1,6 +1,7 @@
 // A server that only looks like acequia's page: its assets, and snapshots as the contract has them, made up here.
 //   node tests/page_chromium/mock.mjs [PORT]    port 0 (default): any; the address is printed
 // For looking at the page while working on it, and for states that a real pipeline is not easily brought to:
+//   GET /mock   how many streams are open
 //   POST /mock  {"redis": "down"|"ok"|"starting", "warehouse": ..., "shop": false, "trouble": "text", "huge": true,
 //                "spanish": true, "letters": [...], "nodes": false, "stream": false}   the fields given change
 
@@ -122,7 +123,9 @@ const JSONS = { "/api/page/shop": shop, "/api/page/pipeline": pipeline, "/api/pa
 const server = createServer(async (request, response) => {
   const path = new URL(request.url, "http://localhost").pathname;
   response.setHeader("Content-Security-Policy", CSP);
-  if (path === "/mock") {
+  if (path === "/mock" && request.method === "GET") {
+    response.end(String(streams.size));
+  } else if (path === "/mock") {
     let body = "";
     for await (const chunk of request) body += chunk;
     Object.assign(state, JSON.parse(body));

@@ -92,6 +92,18 @@ async function brokenStream(page, { set }) {
   await until("it is live again", async () => (await state(page)) === "live");
 }
 
+async function unseen(page, { url }) {
+  const streams = async () => Number(await (await fetch(`${url}mock`)).text());
+  const turn = (hidden) => page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { value, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await turn(true);
+  await until("a page that nobody sees holds no stream", async () => (await streams()) === 0);
+  await turn(false);
+  await until("it is live when it is seen", async () => (await state(page)) === "live" && (await streams()) === 1);
+}
+
 async function serverGone(page, server) {
   const port = new URL(server.url).port;
   await server.stop();
@@ -130,6 +142,7 @@ test(async ({ open, tolerate }) => {
   await largeFigures(page, server);
   await hostileText(page, server);
   await brokenStream(page, server);
+  await unseen(page, server);
   server = await serverGone(page, server);
   await until("windows change", async () => (await text(page, "#tiles-time")) !== start);
   await anotherFolder(page, server);

@@ -38,13 +38,15 @@ export function setHidden(element, hidden) {
   if (element.hidden !== hidden) element.hidden = hidden;
 }
 
+const keys = new WeakMap();
+
 /**
  * Makes the children of `parent` those of `items`, in their order: `create` makes a missing one, `update` brings it up
  * to date. Elements are known by their key and stay, so focus and selection stay too.
  */
 export function keyed(parent, items, key, create, update) {
   const present = new Map();
-  for (const child of parent.children) present.set(child.dataset.key, child);
+  for (const child of parent.children) present.set(keys.get(child), child);
   let place = parent.firstElementChild;
   for (const item of items) {
     const name = String(key(item));
@@ -53,7 +55,7 @@ export function keyed(parent, items, key, create, update) {
       present.delete(name);
     } else {
       child = create(item);
-      child.dataset.key = name;
+      keys.set(child, name);
     }
     if (child === place) place = place.nextElementSibling;
     else parent.insertBefore(child, place);

@@ -25,9 +25,9 @@ function heard(kind, snapshot) {
   said();
 }
 
-/** Only what can be seen is brought up to date; the rest when it is looked at. */
+/** Only the view that is open is brought up to date; the other one when it is opened. */
 function show(kind) {
-  if (document.hidden || kind !== view || snapshots[kind] === undefined) return;
+  if (kind !== view || snapshots[kind] === undefined) return;
   views[kind].show(snapshots[kind]);
 }
 
@@ -92,6 +92,14 @@ function dress(theme) {
   redraw();
 }
 
+const isAutomatic = () => byId("auto").getAttribute("aria-checked") === "true";
+
+/** A page that nobody sees holds no stream: browsers allow a few to a server, and the server asks Redis for each. */
+function seen() {
+  if (isAutomatic() && document.hidden) live.stop();
+  else if (isAutomatic()) live.start();
+}
+
 function settings() {
   for (const input of document.querySelectorAll("input[name=language]")) {
     input.checked = input.value === current();
@@ -104,11 +112,9 @@ function settings() {
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 
-  const auto = byId("auto");
-  auto.addEventListener("click", () => {
-    const on = auto.getAttribute("aria-checked") !== "true";
-    setAttribute(auto, "aria-checked", String(on));
-    if (on) live.start();
+  byId("auto").addEventListener("click", () => {
+    setAttribute(byId("auto"), "aria-checked", String(!isAutomatic()));
+    if (isAutomatic()) live.start();
     else live.stop();
   });
   byId("refresh").addEventListener("click", async () => {
@@ -130,5 +136,5 @@ addEventListener("hashchange", () => {
   byId("content").focus({ preventScroll: true });
   scrollTo(0, 0);
 });
-document.addEventListener("visibilitychange", () => view && show(view));
-live.start();
+document.addEventListener("visibilitychange", seen);
+seen();
