@@ -16,20 +16,26 @@ function add(role, name, inputs, more = {}) {
   NODES.push({ id: NODES.length, role, name, inputs, ...more });
   return NODES.length - 1;
 }
-const topics = Object.fromEntries(["transactions", "user_behavior", "searches", "cart_events", "item_events"].map((name) => [name, add("source", name, [], { table: name })]));
-const letters = add("sink", "dead_letters", Object.values(topics), { table: "dead_letters" });
-const items = add("operator", "unnest items", [topics.transactions]);
-add("sink", "transaction_items", [items], { table: "transaction_items" });
-for (const name of Object.keys(topics)) add("sink", `realtime_events (${name})`, [topics[name]], { table: "realtime_events" });
-const totals = add("operator", "aggregate transactions", [topics.transactions], { state: 81000 });
-add("sink", "metrics_transactions", [add("operator", "merge transactions", [totals], { state: 12000 })], { table: "metrics_transactions" });
-const union = add("operator", "union behavior", [topics.user_behavior, topics.searches, topics.cart_events]);
-const kinds = add("operator", "aggregate behavior", [union], { state: 9000 });
-add("sink", "metrics_behavior", [add("operator", "merge behavior", [kinds], { state: 4000 })], { table: "metrics_behavior" });
-const products = add("operator", "aggregate items by category", [items], { state: 44000 });
-add("sink", "metrics_products", [add("operator", "merge items by category", [products], { state: 22000 })], { table: "metrics_products" });
-const sessions = add("operator", "session windows by session_id", [union], { state: 1670000 });
-add("sink", "customer_sessions", [sessions], { table: "customer_sessions" });
+const TOPICS = ["transactions", "user_behavior", "searches", "cart_events", "item_events"];
+const BEHAVIOR = ["user_behavior", "searches", "cart_events"];
+const topics = Object.fromEntries(TOPICS.map((name) => [name, add("source", name, [], { table: name })]));
+const map = (query, input) => add("operator", `${query}.map`, [input]);
+const sink = (table, inputs) => add("sink", table, inputs, { table });
+
+const letters = sink("dead_letters", Object.values(topics));
+sink("transaction_items", [map("transaction_items", topics.transactions)]);
+sink("realtime_events", TOPICS.map((topic, index) => map(index ? `realtime_events_${index + 1}` : "realtime_events", topics[topic])));
+/** A window: one part for each source, the whole, and the newest of it. */
+function windowed(table, sources) {
+  const parts = sources.map((source) => add("operator", `${table}.partial`, [map(table, source)], { state: 41000 }));
+  const whole = add("operator", `${table}.window`, parts, { state: 122000 });
+  sink(table, [add("operator", `${table}.newest`, [map(table, whole)], { state: 900 })]);
+}
+windowed("metrics_transactions", [topics.transactions]);
+windowed("metrics_behavior", BEHAVIOR.map((topic) => topics[topic]));
+windowed("metrics_products", [topics.transactions]);
+const sessions = add("operator", "customer_sessions.session", BEHAVIOR.map((topic) => map("customer_sessions", topics[topic])), { state: 1670000 });
+sink("customer_sessions", [map("customer_sessions", sessions)]);
 
 export function graph(seconds, now, scale) {
   return NODES.map(({ id, role, name, inputs, table = null, state = 0 }) => {
@@ -37,7 +43,7 @@ export function graph(seconds, now, scale) {
     return {
       id, name, role, table, inputs,
       describe: role === "source" ? `kafka topic ${name} at embedded, 3 partitions` : role === "sink" ? `postgres table ${table}, exactly once` : `${name}, in 2 tasks`,
-      sql: role === "operator" && name.startsWith("merge") ? null : { file: "10_topics.sql", line: 4 + 3 * (id % 4), text: text(table ?? name) },
+      sql: role === "operator" && name.endsWith("newest") ? null : { file: "10_topics.sql", line: 4 + 3 * (id % 4), text: text(table ?? name) },
       rows_in: Math.floor(seconds * speed), rows_out: Math.floor(seconds * speed), rows_per_second: speed,
       lag: role === "source" ? id * scale : 0, watermark: new Date(now - 10400).toISOString(), watermark_lag_seconds: 10.4,
       state_bytes: state * scale, late_rows: id === 0 ? 2 : 0, bad_rows: id === 0 ? { malformed: 2, wrong_type: 1 } : {},

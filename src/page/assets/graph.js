@@ -6,10 +6,11 @@ import { bytes, count, duration, rate, shortCount } from "./format.js";
 import { t, word } from "./language.js";
 import { layout } from "./layout.js";
 
-const SIZE = { width: 184, height: 78, column: 44, row: 16, lane: 10 };
+const SIZE = { width: 184, height: 76, column: 36, row: 14, lane: 10 };
 const MARGIN = 8;
-/** How many letters fit into a node. */
-const LETTERS = 22;
+/** How many letters fit into a node, and into the right half of its second line. */
+const LETTERS = 21;
+const FEW_LETTERS = 15;
 
 export const lagOf = ({ lag }) =>
   typeof lag === "object" && lag !== null ? Object.values(lag).reduce((sum, part) => sum + part, 0) : lag;
@@ -84,8 +85,9 @@ export class Graph {
       figures: draw("text", { class: "figures", x: 16, y: 64 }),
     };
     const title = titleOf(node);
+    const { name, query } = partsOf(node);
     const group = draw("g", { class: "node", role: "button", transform: `translate(${x} ${y})`, "data-role": node.role, "data-id": node.id },
-      title.length > LETTERS ? draw("title", {}, title) : null,
+      shortened(name, LETTERS) === title && query === null ? null : draw("title", {}, title),
       draw("rect", { class: "box", width: SIZE.width, height: SIZE.height, rx: 9 }),
       draw("path", { class: "stripe", d: `M9 0H7V${SIZE.height}H9A9 9 0 0 1 0 ${SIZE.height - 9}V9A9 9 0 0 1 9 0` }),
       // What it is called for those who do not see it is all of this, with room between the words.
@@ -97,10 +99,10 @@ export class Graph {
 
   #update(node, selected) {
     const { group, name, rate: speed, role, figures } = this.#nodes.get(node.id);
-    const title = titleOf(node);
-    setText(name, title.length > LETTERS ? `${title.slice(0, LETTERS - 1)}…` : title);
-    setText(speed, rate(node.rows_per_second));
-    setText(role, word("role", node.role));
+    const { name: own, query } = partsOf(node);
+    setText(name, shortened(own, LETTERS));
+    setText(speed, node.rows_per_second < 10000 ? rate(node.rows_per_second) : `${shortCount(node.rows_per_second)}/s`);
+    setText(role, query === null ? word("role", node.role) : shortened(query, FEW_LETTERS));
     const said = short(node);
     setText(figures, said.join(" · "));
     setAttribute(figures, "data-bad", badOf(node) > 0);
@@ -151,6 +153,15 @@ export class Graph {
     }
   }
 }
+
+/** An operator's name is its query's and its own, as in `metrics_transactions.window`. */
+function partsOf(node) {
+  const title = titleOf(node);
+  const dot = node.role === "operator" ? title.lastIndexOf(".") : -1;
+  return dot > 0 ? { name: title.slice(dot + 1), query: title.slice(0, dot) } : { name: title, query: null };
+}
+
+const shortened = (text, letters) => text.length > letters ? `${text.slice(0, letters - 1)}…` : text;
 
 /** A node is narrow. */
 const few = (value) => value < 100000 ? count(value) : shortCount(value);

@@ -23,7 +23,7 @@ const FIGURES = [
 ];
 
 /** Smaller than this a graph is scrolled rather than fitted, until a person says otherwise. */
-const READABLE = 0.7;
+const READABLE = 0.72;
 /** Letters of a dead letter's value. */
 const LONGEST = 1000;
 
