@@ -10,6 +10,7 @@ pub mod dataflow;
 pub mod faults;
 pub mod formats;
 pub mod operators;
+pub mod page;
 pub mod planner;
 pub mod program;
 pub mod shop;

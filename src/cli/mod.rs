@@ -10,6 +10,7 @@ mod exit;
 mod explain;
 mod folder;
 mod logs;
+mod page;
 mod parse;
 mod progress;
 mod recovery;

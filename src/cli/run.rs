@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::folder::{self, Planned};
+use super::page::PageArguments;
 use super::recovery::RecoveryArguments;
 use super::state_limit::StateLimit;
 use super::{parse, progress, sample, signals, summary};
@@ -18,6 +19,7 @@ use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::page::Page;
 use crate::time::WallClock;
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
@@ -83,6 +85,9 @@ pub struct RunArguments {
     #[arg(long)]
     insecure_bind: bool,
 
+    #[command(flatten)]
+    pub(super) page: PageArguments,
+
     /// How long a stop in order may take
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
           value_parser = parse::duration)]
@@ -136,6 +141,14 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     {
         tracing::error!("{error}");
         return Exit::Usage;
+    }
+    let page = || Page::new(&program, &arguments.folder, &graph, Arc::clone(&console), &arguments.data_dir);
+    match arguments.page.begin(page).await {
+        Ok(page) => page.into_iter().for_each(|page| tasks.spawn(page)),
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Usage;
+        }
     }
     if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
         let rate = arguments.sample_rate;

@@ -3,6 +3,7 @@
 
 mod audit;
 mod once;
+mod page;
 mod postgres;
 mod postgres_faults;
 #[path = "../servers/proxy.rs"]

@@ -32,7 +32,7 @@ mod session;
 mod sink;
 pub mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +40,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgConnectOptions;
 
+use super::looking::{Database, TableDatabase};
 use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
 use super::sqlite::{Place, SqliteSinkFactory};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
@@ -89,22 +90,27 @@ impl Connector for PostgresConnector {
         };
         let timeout = options.duration(&["timeout"]).unwrap_or(TIMEOUT);
         let embedded = matches!(place, None | Some(Url::Embedded));
-        let in_file = |place: Place, table: SqlTableOptions| -> (Arc<dyn SinkFactory>, Arc<dyn SourceFactory>) {
-            let sink = SqliteSinkFactory::new(place, table);
-            let rows = sink.rows();
-            (Arc::new(sink), Arc::new(rows))
+        let in_file = |place: Place, table: SqlTableOptions| -> PostgresTable {
+            let sink = Arc::new(SqliteSinkFactory::new(place, table));
+            let (rows, looked) = (sink.rows(), sink.clone());
+            let database = Box::new(move |data_dir: &Path| looked.database(data_dir));
+            PostgresTable { sink, read_back: Arc::new(rows), database, embedded }
         };
-        let (sink, read_back) = match place {
+        Arc::new(match place {
             Some(Url::Server(server)) => {
                 let rows = PostgresRows { server: (*server).clone(), table: sql_table.clone() };
-                let sink: Arc<dyn SinkFactory> =
-                    Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout });
-                (sink, Arc::new(rows) as Arc<dyn SourceFactory>)
+                let looked = TableDatabase {
+                    place: format!("PostgreSQL at {}", address(&server)),
+                    table: sql_table.quoted_name(),
+                    database: Database::Postgres(server.clone()),
+                };
+                let sink = Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout });
+                let database = Box::new(move |_: &Path| looked.clone());
+                PostgresTable { sink, read_back: Arc::new(rows), database, embedded }
             }
             Some(Url::File(path)) => in_file(Place::File(path), sql_table),
             None | Some(Url::Embedded) => in_file(Place::Embedded, sql_table),
-        };
-        Arc::new(PostgresTable { sink, read_back, embedded })
+        })
     }
 }
 
@@ -112,6 +118,8 @@ struct PostgresTable {
     sink: Arc<dyn SinkFactory>,
     /// For audits.
     read_back: Arc<dyn SourceFactory>,
+    /// By the data folder.
+    database: Box<dyn Fn(&Path) -> TableDatabase + Send + Sync>,
     embedded: bool,
 }
 
@@ -122,6 +130,10 @@ impl ConnectorTable for PostgresTable {
 
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
         Some(self.read_back.clone())
+    }
+
+    fn database(&self, data_dir: &Path) -> Option<TableDatabase> {
+        Some((self.database)(data_dir))
     }
 
     fn embedded(&self) -> Option<&'static str> {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::looking::{Database, TableDatabase};
 use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
@@ -59,6 +60,10 @@ impl ConnectorTable for SqliteTable {
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
         Some(Arc::new(self.0.rows()))
     }
+
+    fn database(&self, data_dir: &Path) -> Option<TableDatabase> {
+        Some(self.0.database(data_dir))
+    }
 }
 
 /// Where a database lies.
@@ -86,6 +91,13 @@ impl SqliteSinkFactory {
             table.migrate = table.migrate.or(Some(super::sql_table::Migrations::Warehouse));
         }
         SqliteSinkFactory { place, table }
+    }
+
+    /// The file in which its table lies.
+    pub fn database(&self, data_dir: &Path) -> TableDatabase {
+        let path = self.place.path(data_dir);
+        let place = format!("SQLite file {}", path.display());
+        TableDatabase { database: Database::Sqlite(path), table: self.table.quoted_name(), place }
     }
 
     /// How to read back for an audit what it writes.
