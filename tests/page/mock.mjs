@@ -1,5 +1,5 @@
 // A server that only looks like acequia's page: its assets, and snapshots as the contract has them, made up here.
-//   node tests/page_chromium/mock.mjs [PORT]    port 0 (default): any; the address is printed
+//   node tests/page/mock.mjs [PORT]    port 0 (default): any; the address is printed
 // For looking at the page while working on it, and for states that a real pipeline is not easily brought to:
 //   GET /mock   how many streams are open
 //   POST /mock  {"redis": "down"|"ok"|"starting", "warehouse": ..., "shop": false, "trouble": "text", "huge": true,

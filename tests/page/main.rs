@@ -16,7 +16,7 @@ mod servers {
 
 /// Where the browser's test is, and where it leaves its pictures.
 fn place(script: &str) -> (PathBuf, PathBuf) {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page_chromium");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page");
     (tests.join(script), Path::new(env!("CARGO_TARGET_TMPDIR")).join("page"))
 }
 
