@@ -110,7 +110,7 @@ async fn a_crash_at_any_point_of_the_log_loses_nothing() {
     let points = POINTS.iter().filter(|point| point.starts_with("sink.kafka.embedded."));
     for point in points {
         let place = Place::new(6000, 2000);
-        for arming in [(*point).to_owned(), format!("{point}:5")] {
+        for arming in [(*point).to_owned(), format!("{point}:2")] {
             let mut command = place.run();
             command.env("ACEQUIA_CRASH_AT", &arming);
             let mut pipeline = Pipeline::start(command);
