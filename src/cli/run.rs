@@ -257,7 +257,8 @@ async fn serve(
 ) -> Result<Served, String> {
     let mut served = Served::default();
     if !arguments.no_http {
-        let listener = console::bind(arguments.http, arguments.insecure_bind).await.map_err(|error| error.to_string())?;
+        let listener =
+            console::bind(arguments.http, arguments.insecure_bind).await.map_err(|error| error.to_string())?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!("metrics on http://{address}/metrics");
         served.console = Some(address);

@@ -37,9 +37,8 @@ impl fmt::Display for Sample {
 /// Generated events go to no server, not even by way of the program.
 pub fn wanted(program: &Program) -> Option<Sample> {
     let topics: Vec<&Table> = program.tables.iter().filter(|table| holds_shops_events(table)).collect();
-    let is_shop = |table: &Table| {
-        table.connector.embedded_database() == Some("shop") && table.connector.source().is_some()
-    };
+    let is_shop =
+        |table: &Table| table.connector.embedded_database() == Some("shop") && table.connector.source().is_some();
     let written: BTreeSet<&str> =
         program.inserts.iter().filter_map(|insert| Some(insert.target.as_ref()?.table.as_str())).collect();
     match topics.as_slice() {

@@ -2,6 +2,8 @@
 
 mod audit;
 mod checkpoints;
+mod demo;
+mod monitoring;
 mod page;
 mod pages;
 mod running;
@@ -71,6 +73,7 @@ fn the_help_lists_commands_and_exit_codes() {
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
     for word in [
+        "demo",
         "run",
         "audit",
         "check",
@@ -89,7 +92,7 @@ fn the_help_lists_commands_and_exit_codes() {
 
 #[test]
 fn the_help_of_each_command_has_an_example() {
-    for command in ["run", "audit", "check", "checkpoints", "explain", "generate", "test"] {
+    for command in ["demo", "run", "audit", "check", "checkpoints", "explain", "generate", "test"] {
         let help = stdout(&run(&[command, "--help"]));
         assert!(help.contains("Examples:") && help.contains(&format!("acequia {command}")), "{help}");
     }

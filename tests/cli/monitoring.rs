@@ -49,7 +49,8 @@ fn the_messages_that_it_quotes_are_in_the_code() {
             let part = foreign.iter().fold(part.to_owned(), |part, words| part.replace(words, ""));
             let part = part.trim_start_matches(": ").trim();
             // A table's name is a value too; it stands before the first colon, or after a word of the message.
-            let part = ["realtime_events: ", "transactions: "].iter().fold(part, |part, name| part.trim_start_matches(name));
+            let part =
+                ["realtime_events: ", "transactions: "].iter().fold(part, |part, name| part.trim_start_matches(name));
             assert!(sources.contains(part), "no code says '{part}', as in: {line}");
             checked += 1;
         }

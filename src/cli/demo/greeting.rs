@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::folder::DataFolder;
 use crate::cli::run::Served;
-use crate::connectors::sqlite::WAREHOUSE_FILE;
+use crate::connectors::sqlite::embedded_file;
 
 /// The text for a data folder.
 pub struct Greeting {
@@ -20,7 +20,7 @@ impl Greeting {
 
     /// Where everything is, and three commands for another terminal.
     pub fn text(&self, served: &Served) -> String {
-        let warehouse = self.data_dir.join(WAREHOUSE_FILE).display().to_string();
+        let warehouse = self.data_dir.join(embedded_file("warehouse")).display().to_string();
         let fate = if self.stays { "stays" } else { "removed at the end; --data-dir FOLDER keeps it" };
         let mut text = String::from("\nInstaShop is open. Everything runs in this process.\n\n");
         if let Some(page) = &served.page {
