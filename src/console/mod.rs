@@ -29,8 +29,9 @@ use crate::dataflow::graph::{Graph, Node, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::operators::LATE;
 
-pub use bind::{BindError, DEFAULT_ADDRESS, bind};
-pub use figures::Figures;
+pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_free};
+pub use figures::{Figures, age, moving};
+pub use host::only_loopback;
 
 /// How far a pipeline is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +128,16 @@ impl Console {
     /// progress line.
     pub fn trouble(&self) -> Option<String> {
         checkpoints::trouble(&self.statistics, self.labels.iter().map(|label| label.name.as_str()))
+    }
+
+    /// Totals and every node's figures, as `/api/v1/status` gives them.
+    pub fn status(&self) -> serde_json::Value {
+        status::render(self)
+    }
+
+    /// What the pipeline counts in.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// Time since this was made.

@@ -147,7 +147,7 @@ enum Held {
     Failed(String),
 }
 
-/// Holds every sink of a graph against `expected`, the tallies of the newest checkpoint, by the sink's node name.
+/// Holds every sink of a graph against `expected`, the tallies of the newest checkpoint, by the sink's identity.
 pub async fn audit(
     program: &Program,
     graph: &Graph,
@@ -167,10 +167,10 @@ pub async fn holdings(
     options: &AuditOptions,
 ) -> Vec<Holding> {
     let mut holdings = vec![];
-    for node in graph.nodes.iter().filter(|node| wanted(&node.name)) {
+    for node in graph.nodes.iter().filter(|node| wanted(node.identity())) {
         let NodeKind::Sink(sink) = &node.kind else { continue };
         let table = program.tables.iter().find(|table| table.definition.name == sink.table);
-        holdings.push(Holding { sink: node.name.clone(), held: hold(table, sink, options).await });
+        holdings.push(Holding { sink: node.identity().to_owned(), held: hold(table, sink, options).await });
     }
     holdings
 }

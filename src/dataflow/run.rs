@@ -159,7 +159,7 @@ struct Run {
     open_epoch: Arc<OpenEpoch>,
     reports: mpsc::UnboundedSender<Report>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
-    /// By the sink's node name.
+    /// By the sink's identity.
     outboxes: BTreeMap<String, Arc<Outbox>>,
     undelivered: BTreeMap<String, Vec<Epoch>>,
     /// The last epoch that was begun to end; the highest number there is once no other will.
@@ -452,7 +452,7 @@ impl Run {
 
     /// The two tasks of a sink, with its outbox between them.
     fn sink_tasks(&mut self, node: NodeId, sink: &SinkNode, reporter: Reporter) -> (SinkTask, Deliverer) {
-        let name = self.graph.nodes[node.0].name.clone();
+        let name = self.graph.nodes[node.0].identity().to_owned();
         let kept = self.keeper.writer.is_some();
         let delivery = if kept { sink.factory.delivery() } else { Delivery::AtOnce };
         let undelivered = self.undelivered.remove(&name).unwrap_or_default();

@@ -196,6 +196,15 @@ impl ConnectorTable for FileTable {
         Some(Arc::new(source::FileSourceFactory::new(self.clone())))
     }
 
+    fn json_lines(&self) -> Option<&Path> {
+        match &self.content {
+            Content::Lines(LineContent { encode: EncodeOptions::Json(_), .. }) if self.path != STDIO => {
+                Some(Path::new(&self.path))
+            }
+            _ => None,
+        }
+    }
+
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         Some(match &self.content {
             Content::Parquet => Arc::new(parquet_sink::ParquetSinkFactory {

@@ -15,6 +15,7 @@ pub mod options;
 mod origin;
 pub mod producer;
 mod progress;
+mod reach;
 mod reader;
 mod records;
 mod rows;
@@ -25,6 +26,7 @@ mod transaction;
 
 use std::sync::Arc;
 
+use super::looking::Reach;
 use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{MetadataKey, TableDefinition};
@@ -104,5 +106,10 @@ impl ConnectorTable for KafkaTable {
 
     fn embedded(&self) -> Option<&'static str> {
         (self.options.servers == Servers::Embedded).then_some("Kafka")
+    }
+
+    fn reach(&self) -> Option<Box<dyn Reach>> {
+        let client = || Box::new(reach::KafkaReach::new(self.options.clone())) as _;
+        (self.options.servers != Servers::Embedded).then(client)
     }
 }
