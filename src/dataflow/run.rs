@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
@@ -41,6 +41,16 @@ use crate::time::{Epoch, EventTime};
 
 /// How long tasks may take to end when the run is stopped at once. A sink may be in the middle of a write.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How soon after its start a run ends its first epoch, if there is anything in it.
+const FIRST_EPOCH: Duration = Duration::from_millis(100);
+
+/// Ticks every `period`, and after a late one a whole period later.
+fn ticks(period: Duration) -> Interval {
+    let mut timer = interval_at(Instant::now() + period, period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}
 
 /// See [`super::run_from`].
 pub async fn run(
@@ -212,8 +222,8 @@ impl Run {
         let first = self.begun.get();
         let mut coordinator = Coordinator::new(0..self.reported, first);
         let interval = self.options.checkpoint_interval.max(Duration::from_millis(1));
-        let mut timer = interval_at(Instant::now() + interval, interval);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first epoch does not wait for the interval: after a start every row is late enough.
+        let mut timer = ticks(interval.min(FIRST_EPOCH));
         let mut give_up_at: Option<Instant> = failure.as_ref().map(|_| Instant::now() + GRACE);
         let mut draining = false;
         let mut finished = false;
@@ -258,6 +268,9 @@ impl Run {
                     let command = coordinator.begin(self.open_epoch.is_active());
                     if command.is_some() {
                         self.open_epoch.take_active();
+                        if timer.period() != interval {
+                            timer = ticks(interval);
+                        }
                     }
                     self.tell(command);
                 }

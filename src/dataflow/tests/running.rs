@@ -233,15 +233,19 @@ async fn rows_wait_in_a_sink_no_longer_than_the_linger_time() {
     let read = builder.source("t", &source);
     builder.sink("out", read, MAIN, &sink);
     let mut options = options(1, 100);
-    options.linger = Duration::from_millis(250);
+    options.linger = Duration::from_millis(50);
     options.checkpoint_interval = Duration::from_secs(60);
     let (log, drain) = (Arc::clone(&sink.log), options.drain.clone());
     let statistics = Arc::new(Statistics::of(&builder.graph));
-    let running = tokio::spawn(run(builder.graph, options, statistics));
-    tokio::time::sleep(Duration::from_millis(240)).await;
+    let running = tokio::spawn(run(builder.graph, options, Arc::clone(&statistics)));
+    tokio::time::sleep(Duration::from_millis(40)).await;
     assert!(log.lock().flushes.is_empty());
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(log.lock().flushes, [1]);
+    // The first epoch comes soon after the start, the others as often as they are wanted.
+    assert_eq!(statistics.epoch.load(Ordering::Relaxed), 0);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(statistics.epoch.load(Ordering::Relaxed), 1);
     drain.cancel();
     running.await.unwrap().unwrap();
 }
