@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use super::checkpointer::{self, Kept, Note};
+use super::company::Company;
 use super::coordinator::Coordinator;
 use super::deliverer::Deliverer;
 use super::gate::Gate;
@@ -384,15 +385,22 @@ impl Run {
 
     fn start_tasks(&mut self) -> Result<(), RunError> {
         let wiring = self.layout.wire(&self.graph);
+        // In a bounded run all sources come to their ends, and what comes out does not depend on the clock.
+        let mut companies = if self.options.bounded { BTreeMap::new() } else { Company::of(&self.graph) };
         for (stage, instances) in wiring.into_iter().enumerate() {
-            self.start_stage(stage, instances)?;
+            self.start_stage(stage, instances, &mut companies)?;
         }
         let (nodes, tasks) = (self.graph.nodes.len(), self.reported);
         tracing::info!("running {nodes} nodes in {tasks} tasks, parallelism {}", self.options.parallelism);
         Ok(())
     }
 
-    fn start_stage(&mut self, stage: usize, instances: Vec<Wiring>) -> Result<(), RunError> {
+    fn start_stage(
+        &mut self,
+        stage: usize,
+        instances: Vec<Wiring>,
+        companies: &mut BTreeMap<NodeId, Company>,
+    ) -> Result<(), RunError> {
         let head = self.layout.stages[stage].nodes[0];
         let name = self.graph.nodes[head.0].name.clone();
         let watermark = match &self.graph.nodes[head.0].kind {
@@ -400,7 +408,8 @@ impl Run {
                 let state = self.start.as_ref().and_then(|start| start.operators.get(&name));
                 let restored = state.map_or(EventTime::MIN, |state| state.watermark);
                 let timeout = source.settings.idle_timeout;
-                Some(Arc::new(SourceWatermark::new(instances.len(), timeout, restored, Instant::now())))
+                let company = companies.remove(&head).unwrap_or_else(Company::alone);
+                Some(Arc::new(SourceWatermark::new(instances.len(), timeout, restored, company)))
             }
             _ => None,
         };
