@@ -11,6 +11,7 @@ use chrono::SecondsFormat;
 use parking_lot::Mutex;
 
 use super::compaction::{self, Compaction};
+use super::departure::Departure;
 use super::files::{self, NewFiles};
 use super::ledger::Tally;
 use super::manifest::{self, FileEntry, Manifest, OperatorEntry, OutboxEntry, Part, SinkEntry, SourceEntry};
@@ -123,6 +124,7 @@ pub struct CheckpointLog {
     clock: WallClock,
     keep: usize,
     highest: Epoch,
+    departure: Option<Departure>,
     /// The newest checkpoint, with what has become known since: the next one begins with it.
     known: Manifest,
     /// The checkpoints that stay, rising.
@@ -160,7 +162,7 @@ impl CheckpointLog {
         let failures = Failures::default();
         let prompt = mirror::writing(store);
         let store = Patient::over(Arc::clone(&prompt), &failures);
-        let Opened { lock, writer, highest, file, manifest, recovered, kept } =
+        let Opened { lock, writer, highest, file, manifest, recovered, kept, departure } =
             opening::open(&store, &prompt, &options).await?;
         let log = CheckpointLog {
             _lock: lock,
@@ -172,6 +174,7 @@ impl CheckpointLog {
             clock: WallClock::system(),
             keep: options.keep.max(1),
             highest,
+            departure,
             kept,
             index: Arc::new(Mutex::new(outbox::index(&manifest))),
             known: manifest,
@@ -234,6 +237,25 @@ impl CheckpointLog {
         self.compactor = Some(compactor);
     }
 
+    /// Whether the run leaves newer checkpoints behind, so that nothing may be written before every destination has
+    /// accepted it and [`CheckpointLog::depart`] is done: until then the next run goes on from the newest, but after one
+    /// that begins anew.
+    pub fn is_departing(&self) -> bool {
+        self.departure.is_some()
+    }
+
+    /// Puts aside what the run leaves behind. Done with its first epoch at the latest.
+    ///
+    /// # Errors
+    /// What waiting cannot heal.
+    pub async fn depart(&mut self) -> Result<(), CheckpointError> {
+        if let Some(departure) = &self.departure {
+            departure.carry_out(&*self.store).await?;
+        }
+        self.departure = None;
+        Ok(())
+    }
+
     /// Makes an epoch durable, and returns when it is. A store that is full or away is waited for, with a log line.
     /// An epoch with no rows, no changes and no new positions writes nothing. Watermarks alone are no change, because a
     /// run that goes on without them comes to them again: they are written with the next epoch that is one, or at the
@@ -273,6 +295,7 @@ impl CheckpointLog {
     }
 
     async fn write(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
+        self.depart().await?;
         let epoch = record.added.epoch;
         let mut next = self.known.clone();
         next.epoch = epoch.0;

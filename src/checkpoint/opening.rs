@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::departure::Departure;
 use super::files::{self, FileFlaw};
 use super::log::{CheckpointError, LogOptions, OUTBOX, Recovered, STATE};
 use super::manifest::{self, Manifest};
@@ -41,6 +42,8 @@ pub(super) struct Opened {
     pub recovered: Option<Recovered>,
     /// The checkpoints that stay, rising.
     pub kept: Vec<KeptCheckpoint>,
+    /// Of a run that does not go on from the newest.
+    pub departure: Option<Departure>,
 }
 
 /// A checkpoint that stays, and what it needs.
@@ -140,13 +143,20 @@ pub(super) async fn open(
         }
     }
     let order = chosen.as_ref().map(|chosen| chosen.order);
-    if options.fresh && file.checkpoints {
-        file.checkpoints = false;
-        file.write(&**store).await?;
-    }
-    if options.fresh || options.from.is_some() {
-        let later = found.iter().filter(|found| order.is_none_or(|order| found.order() > order));
-        set_aside(&**store, later).await?;
+    let mut departure = (options.fresh || options.from.is_some()).then(|| {
+        let mut later: Vec<&Found> =
+            found.iter().filter(|found| order.is_none_or(|order| found.order() > order)).collect();
+        later.sort_by_key(|found| found.order());
+        Departure { later: later.into_iter().map(|found| found.path.clone()).collect() }
+    });
+    if options.fresh {
+        if file.checkpoints {
+            file.checkpoints = false;
+            file.write(&**store).await?;
+        }
+        if let Some(departure) = &mut departure {
+            std::mem::take(departure).carry_out(&**store).await?;
+        }
     }
     let is_kept = |found: &&Found| order.is_some_and(|order| found.order() <= order);
     let mut kept: Vec<_> = found.iter().filter(is_kept).filter_map(KeptCheckpoint::of).collect();
@@ -167,7 +177,7 @@ pub(super) async fn open(
         false => Epoch(numbers.epoch.max(file.highest)),
     };
     let named = Manifest { format: FORMAT, pipeline: options.pipeline.clone(), log: file.log.clone(), ..manifest };
-    Ok(Opened { lock, writer, highest, file, manifest: named, recovered, kept })
+    Ok(Opened { lock, writer, highest, file, manifest: named, recovered, kept, departure })
 }
 
 /// Takes the lock. Who holds it, if another does, is asked of `prompt` once: a message is not waited for.
@@ -506,20 +516,6 @@ pub(super) async fn open_file(store: &dyn Store, manifest: &Manifest, file: &str
         FileFlaw::Damaged(flaw) => Unloadable::Damaged(format!("{file}: {flaw}")),
         FileFlaw::Store(error) => Unloadable::Store(error),
     })
-}
-
-/// Moves manifests out of the way: their files stay, their epochs' numbers are not used again.
-async fn set_aside(store: &dyn Store, later: impl Iterator<Item = &Found>) -> Result<(), StoreError> {
-    for found in later {
-        match store.get(&found.path).await {
-            Ok(bytes) => store.put(&found.path.replacen(manifest::FOLDER, SET_ASIDE, 1), bytes).await?,
-            Err(StoreError::Missing { .. }) => continue,
-            Err(error) => return Err(error),
-        }
-        crash_point!("log.setting_aside");
-        store.delete(&found.path).await?;
-    }
-    Ok(())
 }
 
 /// The files that manifests need which were set aside.

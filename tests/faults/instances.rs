@@ -96,7 +96,7 @@ async fn hang_and_replace(trial: &Trial, after: Duration) {
     assert_clean(&logs, &trial.verdicts(count).await);
 }
 
-pub fn copy_folder(from: &Path, to: &Path) {
+fn copy_folder(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
 }
