@@ -1,5 +1,7 @@
 //! The log itself: epochs go in at one end, and at a start the newest whole one comes out.
 
+mod pruning;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,7 +21,7 @@ use super::mirror;
 use super::opening::{self, KeptCheckpoint, LogFile, Opened};
 use super::outbox::{self, Index};
 use super::patience::{Failures, Patient};
-use super::sealed::{self, Flaw};
+use super::sealed;
 use super::sections::{Batches, SectionWriter};
 use super::state::{EpochState, OperatorState, SourceState};
 use super::store::{Lock, Store, StoreError};
@@ -40,8 +42,6 @@ pub(super) const OUTBOX: &str = "outbox";
 const SPARE_EPOCHS: usize = 16;
 /// How many times as much as is due for compaction may have come before epochs wait for it.
 const LAG: u64 = 2;
-/// Earlier runs whose numbers stay, so that a second one that starts at the same time finds them.
-const KEPT_RUNS: u64 = 3;
 
 /// How a log is opened.
 #[derive(Clone, Debug)]
@@ -314,7 +314,7 @@ impl CheckpointLog {
         next.sinks.values_mut().for_each(let_go);
         next.drop_unnamed_files();
         if early {
-            self.store.delete(&manifest::path(epoch)).await?;
+            self.store.delete(&self.manifest_path(epoch)).await?;
         }
         bytes += self.publish(next).await?;
         crash_point!("log.published");
@@ -464,7 +464,8 @@ impl CheckpointLog {
         self.refuse_if_fenced().await?;
         *self.index.lock() = outbox::index(&next);
         self.highest = self.highest.max(epoch);
-        self.kept.push(KeptCheckpoint { epoch, files: next.files.keys().cloned().collect() });
+        let (path, files) = (self.manifest_path(epoch), next.files.keys().cloned().collect());
+        self.kept.push(KeptCheckpoint { epoch, path, files });
         self.known = next;
         if !self.file.checkpoints {
             // From now on, to find no manifest is a loss and no first start.
@@ -484,7 +485,7 @@ impl CheckpointLog {
     }
 
     async fn write_manifest(&self, epoch: Epoch, bytes: Bytes) -> Result<(), CheckpointError> {
-        let path = manifest::path(epoch);
+        let path = self.manifest_path(epoch);
         while !self.store.put_if_absent(&path, bytes.clone()).await? {
             if self.may_replace(&path, &bytes).await? {
                 return Ok(self.store.put(&path, bytes).await?);
@@ -493,22 +494,20 @@ impl CheckpointLog {
         Ok(())
     }
 
+    fn manifest_path(&self, epoch: Epoch) -> String {
+        manifest::path(epoch, self.writer.incarnation)
+    }
+
     /// Whether the manifest that is there may be replaced: it is ours, from an attempt whose outcome was not known and
-    /// that a second write makes durable, or one that a run before this one had under way when this one took over.
+    /// that a second write makes durable.
     async fn may_replace(&self, path: &str, ours: &Bytes) -> Result<bool, CheckpointError> {
-        let found = match self.store.get_whole(path, sealed::check()).await {
-            Ok(found) => found,
-            Err(StoreError::Missing { .. }) => return Ok(false),
-            Err(StoreError::Torn { .. }) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        };
-        if found == *ours {
-            return Ok(true);
-        }
-        match sealed::unseal::<Manifest>(&found) {
-            Ok(other) if other.incarnation >= self.writer.incarnation.0 => Err(self.fenced(other.incarnation)),
-            Ok(_) | Err(Flaw::Torn(_)) => Ok(true),
-            Err(newer @ Flaw::Newer(_)) => Err(CheckpointError::Fenced(format!("{path}: {newer}"))),
+        match self.store.get_whole(path, sealed::check()).await {
+            Ok(found) if found == *ours => Ok(true),
+            // Only where two runs have taken one number.
+            Ok(_) => Err(self.fenced(self.writer.incarnation.0)),
+            Err(StoreError::Missing { .. }) => Ok(false),
+            Err(StoreError::Torn { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -547,60 +546,6 @@ impl CheckpointLog {
             let (store, names) = (Arc::clone(&self.prompt), Arc::clone(&self.names));
             self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
         }
-    }
-
-    /// Deletes old checkpoints, then the files that none needs any more. What cannot be deleted now is tried again.
-    async fn prune(&mut self) {
-        if !self.swept {
-            self.swept = self.sweep().await.is_ok();
-        }
-        // Right after a compaction the ones before need all that it has replaced: as much again as the state itself.
-        let keep = if std::mem::take(&mut self.compacted) { 1 } else { self.keep };
-        let old = self.kept.len().saturating_sub(keep);
-        let gone: Vec<KeptCheckpoint> = self.kept.drain(..old).collect();
-        let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).collect();
-        let unneeded = gone.iter().flat_map(|kept| &kept.files).filter(|file| !needed.contains(file)).cloned();
-        self.doomed.extend(unneeded);
-        self.doomed.extend(gone.iter().map(|kept| manifest::path(kept.epoch)));
-        self.doomed.extend(self.names.take_failed());
-        crash_point!("log.before_prune");
-        // "manifests" comes before "outbox" and "state": a manifest goes before its files.
-        for path in std::mem::take(&mut self.doomed) {
-            match self.prompt.delete(&path).await {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::debug!("{path} is not deleted: {error}");
-                    self.doomed.insert(path);
-                }
-            }
-            crash_point!("log.pruning");
-        }
-    }
-
-    /// Finds what earlier runs have left behind and no checkpoint needs. Only once a checkpoint of this run is there:
-    /// until then the names of those files say which epochs have been.
-    async fn sweep(&mut self) -> Result<(), StoreError> {
-        let aside = opening::set_aside_files(&*self.prompt).await?;
-        let kept: BTreeSet<String> = self.kept.iter().map(|kept| manifest::path(kept.epoch)).collect();
-        let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).chain(&aside).collect();
-        let earlier = |path: &str| manifest::incarnation(path).is_some_and(|run| run < self.writer.incarnation.0);
-        let mut orphans = vec![];
-        for folder in [STATE, OUTBOX] {
-            let found = self.prompt.list(folder).await?.into_iter().map(|(path, _)| path);
-            orphans.extend(found.filter(|path| earlier(path) && !needed.contains(path)));
-        }
-        let manifests = self.prompt.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
-        orphans.extend(manifests.filter(|path| !kept.contains(path)));
-        let runs = self.prompt.list(opening::INCARNATIONS).await?;
-        let own = self.writer.incarnation.0;
-        // A later run has its manifests there, too: this one sweeps nothing any more.
-        if runs.iter().filter_map(|(path, _)| manifest::number(path)).any(|run| run > own) {
-            return Ok(());
-        }
-        let runs = runs.into_iter().map(|(path, _)| path);
-        orphans.extend(runs.filter(|path| manifest::number(path).is_some_and(|run| run + KEPT_RUNS < own)));
-        self.doomed.extend(orphans);
-        Ok(())
     }
 
     fn appended(&self, bytes: u64) -> Appended {

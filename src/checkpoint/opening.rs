@@ -49,6 +49,8 @@ pub(super) struct Opened {
 /// A checkpoint that stays, and what it needs.
 pub(super) struct KeptCheckpoint {
     pub epoch: Epoch,
+    /// Its manifest.
+    pub path: String,
     pub files: BTreeSet<String>,
 }
 
@@ -134,7 +136,7 @@ pub(super) async fn open(
         chosen => chosen?,
     };
     if let Some(chosen) = &chosen {
-        match make_durable(&**store, Epoch(chosen.manifest.epoch)).await {
+        match make_durable(&**store, &chosen.path).await {
             Ok(()) => {}
             Err(gone @ (StoreError::Missing { .. } | StoreError::Torn { .. })) => {
                 return Err(damaged_or_fenced(&**store, options, incarnation, gone.to_string()).await);
@@ -159,8 +161,9 @@ pub(super) async fn open(
         }
     }
     let is_kept = |found: &&Found| order.is_some_and(|order| found.order() <= order);
-    let mut kept: Vec<_> = found.iter().filter(is_kept).filter_map(KeptCheckpoint::of).collect();
-    kept.sort_by_key(|kept| kept.epoch);
+    let mut kept: Vec<&Found> = found.iter().filter(is_kept).collect();
+    kept.sort_by_key(|kept| kept.order());
+    let kept = kept.into_iter().filter_map(KeptCheckpoint::of).collect();
     let (manifest, recovered) = match chosen {
         Some(Chosen { manifest, recovered, .. }) => (manifest, Some(recovered)),
         None => (Manifest::default(), None),
@@ -200,9 +203,15 @@ pub(super) async fn manifests(store: &dyn Store) -> Result<Vec<Found>, StoreErro
     for (path, _) in store.list(manifest::FOLDER).await? {
         let Some(epoch) = manifest::number(&path).map(Epoch) else { continue };
         let manifest = match store.get_whole(&path, sealed::check()).await {
-            Ok(bytes) => sealed::unseal(&bytes).and_then(|manifest: Manifest| match manifest.epoch == epoch.0 {
-                true => Ok(manifest),
-                false => Err(Flaw::Torn(format!("it is that of epoch {}", manifest.epoch))),
+            Ok(bytes) => sealed::unseal(&bytes).and_then(|manifest: Manifest| {
+                let run = manifest::incarnation(&path).unwrap_or(manifest.incarnation);
+                match (manifest.epoch, manifest.incarnation) == (epoch.0, run) {
+                    true => Ok(manifest),
+                    false => {
+                        let Manifest { epoch, incarnation, .. } = manifest;
+                        Err(Flaw::Torn(format!("it is that of epoch {epoch} of run {incarnation}")))
+                    }
+                }
             }),
             Err(StoreError::Missing { .. }) => Err(Flaw::Torn("it is missing".into())),
             Err(StoreError::Torn { flaw, .. }) => Err(Flaw::Torn(flaw)),
@@ -210,7 +219,7 @@ pub(super) async fn manifests(store: &dyn Store) -> Result<Vec<Found>, StoreErro
         };
         found.push(Found { path, epoch, manifest });
     }
-    found.sort_by_key(|found| found.epoch);
+    found.sort_by_key(|found| (found.epoch, manifest::incarnation(&found.path)));
     Ok(found)
 }
 
@@ -338,11 +347,10 @@ async fn take_incarnation(
 
 /// Writes the manifest that is gone on from once more. A run that was killed amid the write may have left it where a
 /// loss of power still takes it away, and what this run delivers rests on it.
-async fn make_durable(store: &dyn Store, epoch: Epoch) -> Result<(), StoreError> {
-    let path = manifest::path(epoch);
+async fn make_durable(store: &dyn Store, path: &str) -> Result<(), StoreError> {
     // As it was chosen, and not a damaged one over its copy.
-    let bytes = store.get_whole(&path, sealed::check()).await?;
-    store.put(&path, bytes).await
+    let bytes = store.get_whole(path, sealed::check()).await?;
+    store.put(path, bytes).await
 }
 
 /// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
@@ -376,6 +384,7 @@ pub(super) fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointErr
 /// A checkpoint to go on from.
 struct Chosen {
     order: (u64, Epoch),
+    path: String,
     manifest: Manifest,
     recovered: Recovered,
 }
@@ -407,8 +416,8 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
                 Ok(recovered) => {
                     flaws.extend(torn_after(found.epoch));
                     warn(&place, &flaws, found.epoch);
-                    let manifest = manifest.clone();
-                    return Ok(Some(Chosen { order: found.order(), manifest, recovered }));
+                    let (path, manifest) = (found.path.clone(), manifest.clone());
+                    return Ok(Some(Chosen { order: found.order(), path, manifest, recovered }));
                 }
                 Err(Unloadable::Damaged(flaw)) => flaw,
                 Err(Unloadable::Store(error)) => return Err(error.into()),
@@ -534,6 +543,7 @@ pub(super) async fn set_aside_files(store: &dyn Store) -> Result<BTreeSet<String
 impl KeptCheckpoint {
     fn of(found: &Found) -> Option<KeptCheckpoint> {
         let manifest = found.manifest.as_ref().ok()?;
-        Some(KeptCheckpoint { epoch: found.epoch, files: manifest.files.keys().cloned().collect() })
+        let files = manifest.files.keys().cloned().collect();
+        Some(KeptCheckpoint { epoch: found.epoch, path: found.path.clone(), files })
     }
 }

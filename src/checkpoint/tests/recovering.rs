@@ -49,6 +49,27 @@ async fn a_run_goes_on_where_the_last_one_stood() {
 }
 
 #[tokio::test]
+async fn checkpoints_of_a_version_that_left_the_run_out_of_their_names_are_gone_on_from() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 3).await;
+    drop(log);
+    for (path, _) in store.list("manifests").await.unwrap() {
+        let bytes = store.get(&path).await.unwrap();
+        store.put(&path.replace("-1.json", ".json"), bytes).await.unwrap();
+        store.delete(&path).await.unwrap();
+    }
+    let (mut log, recovered) = open(&store).await;
+    assert_eq!(state_of(&recovered.unwrap()), [1, 2, 3]);
+    append(&mut log, 3).await;
+    drop(log);
+    let names: Vec<String> = store.list("manifests").await.unwrap().into_iter().map(|(path, _)| path).collect();
+    assert!(names.iter().all(|name| name.contains("-2.json")), "{names:?}");
+    let (_, recovered) = open(&store).await;
+    assert_eq!(state_of(&recovered.unwrap()), (1..=6).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn nothing_new_writes_nothing() {
     let store = memory();
     let (mut log, _) = open(&store).await;
