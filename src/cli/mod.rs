@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod folder;
 mod generate;
+mod generated_rows;
 mod generating;
 mod logs;
 mod parse;

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::folder::{self, Planned};
 use super::recovery::RecoveryArguments;
 use super::state_limit::StateLimit;
-use super::{parse, progress, sample, signals, summary};
+use super::{generated_rows, parse, progress, sample, signals, summary};
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
@@ -127,6 +127,10 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     tracing::info!("{}: {}", options.pipeline, summary::counted(program.tables.len(), program.inserts.len()));
     for part in summary::embedded_parts(&program) {
         tracing::info!("{part}");
+    }
+    if let Some(refusal) = generated_rows::into_real_kafka(&program, &graph, &options.data_dir) {
+        tracing::error!("{refusal}");
+        return Exit::Usage;
     }
     let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));

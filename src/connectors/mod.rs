@@ -69,8 +69,23 @@ pub trait ConnectorTable: Send + Sync {
         None
     }
 
+    /// What the user could do to have it read, if it can only be written.
+    fn to_be_read(&self) -> Option<String> {
+        None
+    }
+
+    /// What the user could do to have it written, if it can only be read.
+    fn to_be_written(&self) -> Option<String> {
+        None
+    }
+
     /// Set when an in-process stand-in serves this table: what it stands in for, such as `"Kafka"`.
     fn embedded(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The name of the embedded database that holds the table, such as `shop`, if one does.
+    fn embedded_database(&self) -> Option<&str> {
         None
     }
 }

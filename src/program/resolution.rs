@@ -140,8 +140,9 @@ impl<'a> Names<'a> {
         if table.connector.source().is_none() {
             let message = format!("table '{}' can only be written", name.text);
             let error = SqlError::new(name.location, message).related(table.definition.location, "declared here");
-            let help =
-                format!("connector '{}' has no source; read what is written to it instead", table.connector_name);
+            let help = table.connector.to_be_read().unwrap_or_else(|| {
+                format!("connector '{}' has no source; read what is written to it instead", table.connector_name)
+            });
             self.errors.push(error.help(help));
         }
     }
@@ -155,7 +156,8 @@ impl<'a> Names<'a> {
                 }
                 let message = format!("table '{}' can only be read", name.text);
                 let error = SqlError::new(name.location, message).related(table.definition.location, "declared here");
-                self.errors.push(error.help(format!("connector '{}' has no sink", table.connector_name)));
+                let no_sink = || format!("connector '{}' has no sink", table.connector_name);
+                self.errors.push(error.help(table.connector.to_be_written().unwrap_or_else(no_sink)));
                 None
             }
             Meaning::View(_) => {

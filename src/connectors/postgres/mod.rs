@@ -31,7 +31,9 @@ mod open;
 mod read_back;
 pub(crate) mod session;
 mod sink;
+mod source;
 pub mod target;
+mod writers;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -41,8 +43,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgConnectOptions;
 
-use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
-use super::sqlite::{Place, SqliteSinkFactory};
+use super::sql_table::cursor_options::{CursorOptions, Rows, cursor_help};
+use super::sql_table::{NoRows, SqlTableOptions, TableEpochs, TableSink};
+use super::sqlite::{Place, SqliteSinkFactory, SqliteSourceFactory};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
@@ -50,6 +53,7 @@ use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
 pub(crate) use open::migrate;
 use read_back::PostgresRows;
+use source::PostgresSourceFactory;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The embedded database that `embedded` alone means.
@@ -76,62 +80,125 @@ impl Connector for PostgresConnector {
 
     fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
         let sql_table = SqlTableOptions::take(self.name, table, options);
-        let place = match options.take(&["url", "address"]) {
-            None => {
-                let example = format!("add 'url' = '{URL_EXAMPLE}' or 'url' = 'embedded'");
-                options.error(options.table(), "option 'url' is missing".into(), Some(example));
-                None
-            }
-            // The value may hold a password, so the message does not show it.
-            Some(option) => Url::parse(&option.text).map_or_else(
-                |problem| {
-                    let help = format!("it takes '{URL_EXAMPLE}', 'embedded', 'embedded://name' or 'sqlite://file'");
-                    options.error(option.location, format!("option 'url' {problem}"), Some(help));
-                    None
-                },
-                Some,
-            ),
-        };
+        let url = take_url(options);
         let timeout = options.duration(&["timeout"]).unwrap_or(TIMEOUT);
-        let embedded = matches!(place, None | Some(Url::Embedded(_)));
-        let in_file = |place: Place, table: SqlTableOptions| -> (Arc<dyn SinkFactory>, Arc<dyn SourceFactory>) {
-            let sink = SqliteSinkFactory::new(place, table);
-            let rows = sink.rows();
-            (Arc::new(sink), Arc::new(rows))
-        };
-        let (sink, read_back) = match place {
-            Some(Url::Server(server)) => {
-                let rows = PostgresRows { server: (*server).clone(), table: sql_table.clone() };
-                let sink: Arc<dyn SinkFactory> =
-                    Arc::new(PostgresSinkFactory { server: *server, table: sql_table, timeout });
-                (sink, Arc::new(rows) as Arc<dyn SourceFactory>)
+        let cursor = CursorOptions::take(self.name, table, &sql_table, true, options);
+        let is_query = cursor.as_ref().is_some_and(|cursor| matches!(cursor.rows, Rows::Query(_)));
+        let mut parts = match url {
+            Some(Url::Server(server)) => server_parts(&server, sql_table, timeout, cursor),
+            Some(Url::File(path)) => file_parts(Place::File(path), sql_table, cursor),
+            Some(Url::Embedded(name)) => {
+                PostgresTable { embedded: Some(name.clone()), ..file_parts(Place::Embedded(name), sql_table, cursor) }
             }
-            Some(Url::File(path)) => in_file(Place::File(path), sql_table),
-            Some(Url::Embedded(name)) => in_file(Place::Embedded(name), sql_table),
-            None => in_file(Place::Embedded(WAREHOUSE.into()), sql_table),
+            None => PostgresTable {
+                source: cursor.map(|_| Arc::new(NoRows) as Arc<dyn SourceFactory>),
+                ..PostgresTable::default()
+            },
         };
-        Arc::new(PostgresTable { sink, read_back, embedded })
+        parts.cursor_help = cursor_help(table);
+        if is_query {
+            parts.sink = None;
+        }
+        Arc::new(parts)
     }
 }
 
+/// Takes `url`, which is none when it says so; notes what is wrong with it, and goes on as if it were embedded.
+fn take_url(options: &mut Options) -> Option<Url> {
+    let problem = match options.take(&["url", "address"]) {
+        None => {
+            let example = format!("add 'url' = '{URL_EXAMPLE}' or 'url' = 'embedded'");
+            (options.table(), "option 'url' is missing".to_owned(), example)
+        }
+        Some(option) if option.text == "none" => return None,
+        Some(option) => match Url::parse(&option.text) {
+            Ok(url) => return Some(url),
+            // The value may hold a password, so the message does not show it.
+            Err(problem) => {
+                let help = format!(
+                    "it takes '{URL_EXAMPLE}', 'embedded', 'embedded://name' or 'sqlite://file', and 'none' for a table \
+                     that is read and has no rows"
+                );
+                (option.location, format!("option 'url' {problem}"), help)
+            }
+        },
+    };
+    options.error(problem.0, problem.1, Some(problem.2));
+    Some(Url::Embedded(WAREHOUSE.into()))
+}
+
+fn server_parts(
+    server: &PgConnectOptions,
+    table: SqlTableOptions,
+    timeout: Duration,
+    cursor: Option<CursorOptions>,
+) -> PostgresTable {
+    let migrate = table.migrate;
+    let source = |options: CursorOptions| -> Arc<dyn SourceFactory> {
+        Arc::new(PostgresSourceFactory { server: server.clone(), timeout, migrate, options: Arc::new(options) })
+    };
+    PostgresTable {
+        source: cursor.map(source),
+        read_back: Some(Arc::new(PostgresRows { server: server.clone(), table: table.clone() })),
+        sink: Some(Arc::new(PostgresSinkFactory { server: server.clone(), table, timeout })),
+        ..PostgresTable::default()
+    }
+}
+
+fn file_parts(place: Place, table: SqlTableOptions, cursor: Option<CursorOptions>) -> PostgresTable {
+    let migrate = table.migrate;
+    let source = |options: CursorOptions| -> Arc<dyn SourceFactory> {
+        Arc::new(SqliteSourceFactory::new(place.clone(), migrate, options))
+    };
+    let source = cursor.map(source);
+    let sink = SqliteSinkFactory::new(place, table);
+    PostgresTable {
+        source,
+        read_back: Some(Arc::new(sink.rows())),
+        sink: Some(Arc::new(sink)),
+        ..PostgresTable::default()
+    }
+}
+
+#[derive(Default)]
 struct PostgresTable {
-    sink: Arc<dyn SinkFactory>,
+    source: Option<Arc<dyn SourceFactory>>,
+    sink: Option<Arc<dyn SinkFactory>>,
     /// For audits.
-    read_back: Arc<dyn SourceFactory>,
-    embedded: bool,
+    read_back: Option<Arc<dyn SourceFactory>>,
+    /// The embedded database's name.
+    embedded: Option<String>,
+    /// What would let it be read.
+    cursor_help: String,
 }
 
 impl ConnectorTable for PostgresTable {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        self.source.clone()
+    }
+
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
-        Some(self.sink.clone())
+        self.sink.clone()
     }
 
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
-        Some(self.read_back.clone())
+        self.read_back.clone()
+    }
+
+    fn to_be_read(&self) -> Option<String> {
+        Some(self.cursor_help.clone())
+    }
+
+    fn to_be_written(&self) -> Option<String> {
+        Some("it has a 'query', or its 'url' is 'none': name a database and a table".into())
     }
 
     fn embedded(&self) -> Option<&'static str> {
-        self.embedded.then_some("PostgreSQL")
+        self.embedded.is_some().then_some("PostgreSQL")
+    }
+
+    fn embedded_database(&self) -> Option<&str> {
+        self.embedded.as_deref()
     }
 }
 
@@ -263,7 +330,7 @@ mod tests {
                 errors[0].help.as_deref(),
                 Some(
                     "it takes 'postgres://user:password@localhost:5432/database', 'embedded', 'embedded://name' or \
-                     'sqlite://file'"
+                     'sqlite://file', and 'none' for a table that is read and has no rows"
                 )
             );
         }

@@ -21,7 +21,7 @@ use crate::connectors::{ConnectorError, SinkContext};
 use crate::time::Epoch;
 
 /// Migrations build indexes over what is there already.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Opens the table, waiting for a server that is away; also gives the last epoch that it has.
 ///

@@ -15,7 +15,9 @@
 pub(crate) mod errors;
 mod open;
 mod read_back;
+mod row_json;
 mod sink;
+mod source;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::sql_table::cursor_options::{CursorOptions, Rows, cursor_help};
 use super::sql_table::{Migrations, SqlTableOptions, TableEpochs, TableSink};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
@@ -31,6 +34,7 @@ use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
 pub(crate) use open::migrate;
 pub use read_back::SqliteRows;
+pub use source::SqliteSourceFactory;
 
 /// The file of an embedded database in the data folder: `shop.sqlite`.
 pub fn embedded_file(name: &str) -> String {
@@ -47,20 +51,42 @@ impl Connector for SqliteConnector {
 
     fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
         let sql_table = SqlTableOptions::take(self.name(), table, options);
-        let path = options.required(&["path"], "shop.sqlite");
-        Arc::new(SqliteTable(Arc::new(SqliteSinkFactory::new(Place::File(path.into()), sql_table))))
+        let place = Place::File(options.required(&["path"], "shop.sqlite").into());
+        let cursor = CursorOptions::take(self.name(), table, &sql_table, false, options);
+        let is_query = cursor.as_ref().is_some_and(|cursor| matches!(cursor.rows, Rows::Query(_)));
+        let migrate = sql_table.migrate;
+        let source = cursor.map(|cursor| Arc::new(SqliteSourceFactory::new(place.clone(), migrate, cursor)));
+        let sink = (!is_query).then(|| Arc::new(SqliteSinkFactory::new(place, sql_table)));
+        Arc::new(SqliteTable { source, sink, cursor_help: cursor_help(table) })
     }
 }
 
-struct SqliteTable(Arc<SqliteSinkFactory>);
+struct SqliteTable {
+    source: Option<Arc<SqliteSourceFactory>>,
+    sink: Option<Arc<SqliteSinkFactory>>,
+    /// What would let it be read.
+    cursor_help: String,
+}
 
 impl ConnectorTable for SqliteTable {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        Some(self.source.clone()?)
+    }
+
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
-        Some(self.0.clone())
+        Some(self.sink.clone()?)
     }
 
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
-        Some(Arc::new(self.0.rows()))
+        Some(Arc::new(self.sink.as_ref()?.rows()))
+    }
+
+    fn to_be_read(&self) -> Option<String> {
+        Some(self.cursor_help.clone())
+    }
+
+    fn to_be_written(&self) -> Option<String> {
+        Some("it has a 'query': name a table".into())
     }
 }
 
