@@ -92,12 +92,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__STATE_LIMIT", value_parser = parse::size)]
     state_limit: Option<u64>,
 
-    /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
+    /// Generated events a second where Kafka is embedded and the folder reads an embedded shop, or the shop's topics
     #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     sample_rate: u64,
 
-    /// Leave an embedded Kafka empty
+    /// Generate no events
     #[arg(long)]
     no_sample: bool,
 }
@@ -141,10 +141,13 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         tracing::error!("{error}");
         return Exit::Usage;
     }
-    if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
-        let rate = arguments.sample_rate;
-        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
-        tasks.spawn(sample::feed(rate, options.drain.clone()));
+    if let Some(destinations) = sample::destinations(&program, &options.data_dir)
+        && !arguments.no_sample
+        && !arguments.bounded
+    {
+        let (rate, place) = (arguments.sample_rate, destinations.describe());
+        tracing::info!("{rate} generated events/s of the shop go into {place} (--no-sample: none)");
+        tasks.spawn(sample::feed(destinations, rate, options.drain.clone()));
     }
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));
