@@ -28,6 +28,7 @@ pub enum Bug {
     UnknownTakenForDone,
     UnknownTakenForFailed,
     ProducerNotRecycled,
+    WritersNotAwaited,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].

@@ -6,10 +6,13 @@ mod audit;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
+mod destination;
 mod exit;
 mod explain;
 mod folder;
+mod generate;
 mod generated_rows;
+mod generating;
 mod logs;
 mod parse;
 mod progress;
@@ -49,7 +52,8 @@ Examples:
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
-  acequia audit queries            prove that every row has arrived, once";
+  acequia audit queries            prove that every row has arrived, once
+  acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]
@@ -70,6 +74,7 @@ enum Command {
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
+    Generate(generate::GenerateArguments),
     Test(test::TestArguments),
 }
 
@@ -80,7 +85,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Run(_) => LevelFilter::INFO,
+            Command::Run(_) | Command::Generate(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -134,6 +139,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
+        Command::Generate(arguments) => generate::generate(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }

@@ -1,19 +1,15 @@
 //! Generated events for an embedded Kafka, so that a shop's folder shows something with nothing installed.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::connectors::ConnectorError;
-use crate::connectors::kafka::producer::Feeder;
+use crate::generator::{self, Destinations, End, Figures, GeneratorOptions, Pace};
 use crate::program::Program;
-use crate::shop::{ShopEvents, ShopOptions};
+use crate::shop::ShopOptions;
 
 /// The topics that the shop's generator fills.
 const TOPICS: [&str; 4] = ["transactions", "user_behavior", "searches", "cart_events"];
-
-/// Events are sent in small groups: ten groups a second look steady and cost nothing.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether the program reads a topic of the shop from the embedded Kafka.
 pub fn is_wanted(program: &Program) -> bool {
@@ -28,66 +24,25 @@ fn is_shops(description: &str) -> bool {
     description.split([' ', ',']).any(|word| TOPICS.contains(&word))
 }
 
-/// Sends `events_per_second` events of the shop to the embedded Kafka, as they would happen from now on.
+/// Sends `events_per_second` events of the shop to the embedded Kafka, as they happen from now on.
 pub async fn feed(events_per_second: u64, stop: CancellationToken) {
-    if let Err(error) = try_feed(events_per_second, &stop).await
+    let destinations = Destinations::Topics { bootstrap_servers: "embedded".into() };
+    let options = GeneratorOptions {
+        shop: ShopOptions { events_per_second: events_per_second as f64, ..ShopOptions::default() },
+        pace: Pace::Live,
+        end: End::Never,
+        figures: Arc::new(Figures::default()),
+    };
+    if let Err(error) = generator::feed(destinations, options, stop.clone()).await
         && !stop.is_cancelled()
     {
         tracing::error!("the generated events have stopped: {error}");
     }
 }
 
-async fn try_feed(events_per_second: u64, stop: &CancellationToken) -> Result<(), ConnectorError> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let start = i64::try_from(now.as_millis()).unwrap_or_default();
-    let mut events = ShopEvents::new(ShopOptions { start, events_per_second, ..ShopOptions::default() });
-    let mut feeder = Feeder::new("embedded", "acequia-sample", stop.clone())?;
-    let mut ticks = tokio::time::interval(PAUSE);
-    let mut due = Due::new(events_per_second);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        for event in events.by_ref().take(due.next(PAUSE)) {
-            feeder.send(event.topic, Some(event.key.as_bytes()), &event.value).await?;
-        }
-        feeder.flush().await?;
-    }
-}
-
-/// How many events are due, so that the rate holds however it divides by the pauses.
-struct Due {
-    per_second: u64,
-    /// In thousandths of an event.
-    owed: u64,
-}
-
-impl Due {
-    fn new(per_second: u64) -> Due {
-        Due { per_second, owed: 0 }
-    }
-
-    fn next(&mut self, passed: Duration) -> usize {
-        self.owed += self.per_second * passed.as_millis() as u64;
-        let due = self.owed / 1000;
-        self.owed %= 1000;
-        due as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_rate_holds_over_a_second() {
-        for rate in [1, 3, 10, 25, 1001] {
-            let mut due = Due::new(rate);
-            let sent: usize = (0..20).map(|_| due.next(PAUSE)).sum();
-            assert_eq!(sent as u64, 2 * rate, "{rate}");
-        }
-    }
 
     #[test]
     fn only_the_shops_topics_are_filled() {

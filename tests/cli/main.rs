@@ -23,7 +23,7 @@ fn acequia() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
     command.env("ACEQUIA__RUN__DATA_DIR", data_folder());
-    for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "RUST_LOG"] {
+    for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "SHOP_URL", "CRM_URL", "RUST_LOG"] {
         command.env_remove(variable);
     }
     command
@@ -66,6 +66,7 @@ fn the_help_lists_commands_and_exit_codes() {
         "check",
         "checkpoints",
         "explain",
+        "generate",
         "test",
         "Exit codes:",
         "  3  failure while running",
@@ -78,7 +79,7 @@ fn the_help_lists_commands_and_exit_codes() {
 
 #[test]
 fn the_help_of_each_command_has_an_example() {
-    for command in ["run", "audit", "check", "checkpoints", "explain", "test"] {
+    for command in ["run", "audit", "check", "checkpoints", "explain", "generate", "test"] {
         let help = stdout(&run(&[command, "--help"]));
         assert!(help.contains("Examples:") && help.contains(&format!("acequia {command}")), "{help}");
     }

@@ -31,8 +31,12 @@ async fn a_million_transactions_add_up_though_each_server_goes_away_once() {
     let mut pipeline = Pipeline::start(servers.run("tests/shop/totals", place.path()));
     pipeline.until("http://");
 
-    let options =
-        ShopOptions { transaction_share: 1.0, events_per_second: PER_SECOND, disorder: 2000, ..ShopOptions::default() };
+    let options = ShopOptions {
+        transaction_share: 1.0,
+        events_per_second: PER_SECOND as f64,
+        disorder: 2000,
+        ..ShopOptions::default()
+    };
     let mut feed = Feed::new(&servers.kafka.servers, options.clone());
     let (shares, mut to_send) = tokio::sync::mpsc::unbounded_channel();
     let feeding = tokio::spawn(async move {

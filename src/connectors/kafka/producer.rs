@@ -296,6 +296,14 @@ impl Feeder {
         self.producer.send(Record { topic, partition: None, key, value, timestamp: None, headers: None }).await
     }
 
+    /// Whether Kafka has refused a record that was sent; without waiting for those on their way.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn check(&self) -> Result<(), ConnectorError> {
+        self.producer.check()
+    }
+
     /// Returns when all that was sent is in Kafka.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub mod errors;
 pub mod numeric;
 mod open;
 mod read_back;
-mod session;
+pub(crate) mod session;
 mod sink;
 mod source;
 pub mod target;
@@ -51,6 +51,7 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 use read_back::PostgresRows;
 use source::PostgresSourceFactory;
 
@@ -84,12 +85,12 @@ impl Connector for PostgresConnector {
         let cursor = CursorOptions::take(self.name, table, &sql_table, true, options);
         let is_query = cursor.as_ref().is_some_and(|cursor| matches!(cursor.rows, Rows::Query(_)));
         let mut parts = match url {
-            Url::Server(server) => server_parts(&server, sql_table, timeout, cursor),
-            Url::File(path) => file_parts(Place::File(path), sql_table, cursor),
-            Url::Embedded(name) => {
+            Some(Url::Server(server)) => server_parts(&server, sql_table, timeout, cursor),
+            Some(Url::File(path)) => file_parts(Place::File(path), sql_table, cursor),
+            Some(Url::Embedded(name)) => {
                 PostgresTable { embedded: Some(name.clone()), ..file_parts(Place::Embedded(name), sql_table, cursor) }
             }
-            Url::Nowhere => PostgresTable {
+            None => PostgresTable {
                 source: cursor.map(|_| Arc::new(NoRows) as Arc<dyn SourceFactory>),
                 ..PostgresTable::default()
             },
@@ -102,15 +103,16 @@ impl Connector for PostgresConnector {
     }
 }
 
-/// Takes `url`; notes what is wrong with it, and goes on as if it were embedded.
-fn take_url(options: &mut Options) -> Url {
+/// Takes `url`, which is none when it says so; notes what is wrong with it, and goes on as if it were embedded.
+fn take_url(options: &mut Options) -> Option<Url> {
     let problem = match options.take(&["url", "address"]) {
         None => {
             let example = format!("add 'url' = '{URL_EXAMPLE}' or 'url' = 'embedded'");
             (options.table(), "option 'url' is missing".to_owned(), example)
         }
+        Some(option) if option.text == "none" => return None,
         Some(option) => match Url::parse(&option.text) {
-            Ok(url) => return url,
+            Ok(url) => return Some(url),
             // The value may hold a password, so the message does not show it.
             Err(problem) => {
                 let help = format!(
@@ -122,7 +124,7 @@ fn take_url(options: &mut Options) -> Url {
         },
     };
     options.error(problem.0, problem.1, Some(problem.2));
-    Url::Embedded(WAREHOUSE.into())
+    Some(Url::Embedded(WAREHOUSE.into()))
 }
 
 fn server_parts(
@@ -208,8 +210,6 @@ pub enum Url {
     File(PathBuf),
     /// The embedded database of this name, a SQLite file in the data folder.
     Embedded(String),
-    /// Nowhere: what is read has no rows, and nothing can be written.
-    Nowhere,
 }
 
 impl Url {
@@ -218,9 +218,6 @@ impl Url {
     /// # Errors
     /// What is wrong, to follow "option 'url' " in a message; never the text, which may hold a password.
     pub fn parse(text: &str) -> Result<Url, &'static str> {
-        if text == "none" {
-            return Ok(Url::Nowhere);
-        }
         if text == "embedded" {
             return Ok(Url::Embedded(WAREHOUSE.into()));
         }

@@ -41,8 +41,7 @@ pub(super) async fn open(
         let mut connection = connect(server, &session, &what).await?;
         let opening = async {
             if let Some(set) = table.migrate {
-                let migrated = set.migrate_postgres(&mut connection).await;
-                migrated.map_err(|error| migrate_error(&what, set, &error))?;
+                migrate(&mut connection, set, &what).await?;
             }
             find_or_create(&mut connection, table, &create, &what).await
         };
@@ -71,11 +70,15 @@ pub(super) async fn open(
     Transactions::open(what, database, connection, table, context).await
 }
 
-pub(super) fn migrate_error(what: &str, set: Migrations, error: &MigrateError) -> ConnectorError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, error),
-        error => ConnectorError::Refused { what: what.into(), message: set.refusal(error) },
-    }
+/// Brings a set of tables up to date. `what` names the database in errors.
+///
+/// # Errors
+/// When the database does not let us, or another version of Acequia has migrated it.
+pub(crate) async fn migrate(connection: &mut PgConnection, set: Migrations, what: &str) -> Result<(), ConnectorError> {
+    set.migrate_postgres(connection).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, &error),
+        error => ConnectorError::Refused { what: what.into(), message: set.refusal(&error) },
+    })
 }
 
 async fn find_or_create(

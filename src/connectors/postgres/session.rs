@@ -22,7 +22,7 @@ const SETTINGS: &str = "SELECT set_config(name, value, false) FROM (VALUES \
     JOIN pg_settings USING (name)";
 
 /// Whose sessions they are, told apart by their application names.
-pub(super) struct Session {
+pub(crate) struct Session {
     /// `acequia shop run 7 1a2b3c4d`: the pipeline, the run, and a hash of pipeline and table. Only `acequia shop` in a
     /// run without checkpoints, which knows no earlier runs.
     name: String,
@@ -30,9 +30,14 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Of nobody who would ever have to end it.
+    pub(crate) fn named(name: &str) -> Session {
+        Session { name: name.into(), hash: None }
+    }
+
     /// For one who only reads.
     pub(super) fn reading(context: &SourceContext) -> Session {
-        Session { name: application_name(&context.pipeline), hash: None }
+        Session::named(&application_name(&context.pipeline))
     }
 
     pub(super) fn new(context: &SinkContext) -> Session {
@@ -55,7 +60,7 @@ fn application_name(pipeline: &str) -> String {
 }
 
 /// Connects to a server that may be away or deaf.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     server: &PgConnectOptions,
     session: &Session,
     what: &str,

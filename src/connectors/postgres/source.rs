@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Column, Error, Executor, PgConnection, SqlSafeStr, Sta
 
 use super::address;
 use super::errors::connector_error;
-use super::open::{OPEN_TIMEOUT, migrate_error};
+use super::open::{OPEN_TIMEOUT, migrate};
 use super::session::{Session, connect};
 use super::writers::Writers;
 use crate::connectors::sql_table::cursor_options::{CursorOptions, Rows};
@@ -119,12 +119,11 @@ impl PostgresRows {
         let Some(set) = self.factory.migrate.filter(|_| !self.is_migrated.load(Ordering::Relaxed)) else {
             return Ok(());
         };
-        let migrated = tokio::time::timeout(OPEN_TIMEOUT, set.migrate_postgres(connection)).await;
-        let migrated = migrated.map_err(|_| ConnectorError::Unavailable {
+        let migrated = tokio::time::timeout(OPEN_TIMEOUT, migrate(connection, set, &self.what)).await;
+        migrated.map_err(|_| ConnectorError::Unavailable {
             what: self.what.clone(),
             message: format!("its migrations took longer than {} s", OPEN_TIMEOUT.as_secs()),
-        })?;
-        migrated.map_err(|error| migrate_error(&self.what, set, &error))?;
+        })??;
         self.is_migrated.store(true, Ordering::Relaxed);
         Ok(())
     }

@@ -28,6 +28,7 @@ use sqlx::{Error, PgConnection};
 use tokio::time::Instant;
 
 use crate::connectors::sql_table::SqlName;
+use crate::faults::{Bug, planted};
 
 /// How long to wait before looking again whether the writers are done: short at first, most transactions are.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -126,6 +127,9 @@ impl Writers {
     /// Returns when all who write now are done. `what` names the reader in the log.
     pub(super) async fn finish(&self, connection: &mut PgConnection, what: &str) -> Result<(), Error> {
         let mut waited_for: BTreeSet<Writer> = self.now(connection).await?;
+        if planted(Bug::WritersNotAwaited) {
+            waited_for.clear();
+        }
         let (began, mut pause, mut told) = (Instant::now(), FIRST_PAUSE, PATIENCE);
         while !waited_for.is_empty() {
             tokio::time::sleep(pause).await;

@@ -12,7 +12,7 @@
 //!
 //! The file is in WAL mode, so that others can read while rows are written.
 
-mod errors;
+pub(crate) mod errors;
 mod open;
 mod read_back;
 mod row_json;
@@ -32,6 +32,7 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 pub use read_back::SqliteRows;
 pub use source::SqliteSourceFactory;
 

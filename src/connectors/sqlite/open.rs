@@ -59,8 +59,7 @@ async fn open_with(
     let attempt = || async {
         let mut connection = connect(&options, &what).await?;
         if let Some(set) = table.migrate {
-            let migrated = set.migrate_sqlite(&mut connection).await;
-            migrated.map_err(|error| migrate_error(&what, set, &error))?;
+            migrate(&mut connection, set, &what).await?;
         }
         if table.create == Some(true) {
             run(&mut connection, &create).await.map_err(|error| connector_error(&what, &error))?;
@@ -85,11 +84,19 @@ async fn open_with(
     Transactions::open(what, database, connection, table, context).await
 }
 
-pub(super) fn migrate_error(what: &str, set: Migrations, error: &MigrateError) -> ConnectorError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, error),
-        error => ConnectorError::Refused { what: what.into(), message: set.refusal(error) },
-    }
+/// Brings a set of tables up to date. `what` names the database in errors.
+///
+/// # Errors
+/// When the database does not let us, or another version of Acequia has migrated it.
+pub(crate) async fn migrate(
+    connection: &mut SqliteConnection,
+    set: Migrations,
+    what: &str,
+) -> Result<(), ConnectorError> {
+    set.migrate_sqlite(connection).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, &error),
+        error => ConnectorError::Refused { what: what.into(), message: set.refusal(&error) },
+    })
 }
 
 /// The table as the database has it. SQLite takes any value in any column, so that only names matter.

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Column, Connection, Error, Executor, Row, SqlSafeStr, 
 
 use super::Place;
 use super::errors::connector_error;
-use super::open::{BUSY_TIMEOUT, migrate_error};
+use super::open::{BUSY_TIMEOUT, migrate};
 use super::read_back;
 use super::row_json::row_json;
 use crate::connectors::sql_table::cursor_options::{CursorOptions, Rows};
@@ -145,8 +145,7 @@ impl SqliteRows {
         }
         let connected = SqliteConnection::connect_with(&options).await;
         let mut connection = connected.map_err(|error| self.failed(&error))?;
-        let migrated = set.migrate_sqlite(&mut connection).await;
-        migrated.map_err(|error| migrate_error(&self.what, set, &error))?;
+        migrate(&mut connection, set, &self.what).await?;
         connection.close().await.map_err(|error| self.failed(&error))?;
         self.is_migrated.store(true, Ordering::Relaxed);
         Ok(())
