@@ -145,8 +145,10 @@ impl Viewer {
     /// The next event; `None` when there will be no more.
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
-            event = self.shop.next() => event,
-            event = self.pipeline.next() => event,
+            // One that will not change any more, such as that there is no shop, does not end the other.
+            Some(event) = self.shop.next() => Some(event),
+            Some(event) = self.pipeline.next() => Some(event),
+            else => None,
         }
     }
 }
