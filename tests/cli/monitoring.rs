@@ -12,14 +12,18 @@ fn page() -> String {
 /// The lines of all blocks that begin with ``` and `language`.
 fn lines_of_blocks(page: &str, language: &str) -> Vec<String> {
     let mut lines = vec![];
-    let mut inside = None;
+    let mut inside: Option<&str> = None;
     for line in page.lines() {
-        match (line.strip_prefix("```"), inside) {
-            (Some(language), None) => inside = Some(language.to_owned()),
-            (Some(_), Some(_)) => inside = None,
-            (None, Some(ref at)) if at == language => lines.push(line.to_owned()),
-            (None, _) => continue,
-        }
+        inside = match (line.strip_prefix("```"), inside) {
+            (Some(language), None) => Some(language),
+            (Some(_), Some(_)) => None,
+            (None, at) => {
+                if at == Some(language) {
+                    lines.push(line.to_owned());
+                }
+                at
+            }
+        };
     }
     lines
 }
