@@ -145,8 +145,10 @@ impl Viewer {
     /// The next event; `None` when there will be no more.
     async fn next(&mut self) -> Option<Event> {
         tokio::select! {
-            event = self.shop.next() => event,
-            event = self.pipeline.next() => event,
+            // One that will not change any more, such as that there is no shop, does not end the other.
+            Some(event) = self.shop.next() => Some(event),
+            Some(event) = self.pipeline.next() => Some(event),
+            else => None,
         }
     }
 }
@@ -295,6 +297,21 @@ mod tests {
         // A folder that is not the shop's.
         shown.shop.send_replace(seen(Value::Null));
         assert!(shown.get("/api/page/shop", "").await.ends_with("\r\n\r\nnull"));
+    }
+
+    #[tokio::test]
+    async fn a_folder_without_a_shop_still_tells_of_its_pipeline() {
+        let mut shown = Shown::to(None).await;
+        shown.shop.send_replace(seen(Value::Null));
+        // It will not change any more.
+        shown.shop = watch::Sender::default();
+        let mut stream = shown.ask("/api/page/stream", "").await;
+        assert_eq!(event(&mut stream).await, ("shop".to_owned(), Value::Null));
+        for epoch in [1, 2] {
+            shown.pipeline.send_replace(seen(json!({ "epoch": epoch })));
+            let (name, data) = event(&mut stream).await;
+            assert_eq!((name.as_str(), &data["epoch"]), ("pipeline", &json!(epoch)));
+        }
     }
 
     /// The next event of a stream: its name and its data.

@@ -8,6 +8,7 @@ use acequia::faults::POINTS;
 use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 
+use crate::disk::SmallDisk;
 use crate::pipeline::{Pipeline, acequia};
 
 /// A folder and its data.
@@ -65,6 +66,14 @@ impl Place {
         counted.fetch_one(&mut client).await.unwrap_or((0, 0, -1))
     }
 
+    /// What the audit says, which finds nothing wrong.
+    fn audit(&self) -> String {
+        let audit = self.command("audit").output().unwrap();
+        let said = String::from_utf8_lossy(&audit.stdout) + String::from_utf8_lossy(&audit.stderr);
+        assert_eq!(audit.status.code(), Some(0), "{said}");
+        said.into_owned()
+    }
+
     /// Runs on until all rows are where they must be, and holds every destination against the checkpoints.
     async fn finish(&self) {
         let mut last = Pipeline::start(self.run());
@@ -76,9 +85,7 @@ impl Place {
         last.signal("-TERM");
         assert_eq!(last.exit_code(), Some(0), "{}", last.said());
         assert_eq!(self.kept().await, (self.rows, self.rows, self.rows - 1), "{}", last.said());
-        let audit = self.command("audit").output().unwrap();
-        let said = String::from_utf8_lossy(&audit.stdout) + String::from_utf8_lossy(&audit.stderr);
-        assert_eq!(audit.status.code(), Some(0), "{said}");
+        let said = self.audit();
         for sink in ["topic.sink", "doubled", "kept"] {
             let line = said.lines().find(|line| line.split_whitespace().next() == Some(sink));
             let line = line.unwrap_or_else(|| panic!("no {sink} in\n{said}"));
@@ -101,6 +108,38 @@ async fn twenty_kills_lose_nothing_of_a_topic_and_bring_nothing_twice() {
         assert!(!said.contains("ERROR"), "kill {kill}:\n{said}");
     }
     println!("{cut} torn tails, {:?} after 20 kills", place.kept().await);
+    // From outside, while the topics are being written.
+    let mut pipeline = Pipeline::start(place.run());
+    pipeline.until(" INFO running ");
+    place.audit();
+    pipeline.kill();
+    place.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_waited_for() {
+    let place = Place::new(6000, 1000);
+    let kafka = place.folder.path().join("data/kafka");
+    let disk = SmallDisk::mount(&kafka, "size=16m");
+    let mut pipeline = Pipeline::start(place.run());
+    for _ in 0..2 {
+        let kept = place.kept().await.0;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while place.kept().await.0 == kept {
+            assert!(Instant::now() < deadline && !pipeline.has_ended(), "{}", pipeline.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        disk.fill();
+        let line = pipeline.until(&format!("waiting for embedded Kafka in {}", kafka.display()));
+        assert!(line.contains("the disk is full; it goes on as soon as there is room"), "{line}");
+        disk.make_room();
+        pipeline.until(&format!("embedded Kafka in {} is back", kafka.display()));
+    }
+    // Once more it is full, and then the process is gone, too.
+    disk.fill();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    pipeline.kill();
+    disk.make_room();
     place.finish().await;
 }
 

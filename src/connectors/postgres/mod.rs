@@ -1,4 +1,4 @@
-//! PostgreSQL as a sink: `connector = 'postgres'`.
+//! PostgreSQL as a sink and, by a cursor, as a source: `connector = 'postgres'`.
 //!
 //! ```sql
 //! CREATE TABLE realtime_events (event_type TEXT NOT NULL, timestamp TIMESTAMP NOT NULL, amount DECIMAL(12, 2), raw_data TEXT)
@@ -7,13 +7,26 @@
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `url` | `postgres://user:password@host:5432/database` (`?sslmode=verify-full` and the like), `embedded`, `embedded://name`, or `sqlite://file` |
+//! | `url` | `postgres://user:password@host:5432/database` (`?sslmode=verify-full` and the like), `embedded`, `embedded://name`, or `sqlite://file`; `none` for a table that is read and has no rows |
 //! | `table` | the table there, `name` or `schema.name`; this table's own name by default |
 //! | `create` | `true` makes the table from its columns when it is missing |
 //! | `migrate` | `warehouse`, `shop` or `crm` brings InstaShop's tables of that name up to date first |
 //! | `on_error` | what becomes of rows that the database refuses: `dead_letters` (default), `fail` or `skip` |
 //! | `delivery` | `exactly_once` (default) or `at_least_once` |
 //! | `timeout` | how long an answer may take before the connection counts as lost; 30 seconds by default, and a second more for each MB of the transaction |
+//!
+//! A table with `cursor` can be read:
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `cursor` | a column of whole numbers, one for each row, given in the order of insertion |
+//! | `table`, or `query` | a table or view, or a SELECT, which can only be read |
+//! | `cursor_table` | the table whose INSERTs give the cursor; `table` by default |
+//! | `poll_interval` | how long to wait when there was nothing new; 2 seconds by default |
+//! | `source.offset` | where to begin without a checkpoint: `earliest` (default) or `latest` |
+//!
+//! Rows come as JSON objects that the server makes, for the decoder of database rows. Why none is missed is in
+//! [`writers`].
 //!
 //! Rows are added by COPY in its binary format; with a PRIMARY KEY they replace those with the same key. Columns of
 //! the database's table that are not declared keep their defaults. What fits what is in [`copy::wire`].

@@ -1,9 +1,11 @@
-//! SQLite as a sink: `connector = 'sqlite'`, and the stand-in for PostgreSQL when its `url` is `'embedded'`.
+//! SQLite as a sink and, by a cursor, as a source: `connector = 'sqlite'`, and the stand-in for PostgreSQL when its `url`
+//! is `'embedded'`.
 //!
 //! | option | meaning |
 //! |---|---|
 //! | `path` | the database's file, made when it is missing |
 //! | `table`, `create`, `migrate`, `on_error`, `delivery` | as for `postgres`; the tables are `_acequia_epochs` and `_acequia_dead_letters` |
+//! | `cursor`, `query`, `poll_interval`, `source.offset` | as for `postgres`, to read |
 //!
 //! Values are written so that SQLite's own functions read them, and nothing is lost: whole numbers and booleans (0, 1)
 //! as INTEGER, floats as REAL (NaN, which SQLite does not have, becomes NULL), decimals as text that a column of type

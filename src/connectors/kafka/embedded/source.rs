@@ -13,7 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::broker::{self, Broker};
 use super::cursor::{Cursor, Step};
-use super::start::{self, Held};
+use super::start;
 use super::topic::{Extent, Topic};
 use super::{PARTITIONS, folder, what};
 use crate::connectors::disk::blocking;
@@ -98,7 +98,7 @@ fn open(options: &KafkaOptions, context: SourceContext) -> Result<(Reader, Origi
         if let Some(bytes) = options.embedded_retention {
             topic.appender.lock().keep(bytes);
         }
-        topics.push(Held::Open(topic));
+        topics.push(Arc::clone(&topic.topic));
     }
     let (folder, id) = (broker.folder.clone(), Some(broker.id.clone()));
     Reader::new(folder, id, topics, options, context, Some(broker))
@@ -118,7 +118,7 @@ fn found(options: &KafkaOptions, context: SourceContext) -> Result<(Reader, Orig
             let message = format!("its oldest {deleted} records were deleted by the topic's retention");
             return Err(ConnectorError::Mismatch { what: what(&folder), message });
         }
-        topics.push(Held::AsFound(Arc::new(topic)));
+        topics.push(Arc::new(topic));
     }
     let id = broker::read_id(&folder)?;
     Reader::new(folder, id, topics, options, context, None)
@@ -128,7 +128,7 @@ fn found(options: &KafkaOptions, context: SourceContext) -> Result<(Reader, Orig
 struct Reader {
     folder: PathBuf,
     context: SourceContext,
-    topics: Vec<OpenTopic>,
+    topics: Vec<Watched>,
     splits: Vec<Split>,
     /// Whose turn it is to be read first.
     turn: usize,
@@ -138,11 +138,10 @@ struct Reader {
     _broker: Option<Arc<Broker>>,
 }
 
-struct OpenTopic {
+/// A topic, and what was there at the last look.
+struct Watched {
     extent: watch::Receiver<Extent>,
-    /// As of the last look.
     seen: Extent,
-    _held: Held,
 }
 
 struct Split {
@@ -176,23 +175,22 @@ impl Reader {
     fn new(
         folder: PathBuf,
         id: Option<String>,
-        held: Vec<Held>,
+        found: Vec<Arc<Topic>>,
         options: &KafkaOptions,
         context: SourceContext,
         broker: Option<Arc<Broker>>,
     ) -> Result<(Reader, Origin), ConnectorError> {
         let of_sink = broker.is_none().then(|| super::sink::name(&context.pipeline, &context.table));
-        let ids = held.iter().map(|held| (held.topic().name.clone(), held.topic().id.clone()));
+        let ids = found.iter().map(|topic| (topic.name.clone(), topic.id.clone()));
         let origin = Origin { cluster: id, topics: ids.collect() };
         let (mut topics, mut splits) = (vec![], vec![]);
-        for held in held {
-            let topic = held.topic();
-            for Range { split, start, end } in start::ranges(topic, &folder, &options.start, &origin, &context)? {
-                let cursor = Cursor::new(Arc::clone(topic), split.partition as usize, start);
+        for topic in found {
+            for Range { split, start, end } in start::ranges(&topic, &folder, &options.start, &origin, &context)? {
+                let cursor = Cursor::new(Arc::clone(&topic), split.partition as usize, start);
                 let (topic, cursor) = (topics.len(), cursor.of_sink(of_sink.clone()));
                 splits.push(Split { id: split, topic, cursor, end, caught_up: false, done: false });
             }
-            topics.push(OpenTopic { extent: topic.extent.subscribe(), seen: topic.extent(), _held: held });
+            topics.push(Watched { extent: topic.extent.subscribe(), seen: topic.extent() });
         }
         let gatherer = Gatherer::new(context.wants_keys, context.wants_timestamps, context.wants_headers);
         let stop = context.stop.clone();

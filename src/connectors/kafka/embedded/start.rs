@@ -1,6 +1,8 @@
 //! Where the splits of an embedded topic are read from and to, and whether what a checkpoint says of them still holds.
 
-use super::broker::OpenTopic;
+use std::path::Path;
+use std::sync::Arc;
+
 use super::cursor::Cursor;
 use super::topic::{Extent, Topic};
 use super::{PARTITIONS, what};
@@ -8,25 +10,6 @@ use crate::connectors::kafka::options::Start;
 use crate::connectors::kafka::origin::{self, Origin, WAY_OUT};
 use crate::connectors::kafka::splits::{Range, SplitId};
 use crate::connectors::{ConnectorError, SourceContext};
-use std::path::Path;
-use std::sync::Arc;
-
-/// What stands behind a topic that a source reads.
-pub(super) enum Held {
-    /// Read as it grows.
-    Open(Arc<OpenTopic>),
-    /// As it was when it was opened.
-    AsFound(Arc<Topic>),
-}
-
-impl Held {
-    pub(super) fn topic(&self) -> &Arc<Topic> {
-        match self {
-            Held::Open(open) => &open.topic,
-            Held::AsFound(topic) => topic,
-        }
-    }
-}
 
 /// For each split of the topic that this instance reads, where to begin, and where to end if it is bounded. `origin` is
 /// that of the folder, with this topic in it.
