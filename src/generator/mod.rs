@@ -117,7 +117,12 @@ async fn feed_until(
     match destinations {
         Destinations::Topics { bootstrap_servers } => {
             let mut generator = Generator::new(Catalogue::new(options.shop.seed), options);
-            let topics = Topics::open(&bootstrap_servers, &generator.events, give_up)?;
+            let topics = Topics::of_servers(&bootstrap_servers, &generator.events, give_up)?;
+            generator.run(Writer::Topics(topics), stop).await
+        }
+        Destinations::EmbeddedTopics { data_dir } => {
+            let mut generator = Generator::new(Catalogue::new(options.shop.seed), options);
+            let topics = Topics::embedded(&data_dir, &generator.events, give_up).await?;
             generator.run(Writer::Topics(topics), stop).await
         }
         Destinations::Databases { shop, crm } => {
