@@ -12,18 +12,14 @@ fn page() -> String {
 /// The lines of all blocks that begin with ``` and `language`.
 fn lines_of_blocks(page: &str, language: &str) -> Vec<String> {
     let mut lines = vec![];
-    let mut inside: Option<&str> = None;
+    let mut inside = None;
     for line in page.lines() {
-        inside = match (line.strip_prefix("```"), inside) {
-            (Some(language), None) => Some(language),
-            (Some(_), Some(_)) => None,
-            (None, at) => {
-                if at == Some(language) {
-                    lines.push(line.to_owned());
-                }
-                at
-            }
-        };
+        match (line.strip_prefix("```"), inside) {
+            (Some(language), None) => inside = Some(language),
+            (Some(_), Some(_)) => inside = None,
+            (None, Some(at)) if at == language => lines.push(line.to_owned()),
+            (None, _) => continue,
+        }
     }
     lines
 }
