@@ -99,12 +99,12 @@ pub struct RunArguments {
     #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__STATE_LIMIT", value_parser = parse::size)]
     state_limit: Option<u64>,
 
-    /// Generated events a second, where the folder reads an embedded shop
+    /// Generated events a second where Kafka is embedded and the folder reads an embedded shop, or the shop's topics
     #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     sample_rate: u64,
 
-    /// Leave an embedded shop empty
+    /// Generate no events
     #[arg(long)]
     no_sample: bool,
 }
@@ -150,11 +150,12 @@ fn sample_for(arguments: &RunArguments, program: &Program) -> Option<Feed> {
     if arguments.no_sample || arguments.bounded {
         return None;
     }
-    let sample = sample::wanted(program)?;
-    let (rate, data_dir) = (arguments.sample_rate, arguments.data_dir.clone());
+    let destinations = sample::destinations(program, &arguments.data_dir)?;
+    let rate = arguments.sample_rate;
     Some(Box::new(move |stop| {
-        tracing::info!("{sample} filled with {rate} generated events/s (--no-sample leaves them empty)");
-        Box::pin(sample::feed(sample, rate, data_dir, stop))
+        let place = destinations.describe();
+        tracing::info!("{rate} generated events/s of the shop go into {place} (--no-sample: none)");
+        Box::pin(sample::feed(destinations, rate, stop))
     }))
 }
 

@@ -1,8 +1,7 @@
-//! Generated events for embedded parts, so that a shop's folder shows something with nothing installed.
+//! Generated events where Kafka is embedded, so that a shop's folder shows something with nothing installed: into the
+//! embedded shop when the folder reads one, else into the shop's topics, unless the folder fills these itself.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -12,47 +11,31 @@ use crate::generator::{self, DatabasePlace, Destinations, End, Figures, Generato
 use crate::program::{Program, Table};
 use crate::shop::ShopOptions;
 
-/// The topics of the shop's events.
+/// The topics that the shop's generator fills.
 const TOPICS: [&str; 4] = ["transactions", "user_behavior", "searches", "cart_events"];
 
-/// What is filled.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sample {
-    /// The embedded databases `shop` and `crm`.
-    Databases,
-    /// The topics of the embedded Kafka.
-    Topics,
-}
-
-impl fmt::Display for Sample {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Sample::Databases => "the shop's databases are",
-            Sample::Topics => "the shop's topics are",
-        })
+/// Where generated events belong, if they belong anywhere in this program.
+pub fn destinations(program: &Program, data_dir: &Path) -> Option<Destinations> {
+    let is_kafka = |table: &&Table| table.connector.embedded() == Some("Kafka");
+    let mut topics = program.tables.iter().filter(is_kafka).peekable();
+    topics.peek()?;
+    let file = |name: &str| {
+        let is_read =
+            |table: &Table| table.connector.embedded_database() == Some(name) && table.connector.source().is_some();
+        program.tables.iter().any(is_read).then(|| DatabasePlace::File(data_dir.join(embedded_file(name))))
+    };
+    if let Some(shop) = file("shop") {
+        return Some(Destinations::Databases { shop, crm: file("crm") });
     }
-}
-
-/// What the program has to be filled: its embedded shop, or the embedded Kafka's topics if nothing else writes them.
-/// Generated events go to no server, not even by way of the program.
-pub fn wanted(program: &Program) -> Option<Sample> {
-    let topics: Vec<&Table> = program.tables.iter().filter(|table| holds_shops_events(table)).collect();
-    let is_shop =
-        |table: &Table| table.connector.embedded_database() == Some("shop") && table.connector.source().is_some();
-    let written: BTreeSet<&str> =
-        program.inserts.iter().filter_map(|insert| Some(insert.target.as_ref()?.table.as_str())).collect();
-    match topics.as_slice() {
-        [] => None,
-        _ if program.tables.iter().any(is_shop) => Some(Sample::Databases),
-        topics if topics.iter().any(|table| written.contains(table.definition.name.as_str())) => None,
-        _ => Some(Sample::Topics),
-    }
-}
-
-/// Whether it is read from a topic of the shop in the embedded Kafka.
-fn holds_shops_events(table: &Table) -> bool {
-    table.connector.embedded() == Some("Kafka")
-        && table.connector.source().is_some_and(|source| is_shops(&source.describe()))
+    let is_written = |table: &Table| {
+        let mut targets = program.inserts.iter().filter_map(|insert| insert.target.as_ref());
+        targets.any(|target| target.table == table.definition.name)
+    };
+    let of_shop = |table: &&Table| table.connector.source().is_some_and(|source| is_shops(&source.describe()));
+    let mut topics = topics.filter(of_shop).peekable();
+    topics.peek()?;
+    // The generator fills all of them, so that one that the folder fills is reason enough.
+    (!topics.any(is_written)).then(|| Destinations::EmbeddedTopics { data_dir: data_dir.to_owned() })
 }
 
 /// `kafka topic transactions (embedded)` is; so is a list of topics with one of the shop's among them.
@@ -60,13 +43,8 @@ fn is_shops(description: &str) -> bool {
     description.split([' ', ',']).any(|word| TOPICS.contains(&word))
 }
 
-/// Writes `events_per_second` events of the shop to the embedded parts below `data_dir`, as they happen from now on.
-pub async fn feed(sample: Sample, events_per_second: u64, data_dir: PathBuf, stop: CancellationToken) {
-    let file = |name| DatabasePlace::File(data_dir.join(embedded_file(name)));
-    let destinations = match sample {
-        Sample::Databases => Destinations::Databases { shop: file("shop"), crm: Some(file("crm")) },
-        Sample::Topics => Destinations::EmbeddedTopics { data_dir },
-    };
+/// Writes `events_per_second` events of the shop, as they happen from now on.
+pub async fn feed(destinations: Destinations, events_per_second: u64, stop: CancellationToken) {
     let options = GeneratorOptions {
         shop: ShopOptions { events_per_second: events_per_second as f64, ..ShopOptions::default() },
         pace: Pace::Live,
@@ -86,32 +64,34 @@ mod tests {
     use crate::connectors::registry;
     use crate::sql::{SourceFiles, Variables};
 
-    /// What is wanted for a table `transactions` of the embedded Kafka, and more SQL.
-    fn wanted_for(more: &str) -> Option<Sample> {
-        let mut files = SourceFiles::default();
-        let topic = "CREATE TABLE transactions (transaction_id BIGINT)\n\
-                     WITH (connector = 'kafka', bootstrap_servers = 'embedded', topic = 'transactions');\n\
-                     CREATE TABLE b (transaction_id BIGINT) WITH (connector = 'blackhole');\n\
-                     INSERT INTO b SELECT transaction_id FROM transactions;\n";
-        files.add("p.sql".into(), format!("{topic}{more}"));
-        let program = Program::parse(files, &Variables::default(), &registry::connectors());
-        wanted(&program.unwrap_or_else(|errors| panic!("{}", errors.render(false))))
-    }
+    const TRANSACTIONS: &str = "CREATE TABLE t (id BIGINT) WITH (connector = 'kafka', topic = 'transactions', \
+                                bootstrap_servers = 'KAFKA');\n";
+    const SHOP: &str = "CREATE TABLE s (id BIGINT NOT NULL) WITH (connector = 'postgres', url = 'URL', table = 'a', \
+                        cursor = 'id');\nINSERT INTO t SELECT id FROM s;\n";
 
-    fn shop(url: &str) -> String {
-        format!(
-            "CREATE TABLE shop (transaction_id BIGINT) WITH (connector = 'postgres', url = '{url}', migrate = 'shop',\n\
-             table = 'transaction_events', cursor = 'transaction_id');\n\
-             INSERT INTO transactions SELECT transaction_id FROM shop;"
-        )
+    fn told(sql: &str) -> String {
+        let mut files = SourceFiles::default();
+        files.add("a.sql".into(), sql.to_owned());
+        let program = Program::parse(files, &Variables::from_environment(), &registry::connectors());
+        let program = program.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        destinations(&program, Path::new("data")).map_or("none".into(), |destinations| destinations.describe())
     }
 
     #[test]
-    fn an_embedded_shop_is_filled_and_else_the_topics_that_nobody_writes() {
-        assert_eq!(wanted_for(""), Some(Sample::Topics));
-        assert_eq!(wanted_for(&shop("embedded://shop")), Some(Sample::Databases));
-        assert_eq!(wanted_for(&shop("postgres://localhost/instashop")), None, "a real shop has its own events");
-        assert_eq!(wanted_for(&shop("none")), None, "somebody else fills the topics");
+    fn an_embedded_shop_is_filled_and_topics_that_nobody_fills() {
+        let embedded = TRANSACTIONS.replace("KAFKA", "embedded");
+        assert_eq!(told(&embedded), "the embedded Kafka");
+        assert_eq!(told(&TRANSACTIONS.replace("KAFKA", "localhost:9092")), "none");
+        assert_eq!(told(&embedded.replace("transactions", "clicks")), "none");
+        let shop = |url: &str| format!("{embedded}{}", SHOP.replace("URL", url));
+        assert_eq!(told(&shop("embedded://shop")), "data/shop.sqlite");
+        let crm = SHOP.replace("URL", "embedded://crm").replace("TABLE s", "TABLE c").replace("FROM s", "FROM c");
+        assert_eq!(told(&format!("{}{crm}", shop("embedded://shop"))), "data/shop.sqlite and data/crm.sqlite");
+        // The folder fills the topic, though with nothing or with somebody's real rows.
+        assert_eq!(told(&shop("none")), "none");
+        assert_eq!(told(&shop("postgres://localhost/instashop")), "none");
+        // Rows of a generated shop never come to a real Kafka; `run` refuses the folder besides.
+        assert_eq!(told(&shop("embedded://shop").replace("'embedded'", "'localhost:9092'")), "none");
     }
 
     #[test]

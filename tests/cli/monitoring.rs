@@ -15,9 +15,9 @@ fn lines_of_blocks(page: &str, language: &str) -> Vec<String> {
     let mut inside = None;
     for line in page.lines() {
         match (line.strip_prefix("```"), inside) {
-            (Some(language), None) => inside = Some(language.to_owned()),
+            (Some(language), None) => inside = Some(language),
             (Some(_), Some(_)) => inside = None,
-            (None, Some(ref at)) if at == language => lines.push(line.to_owned()),
+            (None, Some(at)) if at == language => lines.push(line.to_owned()),
             (None, _) => continue,
         }
     }

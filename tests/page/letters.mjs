@@ -12,5 +12,12 @@ test(async ({ open }) => {
   check((await text(page, ".dead tbody")).includes("malformed"), "why it was refused");
   equal(await page.locator("main img, main script").count(), 0, "elements made of the record");
   equal(await page.evaluate(() => globalThis.hit), undefined, "what it has done");
+  const uptime = () => text(page, "#pipe-figures [data-name=uptime] dd");
+  for (let times = 0; times < 5; times += 1) {
+    const before = await uptime();
+    await until("figures come", async () => (await uptime()) !== before);
+  }
+  const asked = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname));
+  check(!asked.includes("/api/page/pipeline"), `the stream goes on without a shop: ${asked.join(" ")}`);
   await shot(page, "letters", { fullPage: true });
 });

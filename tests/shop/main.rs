@@ -41,7 +41,12 @@ impl Servers {
     }
 
     fn database_url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.postgres.port)
+        self.database("postgres")
+    }
+
+    /// The URL of a database of that name.
+    fn database(&self, name: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.postgres.port)
     }
 
     fn redis_url(&self) -> String {

@@ -25,11 +25,27 @@ fn counted(events: impl IntoIterator<Item = Value>) -> BTreeMap<String, usize> {
     found
 }
 
+fn assert_same(place: &str, found: &BTreeMap<String, usize>, sent: &BTreeMap<String, usize>) {
+    let all = |events: &BTreeMap<String, usize>| events.values().sum::<usize>();
+    let but_not_in = |events: &BTreeMap<String, usize>, others: &BTreeMap<String, usize>| {
+        let odd = events.iter().find(|(event, count)| others.get(*event) != Some(count));
+        odd.map_or("nothing".to_owned(), |(event, count)| format!("{count} times {event}"))
+    };
+    assert!(
+        found == sent,
+        "{place} has {} events, {} were sent; only there: {}; only sent: {}",
+        all(found),
+        all(sent),
+        but_not_in(found, sent),
+        but_not_in(sent, found)
+    );
+}
+
 pub async fn the_warehouse_holds_each_event_once(url: &str, sent: &Sent) {
     let rows = query(url, "SELECT raw_data::TEXT FROM realtime_events WHERE event_type <> 'transaction_item'").await;
     let found = counted(rows.iter().map(|row| serde_json::from_str(&row[0]).unwrap()));
     let expected: BTreeMap<String, usize> = sent.events.values().cloned().flatten().collect();
-    assert!(found == expected, "{} events, {} of them different; {} were sent", rows.len(), found.len(), sent.count);
+    assert_same("the warehouse", &found, &expected);
 
     let kinds = query(url, "SELECT event_type, count(*)::TEXT FROM realtime_events GROUP BY event_type").await;
     let kinds: BTreeMap<String, u64> = kinds.iter().map(|row| (row[0].clone(), row[1].parse().unwrap())).collect();
@@ -143,9 +159,7 @@ pub fn the_topics_hold_each_event_once(servers: &str, sent: &Sent) {
             assert_eq!(*key, Some(event["customer_id"].to_string()), "the key of {event} in {topic}");
         }
         let found = counted(records.into_iter().map(|(_, event)| event));
-        let (all, different) = (found.values().sum::<usize>(), found.len());
-        let sent = expected.values().sum::<usize>();
-        assert!(found == *expected, "{topic}: {all} records, {different} of them different; {sent} were sent");
+        assert_same(topic, &found, expected);
     }
 }
 

@@ -101,6 +101,7 @@ function lights(all) {
       setText(name, word("part", part));
       setText(said, word("state", state));
       setText(more, detail ?? "");
+      setAttribute(more, "title", detail || null);
     });
 }
 
