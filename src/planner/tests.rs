@@ -141,6 +141,21 @@ fn early_results_reach_only_windows_that_lead_straight_to_the_sink() {
 }
 
 #[test]
+fn a_key_shows_its_newest_window_whether_or_not_it_is_selected() {
+    let details = |query: &str| graph(query).nodes.into_iter().map(|node| node.detail).collect::<Vec<_>>();
+    let keeps = |query: &str| details(query).contains(&"keep the newest window of each page".to_owned());
+    assert!(keeps("INSERT INTO pages SELECT page, count(*) FROM clicks GROUP BY tumble(INTERVAL '1 minute'), page"));
+    assert!(keeps(
+        "INSERT INTO pages SELECT page, sum(n) FROM
+         (SELECT hop(INTERVAL '10 s', INTERVAL '1 minute') AS w, page, id, count(*) AS n FROM clicks GROUP BY w, page, id)
+         GROUP BY w, page"
+    ));
+    // Rows that are no window's come as they come.
+    assert!(!keeps("INSERT INTO pages SELECT page, id FROM clicks"));
+    assert!(!keeps("INSERT INTO pages SELECT page, count(*) FROM clicks GROUP BY page"));
+}
+
+#[test]
 fn what_never_ends_is_refused_with_the_form_that_runs() {
     refuses(
         "SELECT page, count(*) FROM clicks GROUP BY page;",

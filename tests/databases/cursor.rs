@@ -393,11 +393,16 @@ async fn what_cannot_be_read_is_said_with_the_way_out() {
              CREATE SEQUENCE blocks CACHE 20; \
              CREATE TABLE cached (id BIGINT DEFAULT nextval('blocks'), name TEXT); \
              CREATE TABLE identity (id BIGINT GENERATED ALWAYS AS IDENTITY (CACHE 5), name TEXT); \
-             CREATE TABLE down (id BIGINT GENERATED ALWAYS AS IDENTITY (INCREMENT -1), name TEXT)",
+             CREATE TABLE down (id BIGINT GENERATED ALWAYS AS IDENTITY (INCREMENT -1), name TEXT); \
+             CREATE SEQUENCE first; CREATE SEQUENCE second; \
+             CREATE TABLE whole (id BIGINT DEFAULT nextval('first'), name TEXT); \
+             CREATE TABLE part () INHERITS (whole); ALTER TABLE part ALTER id SET DEFAULT nextval('second'); \
+             CREATE TABLE copied (id BIGINT PRIMARY KEY, name TEXT); \
+             INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) VALUES (1, 'copied'::regclass, 'r')",
         )
         .await;
     let what = format!("at {}: ", database.address);
-    let cases: [(&[(&str, &str)], &str); 11] = [
+    let cases: [(&[(&str, &str)], &str); 13] = [
         (&[("table", "odrers")], "there is no table or view odrers"),
         (&[("table", "detail")], "column id is not there; it has order_id"),
         (
@@ -427,6 +432,11 @@ async fn what_cannot_be_read_is_said_with_the_way_out() {
             "sequence identity_id_seq, which gives id, has CACHE 5: a session keeps a block of numbers and can insert a \
              lower one long after a higher one is there, so that rows would be missed. Run ALTER SEQUENCE identity_id_seq \
              CACHE 1 and let its writers connect anew",
+        ),
+        (&[("table", "whole")], "id is given by several sequences (first, second), which know no common order"),
+        (
+            &[("table", "copied")],
+            "copied is filled by a subscription, by the order of commits and not of id: read it where its rows are inserted",
         ),
         (&[("table", "down")], "sequence down_id_seq, which gives id, counts downwards"),
         (

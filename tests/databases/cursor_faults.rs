@@ -68,4 +68,17 @@ async fn a_server_that_goes_away_is_waited_for_and_nothing_is_lost_or_read_twice
     let ids: Vec<i64> = reading.rows(2).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids[1], ids[0] + 1);
     assert_eq!(reading.until_caught_up().await, []);
+
+    // A standby knows nothing of who writes at its primary.
+    server.stop();
+    std::fs::write(server.dir().join("data/standby.signal"), "").unwrap();
+    server.start(&[]);
+    let refused = reading.failure().await.to_string();
+    assert!(
+        refused.ends_with(
+            ": it is a standby, which does not see who writes at its primary, so that rows that commit late would be \
+             missed: connect to the primary"
+        ),
+        "{refused}"
+    );
 }

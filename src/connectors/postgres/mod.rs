@@ -1,4 +1,4 @@
-//! PostgreSQL as a sink: `connector = 'postgres'`.
+//! PostgreSQL as a sink and, by a cursor, as a source: `connector = 'postgres'`.
 //!
 //! ```sql
 //! CREATE TABLE realtime_events (event_type TEXT NOT NULL, timestamp TIMESTAMP NOT NULL, amount DECIMAL(12, 2), raw_data TEXT)
@@ -7,13 +7,26 @@
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `url` | `postgres://user:password@host:5432/database` (`?sslmode=verify-full` and the like), `embedded`, `embedded://name`, or `sqlite://file` |
+//! | `url` | `postgres://user:password@host:5432/database` (`?sslmode=verify-full` and the like), `embedded`, `embedded://name`, or `sqlite://file`; `none` for a table that is read and has no rows |
 //! | `table` | the table there, `name` or `schema.name`; this table's own name by default |
 //! | `create` | `true` makes the table from its columns when it is missing |
 //! | `migrate` | `warehouse`, `shop` or `crm` brings InstaShop's tables of that name up to date first |
 //! | `on_error` | what becomes of rows that the database refuses: `dead_letters` (default), `fail` or `skip` |
 //! | `delivery` | `exactly_once` (default) or `at_least_once` |
 //! | `timeout` | how long an answer may take before the connection counts as lost; 30 seconds by default, and a second more for each MB of the transaction |
+//!
+//! A table with `cursor` can be read:
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `cursor` | a column of whole numbers, one for each row, given in the order of insertion |
+//! | `table`, or `query` | a table or view, or a SELECT, which can only be read |
+//! | `cursor_table` | the table whose INSERTs give the cursor; `table` by default |
+//! | `poll_interval` | how long to wait when there was nothing new; 2 seconds by default |
+//! | `source.offset` | where to begin without a checkpoint: `earliest` (default) or `latest` |
+//!
+//! Rows come as JSON objects that the server makes, for the decoder of database rows. Why none is missed is in
+//! [`writers`].
 //!
 //! Rows are added by COPY in its binary format; with a PRIMARY KEY they replace those with the same key. Columns of
 //! the database's table that are not declared keep their defaults. What fits what is in [`copy::wire`].
@@ -35,7 +48,7 @@ mod source;
 pub mod target;
 mod writers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +56,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgConnectOptions;
 
+use super::looking::{Database, TableDatabase};
 use super::sql_table::cursor_options::{CursorOptions, Rows, cursor_help};
 use super::sql_table::{NoRows, SqlTableOptions, TableEpochs, TableSink};
 use super::sqlite::{Place, SqliteSinkFactory, SqliteSourceFactory};
@@ -137,8 +151,14 @@ fn server_parts(
     let source = |options: CursorOptions| -> Arc<dyn SourceFactory> {
         Arc::new(PostgresSourceFactory { server: server.clone(), timeout, migrate, options: Arc::new(options) })
     };
+    let looked = TableDatabase {
+        place: format!("PostgreSQL at {}", address(server)),
+        table: table.quoted_name(),
+        database: Database::Postgres(Box::new(server.clone())),
+    };
     PostgresTable {
         source: cursor.map(source),
+        database: Some(Box::new(move |_| looked.clone())),
         read_back: Some(Arc::new(PostgresRows { server: server.clone(), table: table.clone() })),
         sink: Some(Arc::new(PostgresSinkFactory { server: server.clone(), table, timeout })),
         ..PostgresTable::default()
@@ -151,14 +171,19 @@ fn file_parts(place: Place, table: SqlTableOptions, cursor: Option<CursorOptions
         Arc::new(SqliteSourceFactory::new(place.clone(), migrate, options))
     };
     let source = cursor.map(source);
-    let sink = SqliteSinkFactory::new(place, table);
+    let sink = Arc::new(SqliteSinkFactory::new(place, table));
+    let looked = sink.clone();
     PostgresTable {
         source,
+        database: Some(Box::new(move |data_dir| looked.database(data_dir))),
         read_back: Some(Arc::new(sink.rows())),
-        sink: Some(Arc::new(sink)),
+        sink: Some(sink),
         ..PostgresTable::default()
     }
 }
+
+/// A table's database, by the data folder.
+type DatabaseOf = Box<dyn Fn(&Path) -> TableDatabase + Send + Sync>;
 
 #[derive(Default)]
 struct PostgresTable {
@@ -166,6 +191,8 @@ struct PostgresTable {
     sink: Option<Arc<dyn SinkFactory>>,
     /// For audits.
     read_back: Option<Arc<dyn SourceFactory>>,
+    /// For those who look, by the data folder.
+    database: Option<DatabaseOf>,
     /// The embedded database's name.
     embedded: Option<String>,
     /// What would let it be read.
@@ -191,6 +218,10 @@ impl ConnectorTable for PostgresTable {
 
     fn to_be_written(&self) -> Option<String> {
         Some("it has a 'query', or its 'url' is 'none': name a database and a table".into())
+    }
+
+    fn database(&self, data_dir: &Path) -> Option<TableDatabase> {
+        self.database.as_ref().map(|database| database(data_dir))
     }
 
     fn embedded(&self) -> Option<&'static str> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use sqlx::postgres::{PgColumn, PgConnectOptions, PgTypeInfo, PgTypeKind};
-use sqlx::{AssertSqlSafe, Column, Error, Executor, PgConnection, SqlSafeStr, Statement, TypeInfo};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Error, Executor, PgConnection, SqlSafeStr, Statement, TypeInfo};
 
 use super::address;
 use super::errors::connector_error;
@@ -223,7 +223,9 @@ impl CursorDatabase for PostgresRows {
     type Session = PostgresSession;
 
     async fn connect(&self) -> Result<Option<PostgresSession>, ConnectorError> {
-        let mut connection = connect(&self.factory.server, &self.session, &self.what).await?;
+        // A first page may take its time; what is too long, `timeout` says.
+        let server = self.factory.server.clone().disable_statement_logging();
+        let mut connection = connect(&server, &self.session, &self.what).await?;
         self.migrate(&mut connection).await?;
         self.check_server(&mut connection).await?;
         let columns = self.columns(&mut connection).await?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What is known of the place, such as the number of its database. Prints as `system 7; database 5; table 16390`.
+/// What is known of the place, such as the number of its database. Prints as `database 5; system 7; table 16390`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Origin(BTreeMap<String, String>);
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqliteConnection};
 
 use super::Place;
 use super::errors::connector_error;
@@ -113,7 +113,7 @@ impl SourceFactory for SqliteRows {
 /// Opens a file that is there, to read it.
 pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).pragma("query_only", "ON");
-    SqliteConnection::connect_with(&options).await
+    SqliteConnection::connect_with(&options.disable_statement_logging()).await
 }
 
 fn page(table: &str, columns: &str, condition: &str) -> String {
