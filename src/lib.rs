@@ -11,6 +11,7 @@ pub mod faults;
 pub mod formats;
 pub mod generator;
 pub mod operators;
+pub mod page;
 pub mod planner;
 pub mod program;
 pub mod shop;

@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
+mod demo;
 mod destination;
 mod exit;
 mod explain;
@@ -14,6 +15,7 @@ mod generate;
 mod generated_rows;
 mod generating;
 mod logs;
+mod page;
 mod parse;
 mod progress;
 mod recovery;
@@ -48,6 +50,7 @@ Environment:
   Variables in option values, such as '${KAFKA_BROKERS:-embedded}', are read from the environment.
 
 Examples:
+  acequia demo                     a shop with all its parts, in this process
   acequia run                      run ./queries until Ctrl-C
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
@@ -69,6 +72,7 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(demo::DemoArguments),
     Run(run::RunArguments),
     Audit(audit::AuditArguments),
     Check(check::CheckArguments),
@@ -85,7 +89,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Run(_) | Command::Generate(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Generate(_) | Command::Run(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -134,6 +138,7 @@ fn run_command(command: Command) -> Exit {
 
 async fn dispatch(command: Command) -> Exit {
     match command {
+        Command::Demo(arguments) => demo::demo(arguments).await,
         Command::Run(arguments) => run::run(arguments).await,
         Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,

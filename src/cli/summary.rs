@@ -27,6 +27,7 @@ pub fn embedded_parts(program: &Program) -> Vec<String> {
 fn embedded_part(part: &str, variables: &BTreeSet<&str>) -> String {
     let what = match part {
         "PostgreSQL" => "SQLite files in the data folder".to_owned(),
+        "Kafka" => "a log in the data folder".to_owned(),
         _ => "empty at the start, gone at the end".to_owned(),
     };
     let names: Vec<&str> = variables.iter().copied().collect();
@@ -87,7 +88,7 @@ mod tests {
     fn an_embedded_part_names_the_variable_that_connects_the_real_one() {
         assert_eq!(
             embedded_part("Kafka", &["KAFKA_BROKERS"].into()),
-            "Kafka is embedded (empty at the start, gone at the end): set KAFKA_BROKERS to use yours"
+            "Kafka is embedded (a log in the data folder): set KAFKA_BROKERS to use yours"
         );
         assert_eq!(
             embedded_part("PostgreSQL", &["SHOP_URL", "DWH_URL", "CRM_URL"].into()),

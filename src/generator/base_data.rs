@@ -22,21 +22,22 @@ macro_rules! most {
     };
 }
 
+/// In the order of ids: a column alone would be that of the result, which is text.
 const CUSTOMERS: &str = concat!(
     "SELECT CAST(customer_id AS TEXT), name, coalesce(business_name, ''), coalesce(email, ''), \
-     coalesce(subscription_plan, '') FROM customer ORDER BY customer_id ",
+     coalesce(subscription_plan, '') FROM customer ORDER BY customer.customer_id ",
     most!()
 );
 const BUYERS: &str = concat!(
     "SELECT CAST(buyer_id AS TEXT), name, coalesce(email, ''), coalesce(shipping_address, '') FROM buyer \
-     ORDER BY buyer_id ",
+     ORDER BY buyer.buyer_id ",
     most!()
 );
 /// Whatever would cost too much for a transaction's total is not sold.
 const PRODUCTS: &str = concat!(
     "SELECT CAST(product_id AS TEXT), CAST(customer_id AS TEXT), name, coalesce(category, ''), \
      CAST(CAST(round(price * 100) AS BIGINT) AS TEXT) FROM product WHERE price > 0 AND price < 10000000 \
-     ORDER BY product_id ",
+     ORDER BY product.product_id ",
     most!()
 );
 
@@ -81,7 +82,7 @@ pub(super) async fn of_shop(tables: &mut impl Tables, seed: u64) -> Result<Catal
 /// # Errors
 /// What the database says.
 pub(super) async fn of_crm(tables: &mut impl Tables, customers: &[Customer]) -> Result<(), sqlx::Error> {
-    const SEGMENT_IDS: &str = "SELECT CAST(segment_id AS TEXT), segment_name FROM segment ORDER BY segment_id";
+    const SEGMENT_IDS: &str = "SELECT CAST(segment_id AS TEXT), segment_name FROM segment ORDER BY segment.segment_id";
     let mut segments = tables.read(SEGMENT_IDS).await?;
     if segments.is_empty() {
         let values = SEGMENTS.map(|(name, criteria, _)| format!("({}, {})", literal(name), literal(criteria)));

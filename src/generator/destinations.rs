@@ -20,8 +20,13 @@ use crate::shop::{Catalogue, Customer, Event, ShopEvents};
 pub enum Destinations {
     /// The topics `transactions`, `user_behavior`, `searches` and `cart_events`, over the seed's own base data.
     Topics {
-        /// Addresses, or `embedded` for the one in this process.
+        /// Addresses.
         bootstrap_servers: String,
+    },
+    /// The same topics in the log of this process, over the seed's own base data.
+    EmbeddedTopics {
+        /// The data folder.
+        data_dir: PathBuf,
     },
     /// The tables of the shop, and those of the CRM unless there is none.
     Databases {
@@ -67,9 +72,7 @@ impl Destinations {
     /// As a person is told, without users and passwords.
     pub fn describe(&self) -> String {
         match self {
-            Destinations::Topics { bootstrap_servers } if bootstrap_servers == "embedded" => {
-                "the embedded Kafka".into()
-            }
+            Destinations::EmbeddedTopics { .. } => "the embedded Kafka".into(),
             Destinations::Topics { bootstrap_servers } => format!("Kafka at {bootstrap_servers}"),
             Destinations::Databases { shop, crm: None } => shop.describe(),
             Destinations::Databases { shop, crm: Some(crm) } if shop.describe() == crm.describe() => shop.describe(),

@@ -131,7 +131,12 @@ async fn feed_until(
         (Some((catalogue, writer)), _) => (ShopEvents::over(catalogue, shop), writer),
         (None, Destinations::Topics { bootstrap_servers }) => {
             let events = ShopEvents::new(shop);
-            let topics = Topics::open(bootstrap_servers, &events, give_up)?;
+            let topics = Topics::of_servers(bootstrap_servers, &events, give_up)?;
+            (events, Writer::Topics(topics))
+        }
+        (None, Destinations::EmbeddedTopics { data_dir }) => {
+            let events = ShopEvents::new(shop);
+            let topics = Topics::embedded(data_dir, &events, give_up).await?;
             (events, Writer::Topics(topics))
         }
         (None, Destinations::Databases { .. }) => return Ok(()),

@@ -8,6 +8,8 @@ use super::events::{Behaviour, Cart, Event, Interaction, Search, Transaction};
 
 /// What `source` says.
 const SOURCE: &str = "instashop";
+/// What `source` says of an interaction.
+const CRM: &str = "crm";
 
 /// Appends the event as one JSON object. A session's id is its number behind `sessions`.
 pub(super) fn write(catalogue: &Catalogue, sessions: &str, event: &Event, event_time: i64, out: &mut Vec<u8>) {
@@ -71,7 +73,7 @@ fn write_interaction(catalogue: &Catalogue, interaction: &Interaction, out: &mut
     text(",\"customer_name\":null,\"interaction_type\":", interaction.interaction_type, out);
     text(",\"channel\":", interaction.channel, out);
     text(",\"status\":", interaction.status, out);
-    text(",\"session_id\":null,\"product_id\":null,\"source\":", SOURCE, out);
+    text(",\"session_id\":null,\"product_id\":null,\"source\":", CRM, out);
 }
 
 fn write_search(catalogue: &Catalogue, sessions: &str, search: &Search, out: &mut Vec<u8>) {

@@ -31,7 +31,8 @@ impl Timetable {
     /// From the next event on.
     pub(super) fn set_pace(&mut self, events_per_second: f64) {
         let events_per_second = if events_per_second.is_finite() { events_per_second.max(1e-6) } else { 1e6 };
-        self.step = ((PER_SECOND as f64 / events_per_second) as i128).max(1);
+        // Rounded up: a second never holds an event more than asked for.
+        self.step = ((PER_SECOND as f64 / events_per_second).ceil() as i128).max(1);
     }
 
     /// When the next event happens, in milliseconds since 1970.

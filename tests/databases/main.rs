@@ -7,6 +7,7 @@ mod cursor_faults;
 mod cursor_run;
 mod cursor_sqlite;
 mod once;
+mod page;
 #[path = "../servers/pipeline.rs"]
 mod pipeline;
 mod postgres;

@@ -97,7 +97,7 @@ async fn a_seed_gives_the_same_rows_in_both_databases_and_they_are_its_events() 
         format!(
             "SELECT CAST(transaction_id AS TEXT), {time}, CAST(customer_id AS TEXT), customer_name, subscription_plan, \
              CAST(buyer_id AS TEXT), buyer_name, buyer_email, {money}, payment_method, status, {items} \
-             FROM transaction_events ORDER BY transaction_id"
+             FROM transaction_events ORDER BY transaction_events.transaction_id"
         )
     };
     let iso = "to_char(transaction_date, 'YYYY-MM-DD HH24:MI:SS.MS')";
@@ -113,7 +113,7 @@ async fn a_seed_gives_the_same_rows_in_both_databases_and_they_are_its_events() 
     let behaviour = |time: &str, metadata: &str| {
         format!(
             "SELECT CAST(behavior_id AS TEXT), event_type, {time}, CAST(customer_id AS TEXT), customer_name, \
-             coalesce(CAST(product_id AS TEXT), ''), session_id, {metadata} FROM behavior_events ORDER BY behavior_id"
+             coalesce(CAST(product_id AS TEXT), ''), session_id, {metadata} FROM behavior_events ORDER BY behavior_events.behavior_id"
         )
     };
     let iso = "to_char(timestamp, 'YYYY-MM-DD HH24:MI:SS.MS')";
@@ -194,16 +194,9 @@ async fn what_is_there_is_used_and_gone_on_behind() {
             .await
             .unwrap();
     assert_eq!((first, count), (4001, written.transactions as i64));
-    let row: (String, Value) =
-        sqlx::query_as("SELECT customer_name, items->0 FROM transaction_events WHERE transaction_id = 4001")
-            .fetch_one(&mut client)
-            .await
-            .map(|row: (String, sqlx::types::Json<Value>)| (row.0, row.1.0))
-            .unwrap();
-    assert_eq!(
-        (row.0.as_str(), &row.1["category"], row.1["product_id"].as_i64()),
-        ("O'Neil \"Ltd\"", &"antiques".into(), Some(3000))
-    );
+    let of_4001 = "SELECT customer_name, items->0->>'category', items->0->>'product_id' FROM transaction_events \
+                   WHERE transaction_id = 4001";
+    assert_eq!(postgres(&url, of_4001).await, [["O'Neil \"Ltd\"", "antiques", "3000"]]);
 
     sqlx::raw_sql("TRUNCATE product CASCADE; INSERT INTO product (customer_id, name, price) VALUES (1000, 'Air', 0)")
         .execute(&mut client)
@@ -256,7 +249,7 @@ async fn no_row_comes_to_light_below_those_whose_writers_are_gone() {
     let server = Server::new("postgres.sh");
     let url = server.start(&[]);
     feed(database(&url), past(1, START, 1)).await.unwrap();
-    let writers: Vec<_> = (2..5).map(|seed| tokio::spawn(feed(database(&url), past(seed, START, 20_000)))).collect();
+    let writers: Vec<_> = (2..5).map(|seed| tokio::spawn(feed(database(&url), past(seed, START, 8000)))).collect();
     let mut client = PgConnection::connect(&url).await.unwrap();
     let mut claims = vec![];
     while writers.iter().any(|writer| !writer.is_finished()) {
@@ -272,6 +265,7 @@ async fn no_row_comes_to_light_below_those_whose_writers_are_gone() {
             if !now.iter().any(|holder| busy.contains(holder)) {
                 break;
             }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let (count,): (i64,) = sqlx::query_as("SELECT count(*) FROM transaction WHERE transaction_id <= $1")
             .bind(highest)
@@ -306,11 +300,10 @@ async fn a_shop_without_a_crm_has_no_interactions_and_one_in_another_file_does()
     let count = (written.interactions + again.interactions).to_string();
     assert_eq!(sqlite(&url("crm.sqlite"), of_crm).await, [[count.as_str(), &count, "4", "50"]]);
     let of_shop = "SELECT CAST(count(*) AS TEXT), CAST(count(DISTINCT transaction_id) AS TEXT), \
-                   (SELECT CAST(count(*) AS TEXT) FROM product), (SELECT group_concat(message) FROM pragma_foreign_key_check) \
-                   IS NULL || '' FROM \"transaction\"";
+                   (SELECT CAST(count(*) AS TEXT) FROM product) FROM \"transaction\"";
     let rows = sqlite(&url("shop.sqlite"), of_shop).await;
     let count = (written.transactions + again.transactions).to_string();
-    assert_eq!(rows[0][..3], [count.as_str(), &count, "200"]);
+    assert_eq!(rows, [[count.as_str(), &count, "200"]]);
     let wrong = "SELECT CAST(count(*) AS TEXT) FROM \"transaction\" t WHERE round(total_amount * 100) <> \
                  (SELECT round(sum(quantity * unit_price) * 100) FROM transactiondetail d \
                   WHERE d.transaction_id = t.transaction_id)";

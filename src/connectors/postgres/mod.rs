@@ -48,7 +48,7 @@ mod source;
 pub mod target;
 mod writers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgConnectOptions;
 
+use super::looking::{Database, TableDatabase};
 use super::sql_table::cursor_options::{CursorOptions, Rows, cursor_help};
 use super::sql_table::{NoRows, SqlTableOptions, TableEpochs, TableSink};
 use super::sqlite::{Place, SqliteSinkFactory, SqliteSourceFactory};
@@ -150,8 +151,14 @@ fn server_parts(
     let source = |options: CursorOptions| -> Arc<dyn SourceFactory> {
         Arc::new(PostgresSourceFactory { server: server.clone(), timeout, migrate, options: Arc::new(options) })
     };
+    let looked = TableDatabase {
+        place: format!("PostgreSQL at {}", address(server)),
+        table: table.quoted_name(),
+        database: Database::Postgres(Box::new(server.clone())),
+    };
     PostgresTable {
         source: cursor.map(source),
+        database: Some(Box::new(move |_| looked.clone())),
         read_back: Some(Arc::new(PostgresRows { server: server.clone(), table: table.clone() })),
         sink: Some(Arc::new(PostgresSinkFactory { server: server.clone(), table, timeout })),
         ..PostgresTable::default()
@@ -164,14 +171,19 @@ fn file_parts(place: Place, table: SqlTableOptions, cursor: Option<CursorOptions
         Arc::new(SqliteSourceFactory::new(place.clone(), migrate, options))
     };
     let source = cursor.map(source);
-    let sink = SqliteSinkFactory::new(place, table);
+    let sink = Arc::new(SqliteSinkFactory::new(place, table));
+    let looked = sink.clone();
     PostgresTable {
         source,
+        database: Some(Box::new(move |data_dir| looked.database(data_dir))),
         read_back: Some(Arc::new(sink.rows())),
-        sink: Some(Arc::new(sink)),
+        sink: Some(sink),
         ..PostgresTable::default()
     }
 }
+
+/// A table's database, by the data folder.
+type DatabaseOf = Box<dyn Fn(&Path) -> TableDatabase + Send + Sync>;
 
 #[derive(Default)]
 struct PostgresTable {
@@ -179,6 +191,8 @@ struct PostgresTable {
     sink: Option<Arc<dyn SinkFactory>>,
     /// For audits.
     read_back: Option<Arc<dyn SourceFactory>>,
+    /// For those who look, by the data folder.
+    database: Option<DatabaseOf>,
     /// The embedded database's name.
     embedded: Option<String>,
     /// What would let it be read.
@@ -204,6 +218,10 @@ impl ConnectorTable for PostgresTable {
 
     fn to_be_written(&self) -> Option<String> {
         Some("it has a 'query', or its 'url' is 'none': name a database and a table".into())
+    }
+
+    fn database(&self, data_dir: &Path) -> Option<TableDatabase> {
+        self.database.as_ref().map(|database| database(data_dir))
     }
 
     fn embedded(&self) -> Option<&'static str> {

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::looking::{Database, TableDatabase};
 use super::sql_table::cursor_options::{CursorOptions, Rows, cursor_help};
 use super::sql_table::{Migrations, SqlTableOptions, TableEpochs, TableSink};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
@@ -90,6 +91,10 @@ impl ConnectorTable for SqliteTable {
     fn to_be_written(&self) -> Option<String> {
         Some("it has a 'query': name a table".into())
     }
+
+    fn database(&self, data_dir: &Path) -> Option<TableDatabase> {
+        Some(self.sink.as_ref()?.database(data_dir))
+    }
 }
 
 /// Where a database lies.
@@ -117,6 +122,13 @@ impl SqliteSinkFactory {
             table.migrate = table.migrate.or(Migrations::named(name));
         }
         SqliteSinkFactory { place, table }
+    }
+
+    /// The file in which its table lies.
+    pub fn database(&self, data_dir: &Path) -> TableDatabase {
+        let path = self.place.path(data_dir);
+        let place = format!("SQLite file {}", path.display());
+        TableDatabase { database: Database::Sqlite(path), table: self.table.quoted_name(), place }
     }
 
     /// How to read back for an audit what it writes.
