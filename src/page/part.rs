@@ -15,6 +15,8 @@ use super::audience::Audience;
 const REST: u32 = 20;
 /// And by no more than this.
 const LONGEST_REST: Duration = Duration::from_secs(10);
+/// A look that failed is tried again so soon: the server may be back.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Something that can be looked at, with connections of its own.
 #[async_trait]
@@ -92,7 +94,10 @@ pub async fn watch_part<P: Part>(mut part: P, audience: Arc<Audience>, seen: wat
         }
         let began = Instant::now();
         let outcome = part.look().await;
-        let pause = P::INTERVAL.max(LONGEST_REST.min(began.elapsed() * REST));
+        let pause = match &outcome {
+            Ok(_) => P::INTERVAL.max(LONGEST_REST.min(began.elapsed() * REST)),
+            Err(_) => RETRY,
+        };
         let next = seen.borrow().after(outcome, Utc::now());
         seen.send_replace(next);
         tokio::time::sleep(pause).await;

@@ -299,6 +299,21 @@ mod tests {
         assert!(shown.get("/api/page/shop", "").await.ends_with("\r\n\r\nnull"));
     }
 
+    #[tokio::test]
+    async fn a_folder_without_a_shop_still_tells_of_its_pipeline() {
+        let mut shown = Shown::to(None).await;
+        shown.shop.send_replace(seen(Value::Null));
+        // It will not change any more.
+        shown.shop = watch::Sender::default();
+        let mut stream = shown.ask("/api/page/stream", "").await;
+        assert_eq!(event(&mut stream).await, ("shop".to_owned(), Value::Null));
+        for epoch in [1, 2] {
+            shown.pipeline.send_replace(seen(json!({ "epoch": epoch })));
+            let (name, data) = event(&mut stream).await;
+            assert_eq!((name.as_str(), &data["epoch"]), ("pipeline", &json!(epoch)));
+        }
+    }
+
     /// The next event of a stream: its name and its data.
     async fn event(stream: &mut BufReader<TcpStream>) -> (String, Value) {
         let mut name = String::new();

@@ -32,6 +32,8 @@ const HOURS: i64 = 24;
 const HOUR: i64 = 3600;
 /// The first picture is whole, unless a part takes longer than this.
 const FIRST_PICTURE: Duration = Duration::from_secs(3);
+/// The warehouse's tables are there so long after the start, at most.
+const FIRST_TABLES: Duration = Duration::from_secs(10);
 /// A window's last row is in Redis so long after its watermark, at most; one more look has then seen it.
 const FINAL_AFTER: Duration = Duration::from_secs(2);
 
@@ -172,10 +174,11 @@ impl ShopPart {
         let Views { metrics, windows, tally, sessions, kafka, .. } = &self.views;
         let (metrics, windows, tally) = (metrics.borrow(), windows.borrow(), tally.borrow());
         let (sessions, kafka) = (sessions.borrow(), kafka.borrow());
-        let starting = self.console.phase() == Phase::Starting;
+        // The first run of a pipeline has yet to make its tables.
+        let starting = self.console.phase() == Phase::Starting || self.console.uptime() < FIRST_TABLES;
         let mut all = vec![];
         if let Some(place) = &self.places.metrics {
-            all.push(lights::server("redis", place, &Known::from(&*metrics), starting));
+            all.push(lights::server("redis", place, &Known::from(&*metrics), false));
         }
         all.push(lights::pipeline(&self.console));
         let nodes = self.kafka_sources.iter().map(|at| &self.console.statistics().nodes()[*at]);

@@ -257,7 +257,7 @@ async fn figures_are_those_that_stand_there(warehouse: &mut Warehouse, url: &str
 
     // A row whose transaction was slower than those of later ids.
     if matches!(warehouse, Warehouse::Postgres(_)) {
-        let late = "INSERT INTO realtime_events (id, event_type, timestamp, customer_id) VALUES (700000, 'search', '2001-02-03 04:05:06.789', 6)";
+        let late = "INSERT INTO realtime_events (id, event_type, timestamp, customer_id) VALUES (850000, 'search', '2001-02-03 04:05:06.789', 6)";
         warehouse.run(late).await;
         let shop = shown.until(|shop| shop["warehouse"]["events"] == 10).await;
         assert_eq!((&shop["warehouse"]["customers"], &shop["warehouse"]["behavior"]), (&json!(7), &json!(4)));
@@ -320,7 +320,8 @@ async fn a_part_that_is_away_is_told_as_such_and_the_others_go_on() {
     let sql = PROGRAM.replace("REDIS", &url).replace("WAREHOUSE", "embedded").replace("KAFKA", "127.0.0.1:1");
     let shown = Shown::of(&sql, folder.path()).await;
     let mut stream = shown.ask("/api/page/stream").await;
-    let first = event(&mut stream, |shop| light(shop, "kafka").0 == "down").await;
+    let first = event(&mut stream, |shop| ["kafka", "warehouse"].iter().all(|part| light(shop, part).0 == "down"));
+    let first = first.await;
     let (state, detail) = light(&first, "warehouse");
     assert_eq!((state, &first["warehouse"], &first["recent"]), ("down", &Value::Null, &Value::Null));
     assert!(detail.contains("warehouse.sqlite: it is not there yet (since "), "{detail}");

@@ -6,6 +6,7 @@ mod cluster;
 mod delivery;
 mod embedded;
 mod positions;
+mod reach;
 mod sink;
 mod source;
 mod table;

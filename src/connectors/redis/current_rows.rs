@@ -63,7 +63,7 @@ impl RedisRows {
         Ok(Some(Link { server, connection }))
     }
 
-    fn from_store(&self) -> Vec<String> {
+    fn stored_values(&self) -> Vec<String> {
         let store = embedded::store();
         match &self.keys {
             Keys::One(key) => store.get(key).into_iter().collect(),
@@ -117,7 +117,7 @@ impl CurrentRows for RedisRows {
 
     async fn rows(&mut self) -> Result<Vec<Map<String, Value>>, ConnectorError> {
         let values = match self.connected().await? {
-            None => self.from_store(),
+            None => self.stored_values(),
             // Whatever goes wrong, the next look connects again.
             Some(mut link) => {
                 let values = self.keys.values(&mut link).await?;
