@@ -4,7 +4,9 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { layout } from "../../src/page/assets/layout.js";
 import { TEXTS } from "../../src/page/assets/texts.js";
+import { graph } from "./mock_graph.mjs";
 import { accessible, attribute, check, equal, fits, ink, test, text, until } from "./browser.mjs";
 
 /** A mock on that port, or any; ended with this process. */
@@ -27,6 +29,25 @@ function texts() {
   const holes = (text) => (text.match(/\{\w+\}/g) ?? []).sort().join();
   for (const [key, text] of Object.entries(TEXTS.en)) equal(holes(TEXTS.es[key] ?? "{missing}"), holes(text), `what is put into ${key}`);
   equal(Object.keys(TEXTS.es).length, Object.keys(TEXTS.en).length, "texts in Spanish");
+}
+
+/** A graph, one node alone, none at all, and a circle, which can only be a mistake, are all laid out. */
+function layouts() {
+  const size = { width: 10, height: 10, column: 5, row: 2, lane: 1 };
+  const nodes = graph(1, 0, 1);
+  const { places, edges } = layout(nodes, size);
+  equal(JSON.stringify(layout(nodes, size)), JSON.stringify(layout(nodes, size)), "the same graph, laid out again");
+  equal(places.size, nodes.length, "places");
+  equal(edges.length, nodes.reduce((sum, { inputs }) => sum + inputs.length, 0), "edges");
+  for (const { from, to } of edges) check(places.get(from).x < places.get(to).x, `${from} is left of ${to}`);
+  for (const [one, a] of places) {
+    for (const [two, b] of places) {
+      check(one === two || a.layer !== b.layer || Math.abs(a.y - b.y) >= size.height + size.row - 0.001, `${one} and ${two} do not touch`);
+    }
+  }
+  equal(layout([{ id: 7, inputs: [] }], size).places.size, 1, "one node");
+  equal(layout([], size).places.size, 0, "no node");
+  equal(layout([{ id: 1, inputs: [2] }, { id: 2, inputs: [1] }], size).places.size, 2, "a circle");
 }
 
 async function partsDown(page, { set }) {
@@ -134,6 +155,7 @@ test(async ({ open, tolerate }) => {
   // The browser itself notes answers of 503 and servers that are gone.
   tolerate(/Failed to load resource|ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY_RESPONSE/);
   texts();
+  layouts();
   let server = await serve();
   const page = await open(server.url);
   await until("the first figures", async () => (await text(page, "#tile-transactions .value")) !== "–");

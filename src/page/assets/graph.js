@@ -6,7 +6,7 @@ import { bytes, count, duration, rate, shortCount } from "./format.js";
 import { t, word } from "./language.js";
 import { layout } from "./layout.js";
 
-const SIZE = { width: 184, height: 76, column: 36, row: 14, lane: 10 };
+const SIZE = { width: 184, height: 76, column: 48, row: 14, lane: 10 };
 const MARGIN = 8;
 /** How many letters fit into a node, and into the right half of its second line. */
 const LETTERS = 21;

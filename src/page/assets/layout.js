@@ -32,7 +32,7 @@ export function layout(nodes, size) {
   return { places, edges, width: columns.length * (size.width + size.column) - size.column, height };
 }
 
-/** The longest way from any source; what feeds nobody stands in the last layer. */
+/** The longest way from any source. */
 function layersOf(nodes) {
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const layers = new Map();
@@ -48,11 +48,6 @@ function layersOf(nodes) {
     return layer;
   };
   for (const node of nodes) visit(node, new Set());
-  const last = Math.max(0, ...layers.values());
-  const feeding = new Set(nodes.flatMap((node) => node.inputs));
-  for (const node of nodes) {
-    if (!feeding.has(node.id) && node.inputs.length > 0) layers.set(node.id, last);
-  }
   return layers;
 }
 
