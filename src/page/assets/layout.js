@@ -84,17 +84,23 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 /** Each layer sorted by where its neighbours stand, to and fro; the order with the fewest crossings is kept. */
 function order(columns) {
   const number = () => {
-    for (const column of columns) column.forEach((cell, place) => { cell.place = place; });
+    for (const column of columns)
+      column.forEach((cell, place) => {
+        cell.place = place;
+      });
   };
   number();
   let best = { crossings: crossings(columns), columns: columns.map((column) => [...column]) };
   for (let sweep = 0; sweep < SWEEPS && best.crossings > 0; sweep += 1) {
     const side = sweep % 2 === 0 ? "before" : "after";
     for (const column of sweep % 2 === 0 ? columns : [...columns].reverse()) {
-      const wish = new Map(column.map((cell) =>
-        [cell, cell[side].length > 0 ? mean(cell[side].map((other) => other.place)) : cell.place]));
+      const wish = new Map(
+        column.map((cell) => [cell, cell[side].length > 0 ? mean(cell[side].map((other) => other.place)) : cell.place]),
+      );
       column.sort((a, b) => wish.get(a) - wish.get(b) || a.place - b.place);
-      column.forEach((cell, place) => { cell.place = place; });
+      column.forEach((cell, place) => {
+        cell.place = place;
+      });
     }
     const found = crossings(columns);
     if (found < best.crossings) best = { crossings: found, columns: columns.map((column) => [...column]) };
