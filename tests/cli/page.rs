@@ -31,7 +31,7 @@ fn the_page_is_there_while_the_pipeline_waits_for_its_servers() {
     let running = Running::start(place.path(), &["--no-http", "--page", "127.0.0.1:0"], place.path());
     let (address, path) = page(&running);
     assert_eq!(path, "/");
-    assert!(get(&address, "/").contains("<!DOCTYPE html>"));
+    assert!(get(&address, "/").contains("<!doctype html>"));
     let pipeline = get(&address, "/api/page/pipeline");
     assert!(pipeline.contains(r#""describe":"kafka topic t at 127.0.0.1:1""#), "{pipeline}");
     assert!(get(&address, "/api/page/shop").ends_with("\r\n\r\nnull"), "this folder is not the shop's");
