@@ -144,11 +144,14 @@ impl TallyPart {
                 Ok(hours) => {
                     let customers = self.warehouse.rows(sql::customers(&table, after, through)).await?;
                     tally.add(hours, customers, through);
+                    self.chunk = CHUNK.min(self.chunk * 2);
                     return Ok(());
                 }
-                // Perhaps too many at once for the server's patience.
-                Err(_) if self.chunk > SMALLEST_CHUNK => self.chunk = SMALLEST_CHUNK.max(self.chunk / 8),
-                Err(error) => return Err(error),
+                // Too many at once for the server's patience.
+                Err(failure) if failure.is_slow && self.chunk > SMALLEST_CHUNK => {
+                    self.chunk = SMALLEST_CHUNK.max(self.chunk / 8);
+                }
+                Err(failure) => return Err(failure.message),
             }
         }
     }
