@@ -8,7 +8,31 @@ macro_rules! embedded {
 }
 
 /// Every file below `assets/` by its name.
-const FILES: &[(&str, &[u8])] = embedded!["app.js", "index.html", "style.css"];
+const FILES: &[(&str, &[u8])] = embedded![
+    "base.css",
+    "chart.js",
+    "charts.js",
+    "dom.js",
+    "format.js",
+    "graph.js",
+    "icon.svg",
+    "index.html",
+    "language.js",
+    "layout.js",
+    "live.js",
+    "main.js",
+    "pipeline.css",
+    "pipeline.js",
+    "settings.js",
+    "shop.css",
+    "shop.js",
+    "sql.js",
+    "texts.js",
+    "theme.js",
+    "uPlot.LICENSE",
+    "uPlot.iife.min.js",
+    "uPlot.min.css",
+];
 
 /// The file of that name, as the answer to a request.
 pub fn answer(name: &str) -> Option<Response> {

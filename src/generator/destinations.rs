@@ -1,0 +1,170 @@
+//! Where events go: Kafka's topics, or the tables of databases.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+use super::Flush;
+use super::postgres::Postgres;
+use super::rows::{Part, Rows};
+use super::sqlite::SqliteFile;
+use super::topics::Topics;
+use crate::connectors::ConnectorError;
+use crate::connectors::postgres::{Url, address};
+use crate::connectors::sqlite::embedded_file;
+use crate::shop::{Catalogue, Customer, Event, ShopEvents};
+
+/// Where events go.
+#[derive(Clone, Debug)]
+pub enum Destinations {
+    /// The topics `transactions`, `user_behavior`, `searches` and `cart_events`, over the seed's own base data.
+    Topics {
+        /// Addresses.
+        bootstrap_servers: String,
+    },
+    /// The same topics in the log of this process, over the seed's own base data.
+    EmbeddedTopics {
+        /// The data folder.
+        data_dir: PathBuf,
+    },
+    /// The tables of the shop, and those of the CRM unless there is none.
+    Databases {
+        /// Transactions and behaviour.
+        shop: DatabasePlace,
+        /// Interactions; the same database may hold both.
+        crm: Option<DatabasePlace>,
+    },
+}
+
+/// A database.
+#[derive(Clone, Debug)]
+pub enum DatabasePlace {
+    /// A PostgreSQL server.
+    Server(Box<PgConnectOptions>),
+    /// A SQLite file.
+    File(PathBuf),
+}
+
+impl DatabasePlace {
+    /// Reads `postgres://...`, `sqlite://file` or `embedded://name`, which is a file in `data_dir`.
+    ///
+    /// # Errors
+    /// What is wrong, to follow the name of what holds the text; never the text, which may hold a password.
+    pub fn parse(text: &str, data_dir: &Path) -> Result<DatabasePlace, &'static str> {
+        Ok(match Url::parse(text)? {
+            Url::Server(server) => DatabasePlace::Server(server),
+            Url::File(path) => DatabasePlace::File(path),
+            Url::Embedded(name) => DatabasePlace::File(data_dir.join(embedded_file(&name))),
+        })
+    }
+
+    /// As a person is told, without user and password.
+    pub fn describe(&self) -> String {
+        match self {
+            DatabasePlace::Server(server) => format!("PostgreSQL at {}", address(server)),
+            DatabasePlace::File(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl Destinations {
+    /// As a person is told, without users and passwords.
+    pub fn describe(&self) -> String {
+        match self {
+            Destinations::EmbeddedTopics { .. } => "the embedded Kafka".into(),
+            Destinations::Topics { bootstrap_servers } => format!("Kafka at {bootstrap_servers}"),
+            Destinations::Databases { shop, crm: None } => shop.describe(),
+            Destinations::Databases { shop, crm: Some(crm) } if shop.describe() == crm.describe() => shop.describe(),
+            Destinations::Databases { shop, crm: Some(crm) } => format!("{} and {}", shop.describe(), crm.describe()),
+        }
+    }
+}
+
+/// What is open of them.
+pub(super) enum Writer {
+    Topics(Topics),
+    Databases { shop: Database, crm: Option<Database> },
+}
+
+pub(super) enum Database {
+    Server(Postgres),
+    File(SqliteFile),
+}
+
+impl Database {
+    fn new(place: DatabasePlace, stop: &CancellationToken) -> Database {
+        match place {
+            DatabasePlace::Server(server) => Database::Server(Postgres::new(*server, stop.clone())),
+            DatabasePlace::File(path) => Database::File(SqliteFile::new(path, stop.clone())),
+        }
+    }
+
+    async fn open_shop(&self, seed: u64) -> Result<Catalogue, ConnectorError> {
+        match self {
+            Database::Server(postgres) => postgres.open_shop(seed).await,
+            Database::File(file) => file.open_shop(seed).await,
+        }
+    }
+
+    async fn open_crm(&self, customers: &[Customer]) -> Result<(), ConnectorError> {
+        match self {
+            Database::Server(postgres) => postgres.open_crm(customers).await,
+            Database::File(file) => file.open_crm(customers).await,
+        }
+    }
+
+    async fn write(&self, part: Part, rows: &Rows) -> Result<(), ConnectorError> {
+        match self {
+            _ if rows.is_empty(part) => Ok(()),
+            Database::Server(postgres) => postgres.write(part, rows).await,
+            Database::File(file) => file.write(part, rows).await,
+        }
+    }
+}
+
+/// The base data that events go over, and the databases, which are ready for them. `None` for Kafka, which holds none.
+pub(super) async fn open_databases(
+    destinations: &Destinations,
+    seed: u64,
+    stop: &CancellationToken,
+) -> Result<Option<(Catalogue, Writer)>, ConnectorError> {
+    let Destinations::Databases { shop, crm } = destinations else { return Ok(None) };
+    let database = Database::new(shop.clone(), stop);
+    let catalogue = database.open_shop(seed).await?;
+    if catalogue.sellers().is_empty() || catalogue.buyers.is_empty() {
+        return Err(ConnectorError::Refused {
+            what: shop.describe(),
+            message: "nobody sells or nobody buys: it needs a buyer, and a product whose customer is there and whose \
+                      price is between 0 and 10,000,000"
+                .into(),
+        });
+    }
+    let crm = crm.clone().map(|place| Database::new(place, stop));
+    if let Some(crm) = &crm {
+        crm.open_crm(&catalogue.customers).await?;
+    }
+    Ok(Some((catalogue, Writer::Databases { shop: database, crm })))
+}
+
+impl Writer {
+    /// Writes a group of events, all or none for each database.
+    pub(super) async fn write(
+        &mut self,
+        events: &[(Event, i64)],
+        shop_events: &ShopEvents,
+        flush: Flush,
+    ) -> Result<(), ConnectorError> {
+        match self {
+            Writer::Topics(topics) => topics.write(events, shop_events, flush).await,
+            Writer::Databases { shop, crm } => {
+                let rows = Rows::of(events, shop_events);
+                shop.write(Part::Shop, &rows).await?;
+                match crm {
+                    Some(crm) => crm.write(Part::Crm, &rows).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
