@@ -58,6 +58,7 @@ pub fn of(
     let brokers: Vec<&str> = targets.iter().filter_map(|target| target.url.strip_prefix(KAFKA)).collect();
     match (brokers.as_slice(), targets.len()) {
         ([], _) => {}
+        (["embedded"], 1) => return Ok(Destinations::EmbeddedTopics { data_dir: data_dir.into() }),
         ([brokers], 1) => return Ok(Destinations::Topics { bootstrap_servers: (*brokers).into() }),
         _ => {
             return Err("--to kafka://... goes with no other --to: several brokers stand in one, with commas; for \

@@ -159,7 +159,8 @@ pub async fn generate(arguments: GenerateArguments) -> Exit {
             tracing::error!("{error}");
             exit_of(&error)
         }
-        None => Exit::Unreachable,
+        // Told to stop at once.
+        None => Exit::Runtime,
     }
 }
 

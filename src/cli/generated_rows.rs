@@ -23,7 +23,7 @@ pub fn into_real_kafka(program: &Program, graph: &Graph, data_dir: &Path) -> Opt
             _ => inputs.find_map(|input| generated[input]),
         };
         if let (NodeKind::Sink(sink), Some(from)) = (&node.kind, from)
-            && table(&sink.table).is_some_and(|table| is_real_kafka(table))
+            && table(&sink.table).is_some_and(is_real_kafka)
         {
             return Some(refusal(from, &sink.table, &sink.factory.describe(), data_dir));
         }

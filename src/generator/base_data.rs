@@ -37,7 +37,9 @@ const BUYERS: &str = concat!(
 const PRODUCTS: &str = concat!(
     "SELECT CAST(product_id AS TEXT), CAST(customer_id AS TEXT), name, coalesce(category, ''), \
      CAST(CAST(round(price * 100) AS BIGINT) AS TEXT) FROM product WHERE price > 0 AND price < 10000000 \
-     ORDER BY product.product_id ",
+     AND customer_id IN (SELECT customer_id FROM customer ORDER BY customer_id ",
+    most!(),
+    ") ORDER BY product.product_id ",
     most!()
 );
 

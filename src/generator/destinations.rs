@@ -88,14 +88,14 @@ pub(super) enum Writer {
 }
 
 pub(super) enum Database {
-    Server(Postgres),
+    Server(Box<Postgres>),
     File(SqliteFile),
 }
 
 impl Database {
     fn new(place: DatabasePlace, stop: &CancellationToken) -> Database {
         match place {
-            DatabasePlace::Server(server) => Database::Server(Postgres::new(*server, stop.clone())),
+            DatabasePlace::Server(server) => Database::Server(Box::new(Postgres::new(*server, stop.clone()))),
             DatabasePlace::File(path) => Database::File(SqliteFile::new(path, stop.clone())),
         }
     }
@@ -123,28 +123,35 @@ impl Database {
     }
 }
 
-/// The base data that events go over, and the databases, which are ready for them. `None` for Kafka, which holds none.
+/// Rows that the database has changed or hidden as they were made would leave nothing to buy.
+fn check(catalogue: &Catalogue, what: &str) -> Result<(), ConnectorError> {
+    if !catalogue.sellers().is_empty() && !catalogue.buyers.is_empty() {
+        return Ok(());
+    }
+    Err(ConnectorError::Refused {
+        what: what.into(),
+        message: "nobody sells or nobody buys: it needs a row in buyer, and one in product with a price between 0 and \
+                  10,000,000"
+            .into(),
+    })
+}
+
+/// The base data that events go over, and the databases, which are ready for them.
 pub(super) async fn open_databases(
-    destinations: &Destinations,
+    shop: DatabasePlace,
+    crm: Option<DatabasePlace>,
     seed: u64,
     stop: &CancellationToken,
-) -> Result<Option<(Catalogue, Writer)>, ConnectorError> {
-    let Destinations::Databases { shop, crm } = destinations else { return Ok(None) };
-    let database = Database::new(shop.clone(), stop);
-    let catalogue = database.open_shop(seed).await?;
-    if catalogue.sellers().is_empty() || catalogue.buyers.is_empty() {
-        return Err(ConnectorError::Refused {
-            what: shop.describe(),
-            message: "nobody sells or nobody buys: it needs a buyer, and a product whose customer is there and whose \
-                      price is between 0 and 10,000,000"
-                .into(),
-        });
-    }
-    let crm = crm.clone().map(|place| Database::new(place, stop));
+) -> Result<(Catalogue, Writer), ConnectorError> {
+    let what = shop.describe();
+    let shop = Database::new(shop, stop);
+    let catalogue = shop.open_shop(seed).await?;
+    check(&catalogue, &what)?;
+    let crm = crm.map(|place| Database::new(place, stop));
     if let Some(crm) = &crm {
         crm.open_crm(&catalogue.customers).await?;
     }
-    Ok(Some((catalogue, Writer::Databases { shop: database, crm })))
+    Ok((catalogue, Writer::Databases { shop, crm }))
 }
 
 impl Writer {
@@ -165,6 +172,26 @@ impl Writer {
                     None => Ok(()),
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_buyers_or_products_there_is_nothing_to_generate() {
+        let of_seed = Catalogue::new(1);
+        assert!(check(&of_seed, "shop.sqlite").is_ok());
+        let no_products = Catalogue::of(of_seed.customers.clone(), of_seed.buyers.clone(), vec![]);
+        let no_buyers = Catalogue::of(Catalogue::new(1).customers, vec![], of_seed.products.clone());
+        for catalogue in [no_products, no_buyers] {
+            assert_eq!(
+                check(&catalogue, "shop.sqlite").unwrap_err().to_string(),
+                "shop.sqlite: nobody sells or nobody buys: it needs a row in buyer, and one in product with a price \
+                 between 0 and 10,000,000"
+            );
         }
     }
 }

@@ -24,7 +24,7 @@ pub use figures::{Figures, Written};
 use self::destinations::{Writer, open_databases};
 use self::topics::Topics;
 use crate::connectors::ConnectorError;
-use crate::shop::{Event, ShopEvents, ShopOptions};
+use crate::shop::{Catalogue, Event, ShopEvents, ShopOptions};
 
 /// Most events of a group: a database writes so many in a fraction of a second.
 const GROUP: usize = 2000;
@@ -110,68 +110,70 @@ pub async fn feed(
 
 async fn feed_until(
     destinations: Destinations,
-    options: GeneratorOptions,
+    mut options: GeneratorOptions,
     stop: &CancellationToken,
     give_up: &CancellationToken,
 ) -> Result<(), ConnectorError> {
-    let GeneratorOptions { mut shop, pace, end, figures } = options;
-    if matches!(destinations, Destinations::Databases { crm: None, .. }) {
-        shop.interaction_share = 0.0;
-    }
-    let opened = open_databases(&destinations, shop.seed, give_up).await?;
-    let began = now();
-    let live_events_per_second = shop.events_per_second;
-    shop.start = began;
-    if let Pace::From { start, past_events_per_second } = pace {
-        shop.start = start;
-        shop.events_per_second = past_events_per_second.unwrap_or(live_events_per_second);
-    }
-    let start = shop.start;
-    let (events, writer) = match (opened, &destinations) {
-        (Some((catalogue, writer)), _) => (ShopEvents::over(catalogue, shop), writer),
-        (None, Destinations::Topics { bootstrap_servers }) => {
-            let events = ShopEvents::new(shop);
-            let topics = Topics::of_servers(bootstrap_servers, &events, give_up)?;
-            (events, Writer::Topics(topics))
+    match destinations {
+        Destinations::Topics { bootstrap_servers } => {
+            let mut generator = Generator::new(Catalogue::new(options.shop.seed), options);
+            let topics = Topics::of_servers(&bootstrap_servers, &generator.events, give_up)?;
+            generator.run(Writer::Topics(topics), stop).await
         }
-        (None, Destinations::EmbeddedTopics { data_dir }) => {
-            let events = ShopEvents::new(shop);
-            let topics = Topics::embedded(data_dir, &events, give_up).await?;
-            (events, Writer::Topics(topics))
+        Destinations::EmbeddedTopics { data_dir } => {
+            let mut generator = Generator::new(Catalogue::new(options.shop.seed), options);
+            let topics = Topics::embedded(&data_dir, &generator.events, give_up).await?;
+            generator.run(Writer::Topics(topics), stop).await
         }
-        (None, Destinations::Databases { .. }) => return Ok(()),
-    };
-    let mut feeder = Feeder { events, pace, end, start, written: 0, live_events_per_second, is_live: false };
-    feeder.run(writer, &figures, stop).await
+        Destinations::Databases { shop, crm } => {
+            if crm.is_none() {
+                options.shop.interaction_share = 0.0;
+            }
+            let (catalogue, writer) = open_databases(shop, crm, options.shop.seed, give_up).await?;
+            Generator::new(catalogue, options).run(writer, stop).await
+        }
+    }
 }
 
-struct Feeder {
+struct Generator {
     events: ShopEvents,
     pace: Pace,
     end: End,
+    figures: Arc<Figures>,
+    /// When the first event happens, in milliseconds since 1970.
     start: i64,
-    written: u64,
+    taken: u64,
     live_events_per_second: f64,
     is_live: bool,
 }
 
-impl Feeder {
-    async fn run(
-        &mut self,
-        mut writer: Writer,
-        figures: &Figures,
-        stop: &CancellationToken,
-    ) -> Result<(), ConnectorError> {
+impl Generator {
+    /// Whoever begins now begins with this call.
+    fn new(catalogue: Catalogue, options: GeneratorOptions) -> Generator {
+        let GeneratorOptions { mut shop, pace, end, figures } = options;
+        let live_events_per_second = shop.events_per_second;
+        shop.start = now();
+        if let Pace::From { start, past_events_per_second } = pace {
+            shop.start = start;
+            shop.events_per_second = past_events_per_second.unwrap_or(live_events_per_second);
+        }
+        let start = shop.start;
+        let events = ShopEvents::over(catalogue, shop);
+        Generator { events, pace, end, figures, start, taken: 0, live_events_per_second, is_live: false }
+    }
+
+    async fn run(&mut self, mut writer: Writer, stop: &CancellationToken) -> Result<(), ConnectorError> {
         let mut group = Vec::with_capacity(GROUP);
-        let flush = if self.pace == Pace::Unbound { Flush::Later } else { Flush::Now };
         while !stop.is_cancelled() && !self.is_over(now()) {
             group.clear();
             self.take_due(now(), &mut group);
+            // Who has more to write does not wait for what is on its way.
+            let goes_on = self.pace == Pace::Unbound || group.len() == GROUP;
             if !group.is_empty() {
-                writer.write(&group, &self.events, flush).await?;
-                figures.add(&group);
+                writer.write(&group, &self.events, if goes_on { Flush::Later } else { Flush::Now }).await?;
+                self.figures.add(&group);
             }
-            if self.pace != Pace::Unbound && group.len() < GROUP {
+            if !goes_on {
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
                     () = stop.cancelled() => {}
@@ -186,7 +188,7 @@ impl Feeder {
         let next = if self.pace == Pace::Unbound { now } else { self.events.next_due() };
         match self.end {
             End::Never => false,
-            End::Events(count) => self.written >= count,
+            End::Events(count) => self.taken >= count,
             End::Duration(duration) => next - self.start >= duration.as_millis() as i64,
         }
     }
@@ -203,7 +205,7 @@ impl Feeder {
                 }
                 group.push(self.events.advance());
             }
-            self.written += 1;
+            self.taken += 1;
         }
     }
 

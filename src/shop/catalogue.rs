@@ -140,6 +140,7 @@ impl Catalogue {
         let places: HashMap<u64, usize> =
             customers.iter().enumerate().map(|(place, customer)| (customer.id, place)).collect();
         products.retain(|product| places.contains_key(&product.customer_id));
+        customers.iter_mut().for_each(|customer| customer.products.clear());
         for (index, product) in products.iter().enumerate() {
             customers[places[&product.customer_id]].products.push(index);
         }

@@ -402,7 +402,7 @@ mod tests {
             let (last, before) = steps.split_last().unwrap();
             let ends = |step: &&str| ["purchase", "cart_abandonment"].contains(step);
             assert!(!before.iter().any(ends), "{steps:?}");
-            if ends(&last) {
+            if ends(last) {
                 assert!(before.contains(&"cart_event"), "{steps:?}");
             }
             outcomes[match *last {

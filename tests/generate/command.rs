@@ -68,6 +68,18 @@ async fn it_waits_for_a_server_and_ends_in_order() {
 }
 
 #[test]
+fn brokers_that_are_away_are_waited_for_too() {
+    let place = tempfile::tempdir().unwrap();
+    let mut run = Pipeline::start(generate(place.path(), &["--to", "kafka://127.0.0.1:1"]));
+    run.until("into Kafka at 127.0.0.1:1");
+    run.until("waiting for Kafka at 127.0.0.1:1: ");
+    run.signal("-INT");
+    assert_eq!(run.exit_code(), Some(4), "{}", run.said());
+    assert!(run.said().contains("stopped while waiting for Kafka at 127.0.0.1:1"), "{}", run.said());
+    assert!(run.said().contains(" 0 events: 0 transactions"), "what no broker has is not counted: {}", run.said());
+}
+
+#[test]
 fn wrong_usage_says_what_would_be_right() {
     let place = tempfile::tempdir().unwrap();
     for (arguments, right) in [

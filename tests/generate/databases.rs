@@ -202,10 +202,20 @@ async fn what_is_there_is_used_and_gone_on_behind() {
         .execute(&mut client)
         .await
         .unwrap();
-    let error = feed(database(&url), past(1, START, 1)).await;
     // Without anything to sell, products of the seed are made for the customers that are there.
-    assert!(error.is_ok(), "{error:?}");
+    feed(database(&url), past(1, START, 1)).await.unwrap();
     assert_eq!(counts(&url, ["product"]).await, [201]);
+
+    sqlx::raw_sql("DROP SEQUENCE userbehavior_behavior_id_seq CASCADE").execute(&mut client).await.unwrap();
+    let error = feed(database(&url), past(1, START, 1)).await.unwrap_err();
+    let remedy = "column behavior_id of table userbehavior gives no ids by itself; run CREATE SEQUENCE \
+                  userbehavior_behavior_id_seq OWNED BY userbehavior.behavior_id; ALTER TABLE userbehavior ALTER \
+                  behavior_id SET DEFAULT nextval('userbehavior_behavior_id_seq')";
+    let message = error.to_string();
+    assert!(message.starts_with("PostgreSQL at 127.0.0.1:") && message.ends_with(remedy), "{message}");
+    let remedy = remedy.split_once("run ").unwrap().1.to_owned();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(remedy)).execute(&mut client).await.unwrap();
+    feed(database(&url), past(1, START, 1)).await.unwrap();
 }
 
 /// The server is killed again and again while events are written: each stands there once.
