@@ -42,7 +42,8 @@ impl DemoShop {
         if let Some(history) = self.history {
             let now = milliseconds(SystemTime::now());
             let newest = newest_event(&self.data_dir.join(embedded_file("shop"))).await;
-            let start = (now - history.as_millis() as i64).max(newest.unwrap_or(i64::MIN));
+            // Behind what is there: an event at the same moment would be a second one.
+            let start = (now - history.as_millis() as i64).max(newest.map_or(i64::MIN, |newest| newest + 1));
             let end = End::Duration(Duration::from_millis((now - start).max(0).unsigned_abs()));
             let pace = Pace::From { start, past_events_per_second: Some(PAST_EVENTS_PER_SECOND) };
             // Nights are quiet in the past. The present is looked at, at whatever hour.
