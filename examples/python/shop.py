@@ -33,7 +33,9 @@ class SqliteWarehouse:
 
     def __init__(self, path):
         # Read-only: a file that is not there is an error, and not made.
-        self.connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro", uri=True)
+        self.connection = sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro", uri=True, isolation_level=None)
+        # One transaction: all figures are of the same moment.
+        self.connection.execute("BEGIN")
 
     def rows(self, sql):
         return self.connection.execute(sql).fetchall()
@@ -51,6 +53,8 @@ class PostgresWarehouse:
         except ImportError:
             sys.exit("a warehouse in PostgreSQL needs the package psycopg: pip install 'psycopg[binary]'")
         self.connection = psycopg.connect(url)
+        self.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        self.connection.read_only = True
 
     def rows(self, sql):
         return self.connection.execute(sql).fetchall()

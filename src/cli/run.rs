@@ -113,10 +113,13 @@ pub struct RunArguments {
 #[derive(Default)]
 pub(super) struct Beside {
     /// Is told where things are served, as soon as they are and before anything is read.
-    pub greet: Option<Box<dyn FnOnce(&Served) + Send>>,
+    pub greet: Option<Greet>,
     /// Makes what the sources read: from when the checkpoints are this run's own until the token is cancelled.
     pub feed: Option<Feed>,
 }
+
+/// Is told where a run is served.
+pub(super) type Greet = Box<dyn FnOnce(&Served) + Send>;
 
 /// Makes events until the token is cancelled.
 pub(super) type Feed = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;

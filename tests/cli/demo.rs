@@ -57,7 +57,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 fn number_until(file: &Path, sql: &str, wanted: impl Fn(i64) -> bool) -> i64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let url = format!("sqlite:{}?mode=ro", file.display());
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         let number = runtime.block_on(async {
             let pool = sqlx::SqlitePool::connect(&url).await?;

@@ -46,7 +46,14 @@ fn compiled_in() -> Vec<(PathBuf, PathBuf)> {
     for file in sources.filter(|entry| entry.path().extension() == Some("rs".as_ref())) {
         let text = std::fs::read_to_string(file.path()).unwrap();
         let folder = file.path().parent().unwrap();
-        for (macro_, base) in [("include_str!(\"", folder), ("include_bytes!(\"", folder), ("migrate!(\"", root())] {
+        for (macro_, base) in [
+            ("include_str!(\"", folder),
+            ("include_bytes!(\"", folder),
+            // A macro of ours puts the file's name behind it.
+            ("include_str!(concat!(\"", folder),
+            ("include_bytes!(concat!(\"", folder),
+            ("migrate!(\"", root()),
+        ] {
             for path in text.split(macro_).skip(1).filter_map(|rest| rest.split('"').next()) {
                 found.push((file.path().to_owned(), resolved(&base.join(path))));
             }
@@ -96,7 +103,7 @@ fn all_that_the_build_reads_is_copied() {
     assert!(!manifest.contains("build = ") && !root().join("build.rs").exists(), "a build script reads more");
     let found = compiled_in();
     let has = |path: &str| found.iter().any(|(_, found)| found.starts_with(path));
-    assert!(has("migrations") && has("README.md"), "{found:?}");
+    assert!(has("migrations") && has("src/page/assets") && has("README.md"), "{found:?}");
     for (file, path) in found {
         assert!(
             root().join(&path).exists(),

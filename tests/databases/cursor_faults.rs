@@ -1,11 +1,14 @@
-//! The PostgreSQL source while its server goes away and comes back, and prepared transactions, which outlive it.
+//! The PostgreSQL source while its server goes away and comes back or the network fails, and prepared transactions, which
+//! outlive their server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::DataType;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::Server;
+use super::postgres::database;
+use super::proxy::Proxy;
 use super::reading::{Reading, columns, context, table};
 
 async fn client(url: &str) -> PgConnection {
@@ -81,4 +84,55 @@ async fn a_server_that_goes_away_is_waited_for_and_nothing_is_lost_or_read_twice
         ),
         "{refused}"
     );
+}
+
+/// What the network does when a statement passes.
+type Trap = fn(&Proxy, &str);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_fails_loses_no_row_and_repeats_none() {
+    let database = database().await;
+    database.run("CREATE TABLE orders (id BIGSERIAL PRIMARY KEY, name TEXT)").await;
+    let (server, name) = database.address.split_once('/').unwrap();
+    let proxy = Proxy::to(server);
+    let url = format!("postgres://postgres@{}/{name}", proxy.address());
+    let schema = columns(&[("id", DataType::Int64)]);
+    let options = [
+        ("url", url.as_str()),
+        ("cursor", "id"),
+        ("table", "orders"),
+        ("poll_interval", "10 ms"),
+        ("timeout", "1 second"),
+    ];
+    let table = table("t", &schema, "postgres", &options);
+    let mut place = context(&schema);
+    let mut next = 1;
+    for statement in ["pg_is_in_recovery", "DESC LIMIT", "pg_locks", "row_to_json"] {
+        let traps: [Trap; 3] = [Proxy::cut_before, Proxy::swallow_answer, Proxy::stall_after];
+        for (kind, trap) in traps.into_iter().enumerate() {
+            let sprung = proxy.sprung();
+            trap(&proxy, statement);
+            database.run("INSERT INTO orders (name) VALUES ('n')").await;
+            let mut reading = Reading::open(&table, place.clone()).await;
+            if kind == 2 {
+                until(|| proxy.sprung() > sprung).await;
+                // The silent connection is given up.
+                let connections = proxy.connections();
+                until(|| proxy.connections() > connections).await;
+                proxy.resume();
+            }
+            assert_eq!(reading.rows(1).await, [(next, next.to_string())], "{statement}, {kind}");
+            assert_eq!(proxy.sprung(), sprung + 1, "{statement}, {kind}");
+            place = reading.resumed(place);
+            next += 1;
+        }
+    }
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(90), "it never came to that");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

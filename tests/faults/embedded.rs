@@ -86,7 +86,7 @@ impl Place {
         assert_eq!(last.exit_code(), Some(0), "{}", last.said());
         assert_eq!(self.kept().await, (self.rows, self.rows, self.rows - 1), "{}", last.said());
         let said = self.audit();
-        for sink in ["topic.sink", "doubled", "kept"] {
+        for sink in ["topic", "doubled", "kept"] {
             let line = said.lines().find(|line| line.split_whitespace().next() == Some(sink));
             let line = line.unwrap_or_else(|| panic!("no {sink} in\n{said}"));
             assert!(line.contains("complete, no row twice") && line.contains(&self.rows.to_string()), "{said}");

@@ -32,6 +32,11 @@ impl Sent {
         Sent { ledger: Ledger::new(WINDOW), count: 0, events: BTreeMap::new() }
     }
 
+    /// How many rows of the warehouse these make: the events and the items of transactions.
+    pub fn rows(&self) -> i64 {
+        self.count as i64 + self.ledger.items as i64
+    }
+
     pub fn add(&mut self, catalogue: &Catalogue, event: &Event, event_time: i64, json: &Value) {
         self.ledger.add(catalogue, event, event_time);
         self.count += 1;

@@ -12,7 +12,7 @@ use crate::wait_until;
 
 /// Waits until everything that was sent, and the items made of it, are in the warehouse.
 pub async fn arrive(pipeline: &mut Pipeline, warehouse: &str, sent: &Sent) {
-    let expected = sent.count as i64 + sent.ledger.items as i64;
+    let expected = sent.rows();
     let what = format!("{expected} events in the warehouse");
     let all = async |_: &mut Pipeline| count(warehouse, "SELECT count(*) FROM realtime_events").await >= expected;
     wait_until(&what, pipeline, PATIENCE, all).await;

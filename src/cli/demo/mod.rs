@@ -10,6 +10,7 @@ mod queries;
 mod shop;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,8 +20,9 @@ use clap::{Args, FromArgMatches};
 
 use super::exit::Exit;
 use super::folder::{plan_files, plan_with};
-use super::parse;
-use super::run::{self, Beside, Feed, RunArguments};
+use super::run::{self, Beside, Feed, RunArguments, Served};
+use super::{parse, sample};
+use crate::generator::Destinations;
 use folder::DataFolder;
 use greeting::Greeting;
 use shop::DemoShop;
@@ -33,7 +35,7 @@ Examples:
   acequia demo --rate 1000              a busy shop
   acequia demo --data-dir shop          keep what it has made, and go on with it the next time
 
-Nothing outside the data folder is read or written, whatever KAFKA_BROKERS and the others say.")]
+No server is asked, whatever KAFKA_BROKERS, DWH_URL and the others say.")]
 pub struct DemoArguments {
     /// A folder to run in the place of the shop's own SQL
     folder: Option<PathBuf>,
@@ -42,7 +44,7 @@ pub struct DemoArguments {
     #[arg(long, value_name = "EVENTS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
 
-    /// How far back the shop's past begins, at a few events a minute
+    /// How far back the shop's past begins, at 15 events a minute or fewer
     #[arg(long, value_name = "TIME", default_value = "1day", value_parser = parse::duration)]
     history: Duration,
 
@@ -95,10 +97,11 @@ async fn run_in(folder: &DataFolder, arguments: &DemoArguments) -> Exit {
         Err(exit) => return exit,
     };
     let greeting = Greeting::new(folder);
-    let beside = Beside {
-        greet: Some(Box::new(move |served| print!("{}", greeting.text(served)))),
-        feed: Some(feed(arguments, folder.path())),
-    };
+    // A reader that has gone, such as `head`, is no reason to stop.
+    let greet = move |served: &Served| drop(std::io::stdout().write_all(greeting.text(served).as_bytes()));
+    let destinations = sample::destinations(&planned.program, folder.path());
+    let feed = destinations.map(|destinations| feed(arguments, destinations, folder.path()));
+    let beside = Beside { greet: Some(Box::new(greet)), feed };
     match run_arguments(arguments, folder.path()) {
         Ok(arguments) => run::run_planned(&arguments, planned, beside).await,
         Err(error) => {
@@ -125,8 +128,9 @@ fn run_arguments(arguments: &DemoArguments, data_dir: &Path) -> Result<RunArgume
     RunArguments::from_arg_matches(&run.try_get_matches_from(words)?)
 }
 
-fn feed(arguments: &DemoArguments, data_dir: &Path) -> Feed {
+fn feed(arguments: &DemoArguments, destinations: Destinations, data_dir: &Path) -> Feed {
     let shop = DemoShop {
+        destinations,
         data_dir: data_dir.to_owned(),
         history: (!arguments.no_history).then_some(arguments.history),
         events_per_second: arguments.rate,
@@ -164,5 +168,6 @@ mod tests {
         let demo = arguments(&[]);
         assert_eq!((demo.rate, demo.history, demo.no_history), (10, Duration::from_secs(24 * 3600), false));
         assert!(demo.data_dir.is_none());
+        assert!(arguments(&["--no-history"]).no_history);
     }
 }

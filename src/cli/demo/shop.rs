@@ -11,16 +11,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connectors::ConnectorError;
 use crate::connectors::sqlite::embedded_file;
-use crate::generator::{self, DatabasePlace, Destinations, End, Figures, GeneratorOptions, Pace};
+use crate::generator::{self, Destinations, End, Figures, GeneratorOptions, Pace};
 use crate::shop::ShopOptions;
 
-/// Events a second of the past: its day is written and passes in a few seconds, and is still seen in a chart beside
-/// today's.
+/// Events a second of the past, at most: enough to be seen in a chart beside the present.
 const PAST_EVENTS_PER_SECOND: f64 = 0.25;
+
+/// Events of the past, however far back it begins: a day's, which are written and pass in a few seconds.
+const PAST_EVENTS: f64 = 24.0 * 3600.0 * PAST_EVENTS_PER_SECOND;
 
 /// What a demo's shop does.
 pub struct DemoShop {
-    /// Where its databases are.
+    /// Where its events go.
+    pub destinations: Destinations,
+    /// Where its databases are, if they are embedded.
     pub data_dir: PathBuf,
     /// How far back its past begins, unless it has one already.
     pub history: Option<Duration>,
@@ -42,12 +46,11 @@ impl DemoShop {
         if let Some(history) = self.history {
             let now = milliseconds(SystemTime::now());
             let newest = newest_event(&self.data_dir.join(embedded_file("shop"))).await;
-            // Behind what is there: an event at the same moment would be a second one.
-            let start = (now - history.as_millis() as i64).max(newest.map_or(i64::MIN, |newest| newest + 1));
-            let end = End::Duration(Duration::from_millis((now - start).max(0).unsigned_abs()));
-            let pace = Pace::From { start, past_events_per_second: Some(PAST_EVENTS_PER_SECOND) };
+            let (start, past) = past(now, history, newest);
+            let events_per_second = PAST_EVENTS_PER_SECOND.min(PAST_EVENTS / past.as_secs_f64());
+            let pace = Pace::From { start, past_events_per_second: Some(events_per_second) };
             // Nights are quiet in the past. The present is looked at, at whatever hour.
-            self.generate(pace, end, true, stop).await?;
+            self.generate(pace, End::Duration(past), true, stop).await?;
         }
         self.generate(Pace::Live, End::Never, false, stop).await
     }
@@ -59,7 +62,6 @@ impl DemoShop {
         rhythm: bool,
         stop: &CancellationToken,
     ) -> Result<(), ConnectorError> {
-        let file = |name| DatabasePlace::File(self.data_dir.join(embedded_file(name)));
         let options = GeneratorOptions {
             shop: ShopOptions {
                 // Another shop each time: one that is gone on with must not repeat its visitors.
@@ -72,9 +74,17 @@ impl DemoShop {
             end,
             figures: Arc::new(Figures::default()),
         };
-        let destinations = Destinations::Databases { shop: file("shop"), crm: Some(file("crm")) };
-        generator::feed(destinations, options, stop.clone()).await
+        generator::feed(self.destinations.clone(), options, stop.clone()).await
     }
+}
+
+/// When a past begins and how long it lasts: it goes back from `now` as far as it is wanted, but not behind the newest
+/// event that is there already, or 1970. Times are in milliseconds since then.
+fn past(now: i64, history: Duration, newest: Option<i64>) -> (i64, Duration) {
+    let wanted = now.saturating_sub(i64::try_from(history.as_millis()).unwrap_or(i64::MAX));
+    // An event at the very moment of the newest one would be a second one there.
+    let start = wanted.max(newest.map_or(0, |newest| newest + 1)).max(0);
+    (start, Duration::from_millis(now.saturating_sub(start).max(0).unsigned_abs()))
 }
 
 /// When the newest event of a shop happened, in milliseconds since 1970; `None` for one without events or tables.
@@ -99,6 +109,17 @@ mod tests {
     use sqlx::{AssertSqlSafe, SqlSafeStr};
 
     use super::*;
+    use crate::generator::DatabasePlace;
+
+    #[test]
+    fn a_past_begins_behind_what_is_there() {
+        let (now, hour) = (1_700_000_000_000, Duration::from_secs(3600));
+        assert_eq!(past(now, hour, None), (now - 3_600_000, hour));
+        assert_eq!(past(now, hour, Some(now - 7_200_000)), (now - 3_600_000, hour));
+        assert_eq!(past(now, hour, Some(now - 1000)), (now - 999, Duration::from_millis(999)));
+        assert_eq!(past(now, hour, Some(now + 1000)), (now + 1001, Duration::ZERO));
+        assert_eq!(past(now, Duration::MAX, None), (0, Duration::from_millis(now as u64)));
+    }
 
     async fn rows(file: &Path, sql: impl SqlSafeStr) -> i64 {
         let options = SqliteConnectOptions::new().filename(file);
@@ -108,8 +129,13 @@ mod tests {
 
     /// Runs a shop with four hours of past until it has come to the present; gives its newest event.
     async fn open_until_now(data_dir: &Path) -> i64 {
-        let history = Some(Duration::from_secs(4 * 3600));
-        let shop = DemoShop { data_dir: data_dir.into(), history, events_per_second: 10 };
+        let file = |name| DatabasePlace::File(data_dir.join(embedded_file(name)));
+        let shop = DemoShop {
+            destinations: Destinations::Databases { shop: file("shop"), crm: Some(file("crm")) },
+            data_dir: data_dir.into(),
+            history: Some(Duration::from_secs(4 * 3600)),
+            events_per_second: 10,
+        };
         let began = milliseconds(SystemTime::now());
         let stop = CancellationToken::new();
         let work = tokio::spawn(shop.open(stop.clone()));

@@ -65,7 +65,7 @@ impl SourceFactory for PostgresSourceFactory {
 
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
         let what = self.describe();
-        let database = PostgresRows {
+        let database = PostgresCursor {
             what: what.clone(),
             session: Session::reading(&context),
             schema: context.schema.clone(),
@@ -76,7 +76,7 @@ impl SourceFactory for PostgresSourceFactory {
     }
 }
 
-struct PostgresRows {
+struct PostgresCursor {
     what: String,
     session: Session,
     /// The columns that rows are to have.
@@ -85,7 +85,7 @@ struct PostgresRows {
     is_migrated: AtomicBool,
 }
 
-struct PostgresSession {
+struct CursorSession {
     connection: PgConnection,
     writers: Writers,
     origin: Origin,
@@ -95,7 +95,7 @@ struct PostgresSession {
     without_cursor: Option<String>,
 }
 
-impl PostgresRows {
+impl PostgresCursor {
     fn refused(&self, message: String) -> ConnectorError {
         ConnectorError::Refused { what: self.what.clone(), message }
     }
@@ -219,10 +219,10 @@ impl PostgresRows {
 }
 
 #[async_trait]
-impl CursorDatabase for PostgresRows {
-    type Session = PostgresSession;
+impl CursorDatabase for PostgresCursor {
+    type Session = CursorSession;
 
-    async fn connect(&self) -> Result<Option<PostgresSession>, ConnectorError> {
+    async fn connect(&self) -> Result<Option<CursorSession>, ConnectorError> {
         // A first page may take its time; what is too long, `timeout` says.
         let server = self.factory.server.clone().disable_statement_logging();
         let mut connection = connect(&server, &self.session, &self.what).await?;
@@ -242,14 +242,14 @@ impl CursorDatabase for PostgresRows {
         // Not max(): over a join the planner would read all of it.
         let newest =
             format!("SELECT p.{cursor}::bigint FROM {from} p WHERE p.{cursor} >= $1 ORDER BY p.{cursor} DESC LIMIT 1");
-        Ok(Some(PostgresSession { connection, writers, origin, page, newest, without_cursor }))
+        Ok(Some(CursorSession { connection, writers, origin, page, newest, without_cursor }))
     }
 
-    fn origin(&self, session: &PostgresSession) -> Origin {
+    fn origin(&self, session: &CursorSession) -> Origin {
         session.origin.clone()
     }
 
-    async fn newest(&self, session: &mut PostgresSession, from: i64) -> Result<Option<i64>, ConnectorError> {
+    async fn newest(&self, session: &mut CursorSession, from: i64) -> Result<Option<i64>, ConnectorError> {
         let connection = &mut session.connection;
         if let Some(statement) = &session.without_cursor {
             let found = sqlx::query_as(AssertSqlSafe(statement.as_str())).fetch_one(&mut *connection);
@@ -268,19 +268,20 @@ impl CursorDatabase for PostgresRows {
         Ok(newest.map(|(newest,)| newest))
     }
 
-    async fn complete(&self, session: &mut PostgresSession) -> Result<(), ConnectorError> {
+    async fn complete(&self, session: &mut CursorSession) -> Result<(), ConnectorError> {
         let same = sqlx::query_as("SELECT to_regclass($1)::oid::bigint").bind(self.cursor_table()?.quoted());
         let (oid,): (Option<i64>,) = self.answer(same.fetch_one(&mut session.connection)).await?;
         if oid != Some(session.writers.oid()) {
             let message = format!("{} is another table than before; connecting anew", self.cursor_table()?);
             return Err(ConnectorError::Unavailable { what: self.what.clone(), message });
         }
-        session.writers.finish(&mut session.connection, &self.what).await.map_err(|error| self.failed(&error))
+        let finished = session.writers.finish(&mut session.connection, self.factory.timeout, &self.what).await;
+        finished.map_err(|error| self.failed(&error))
     }
 
     async fn page(
         &self,
-        session: &mut PostgresSession,
+        session: &mut CursorSession,
         from: i64,
         to: i64,
         limit: i64,

@@ -124,9 +124,15 @@ impl Writers {
         self.oid
     }
 
-    /// Returns when all who write now are done. `what` names the reader in the log.
-    pub(super) async fn finish(&self, connection: &mut PgConnection, what: &str) -> Result<(), Error> {
-        let mut waited_for: BTreeSet<Writer> = self.now(connection).await?;
+    /// Returns when all who write now are done. Each answer may take as long as `timeout`; `what` names the reader in
+    /// the log.
+    pub(super) async fn finish(
+        &self,
+        connection: &mut PgConnection,
+        timeout: Duration,
+        what: &str,
+    ) -> Result<(), Error> {
+        let mut waited_for = self.now(connection, timeout).await?;
         if planted(Bug::WritersNotAwaited) {
             waited_for.clear();
         }
@@ -134,7 +140,7 @@ impl Writers {
         while !waited_for.is_empty() {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            let now = self.now(connection).await?;
+            let now = self.now(connection, timeout).await?;
             waited_for = still(&waited_for, &now);
             if began.elapsed() >= told && !waited_for.is_empty() {
                 told += PATIENCE;
@@ -144,8 +150,10 @@ impl Writers {
         Ok(())
     }
 
-    async fn now(&self, connection: &mut PgConnection) -> Result<BTreeSet<Writer>, Error> {
-        let writers: Vec<Writer> = sqlx::query_as(WRITERS).bind(self.oid).fetch_all(connection).await?;
+    async fn now(&self, connection: &mut PgConnection, timeout: Duration) -> Result<BTreeSet<Writer>, Error> {
+        let asked = sqlx::query_as(WRITERS).bind(self.oid).fetch_all(connection);
+        let silence = |_| Error::Io(std::io::ErrorKind::TimedOut.into());
+        let writers: Vec<Writer> = tokio::time::timeout(timeout, asked).await.map_err(silence)??;
         Ok(writers.into_iter().collect())
     }
 

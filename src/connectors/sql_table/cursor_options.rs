@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 
 use super::{SqlName, SqlTableOptions, quoted};
-use crate::catalog::options::{Options, closest};
+use crate::catalog::options::{OptionValue, Options, closest};
 use crate::catalog::{ColumnDefinition, ColumnKind, TableDefinition};
 use crate::formats::DecodeOptions;
 
@@ -79,47 +79,28 @@ impl CursorOptions {
     ) -> Option<CursorOptions> {
         let query = options.take(&["query"]);
         let cursor_table = if writers_are_concurrent { options.take(&["cursor_table"]) } else { None };
-        let companions = [query.as_ref().map(|query| query.location), cursor_table.as_ref().map(|name| name.location)];
-        let mut needs_cursor = companions.into_iter().flatten().chain(options.location(&["poll_interval"]));
-        let first_companion = needs_cursor.next().or(options.location(&["source.offset"]));
+        let companion = [&query, &cursor_table].into_iter().flatten().map(|option| option.location).next();
+        let companion = companion.or(options.location(&["poll_interval", "source.offset"]));
         let poll_interval = options.duration(&["poll_interval"]).unwrap_or(POLL_INTERVAL);
         let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
         let start = options.choice(&["source.offset"], &starts).unwrap_or_default();
         let Some(cursor) = options.take(&["cursor"]) else {
-            if let Some(location) = first_companion {
+            if let Some(location) = companion {
                 let message = "option 'cursor' is missing, without which the table cannot be read";
                 options.error(location, message.into(), Some(cursor_help(table)));
             }
             return None;
         };
-        match table.column(&cursor.text) {
-            Some(column) if is_whole_number(column) => check_types(connector, table, options),
-            Some(column) => {
-                let message = format!("option 'cursor' names column {}, which is no whole number", column.name);
-                let help = "declare it BIGINT, or name the column that counts the rows as they are inserted";
-                options.error(cursor.location, message, Some(help.into()));
-            }
-            None => {
-                let message = format!("option 'cursor' names '{}', which is no column of {}", cursor.text, table.name);
-                options.error(cursor.location, message, Some(cursor_name_help(table, &cursor.text)));
-            }
-        }
+        check_cursor(connector, table, &cursor, options);
         let rows = match query {
             None => Rows::Table(SqlName { schema: sql_table.schema.clone(), name: sql_table.name.clone() }),
             Some(query) => {
-                if let Some(name) = options.take(&["table", "table_name"]) {
-                    let message = "options 'table' and 'query' exclude each other".into();
-                    options.error(name.location, message, Some("leave one of them out".into()));
-                }
                 if writers_are_concurrent && cursor_table.is_none() {
                     let message = "option 'cursor_table' is missing: a query does not say whose writers to wait for";
                     let help = format!("add 'cursor_table' = '...', the table whose INSERTs give {}", cursor.text);
                     options.error(query.location, message.into(), Some(help));
                 }
-                for option in OF_SINKS.map(|name| options.take(&[name])).into_iter().flatten() {
-                    let message = format!("option '{}' has no meaning with 'query': nothing is written", option.key);
-                    options.error(option.key_location, message, Some("leave it out".into()));
-                }
+                check_query(options);
                 Rows::Query(query.text.trim().trim_end_matches(';').to_owned())
             }
         };
@@ -130,6 +111,33 @@ impl CursorOptions {
     /// The cursor's name as it stands in a statement.
     pub fn quoted_cursor(&self) -> String {
         quoted(&self.cursor)
+    }
+}
+
+fn check_cursor(connector: &str, table: &TableDefinition, cursor: &OptionValue, options: &mut Options) {
+    let (message, help) = match table.column(&cursor.text) {
+        Some(column) if is_whole_number(column) => return check_types(connector, table, options),
+        Some(column) => (
+            format!("option 'cursor' names column {}, which is no whole number", column.name),
+            "declare it BIGINT, or name the column that counts the rows as they are inserted".to_owned(),
+        ),
+        None => (
+            format!("option 'cursor' names '{}', which is no column of {}", cursor.text, table.name),
+            cursor_name_help(table, &cursor.text),
+        ),
+    };
+    options.error(cursor.location, message, Some(help));
+}
+
+/// Notes the options that a query leaves without a meaning.
+fn check_query(options: &mut Options) {
+    if let Some(name) = options.take(&["table", "table_name"]) {
+        let message = "options 'table' and 'query' exclude each other".into();
+        options.error(name.location, message, Some("leave one of them out".into()));
+    }
+    for option in OF_SINKS.map(|name| options.take(&[name])).into_iter().flatten() {
+        let message = format!("option '{}' has no meaning with 'query': nothing is written", option.key);
+        options.error(option.key_location, message, Some("leave it out".into()));
     }
 }
 
@@ -171,6 +179,8 @@ mod tests {
 
     use super::*;
     use crate::connectors::sql_table::tests::{options, table};
+
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
 
     const COLUMNS: [(&str, DataType); 3] =
         [("id", DataType::Int64), ("name", DataType::Utf8), ("amount", DataType::Float64)];
@@ -223,7 +233,7 @@ mod tests {
         let cursor = ("cursor", "id");
         let query = ("query", "SELECT 1");
         let of_orders = ("cursor_table", "orders");
-        let cases: [(&[(&str, &str)], &str, &str); 10] = [
+        let cases: [(Pairs<'_>, &str, &str); 10] = [
             (
                 &[query, of_orders],
                 "option 'cursor' is missing, without which the table cannot be read",

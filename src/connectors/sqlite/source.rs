@@ -72,7 +72,7 @@ impl SourceFactory for SqliteSourceFactory {
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
         let path = self.place.path(&context.data_dir);
         let what = self.describe_at(&path);
-        let database = SqliteRows {
+        let database = SqliteCursor {
             what: what.clone(),
             path,
             is_embedded: matches!(self.place, Place::Embedded(_)),
@@ -87,7 +87,7 @@ impl SourceFactory for SqliteSourceFactory {
     }
 }
 
-struct SqliteRows {
+struct SqliteCursor {
     what: String,
     path: PathBuf,
     is_embedded: bool,
@@ -101,7 +101,7 @@ struct SqliteRows {
     waits: AtomicBool,
 }
 
-struct SqliteSession {
+struct CursorSession {
     connection: SqliteConnection,
     /// The device and number of the open file.
     file: Option<(u64, u64)>,
@@ -111,7 +111,7 @@ struct SqliteSession {
     without_cursor: String,
 }
 
-impl SqliteRows {
+impl SqliteCursor {
     fn refused(&self, message: String) -> ConnectorError {
         ConnectorError::Refused { what: self.what.clone(), message }
     }
@@ -203,10 +203,10 @@ impl SqliteRows {
 }
 
 #[async_trait]
-impl CursorDatabase for SqliteRows {
-    type Session = SqliteSession;
+impl CursorDatabase for SqliteCursor {
+    type Session = CursorSession;
 
-    async fn connect(&self) -> Result<Option<SqliteSession>, ConnectorError> {
+    async fn connect(&self) -> Result<Option<CursorSession>, ConnectorError> {
         let failed = |error: Error| self.failed(&error);
         let file = self.file();
         if file.is_none() {
@@ -226,7 +226,7 @@ impl CursorDatabase for SqliteRows {
         let page = self.page(&mut connection).await?;
         let origin = self.origin_of(&mut connection).await.map_err(failed)?;
         let (from, cursor) = (self.options.rows.from_clause(), self.options.quoted_cursor());
-        Ok(Some(SqliteSession {
+        Ok(Some(CursorSession {
             connection,
             file,
             origin,
@@ -238,11 +238,11 @@ impl CursorDatabase for SqliteRows {
         }))
     }
 
-    fn origin(&self, session: &SqliteSession) -> Origin {
+    fn origin(&self, session: &CursorSession) -> Origin {
         session.origin.clone()
     }
 
-    async fn newest(&self, session: &mut SqliteSession, from: i64) -> Result<Option<i64>, ConnectorError> {
+    async fn newest(&self, session: &mut CursorSession, from: i64) -> Result<Option<i64>, ConnectorError> {
         // Whoever deletes the file goes on writing another one under its name.
         if self.file() != session.file {
             let message = "the file is another one than before; opening it anew".into();
@@ -263,13 +263,13 @@ impl CursorDatabase for SqliteRows {
         newest.map_err(|error| self.failed(&error))?.map(|row| self.cursor_of(&row)).transpose()
     }
 
-    async fn complete(&self, _session: &mut SqliteSession) -> Result<(), ConnectorError> {
+    async fn complete(&self, _session: &mut CursorSession) -> Result<(), ConnectorError> {
         Ok(())
     }
 
     async fn page(
         &self,
-        session: &mut SqliteSession,
+        session: &mut CursorSession,
         from: i64,
         to: i64,
         limit: i64,
