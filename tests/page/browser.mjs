@@ -45,13 +45,22 @@ export async function ask(wish) {
 
 /** Runs a test in a browser of its own; what it says goes to stdout. */
 export async function test(run) {
-  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
+  const browser = await chromium.launch({
+    executablePath: "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+    timeout: 2 * PATIENCE_MS,
+  });
   const faults = [];
   const tolerated = [];
   let origin = null;
   const open = async (url, options = {}) => {
     origin ??= new URL(url).origin;
-    const context = await browser.newContext({ locale: "en-GB", timezoneId: "UTC", viewport: { width: 1280, height: 900 }, ...options });
+    const context = await browser.newContext({
+      locale: "en-GB",
+      timezoneId: "UTC",
+      viewport: { width: 1280, height: 900 },
+      ...options,
+    });
     context.setDefaultTimeout(PATIENCE_MS);
     const page = await context.newPage();
     page.on("console", (message) => {
@@ -82,14 +91,15 @@ export const text = (page, selector) => page.locator(selector).innerText();
 export const attribute = (page, selector, name) => page.locator(selector).getAttribute(name);
 
 /** How many pixels of a chart's canvas are drawn on. */
-export const ink = (page, id) => page.evaluate((name) => {
-  const canvas = document.querySelector(`#${name} canvas`);
-  if (!canvas || canvas.width === 0) return 0;
-  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  let drawn = 0;
-  for (let at = 3; at < data.length; at += 4) if (data[at] > 0) drawn += 1;
-  return drawn;
-}, id);
+export const ink = (page, id) =>
+  page.evaluate((name) => {
+    const canvas = document.querySelector(`#${name} canvas`);
+    if (!canvas || canvas.width === 0) return 0;
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let drawn = 0;
+    for (let at = 3; at < data.length; at += 4) if (data[at] > 0) drawn += 1;
+    return drawn;
+  }, id);
 
 /** Nothing stands out of the page to the right: it is not scrolled sideways. */
 export async function fits(page, what) {
@@ -100,11 +110,19 @@ export async function fits(page, what) {
 /** axe's findings that keep people out. The page's own policy does not hold for what the debugger evaluates. */
 export async function accessible(page, what) {
   await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
-    runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-  }));
+  const { violations } = await page.evaluate(() =>
+    globalThis.axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    }),
+  );
   const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  const lines = serious.map(({ id, help, nodes }) => `${id}: ${help}\n  ${nodes.slice(0, 3).map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`).join("\n  ")}`);
+  const lines = serious.map(
+    ({ id, help, nodes }) =>
+      `${id}: ${help}\n  ${nodes
+        .slice(0, 3)
+        .map(({ html, failureSummary }) => `${html}\n  ${failureSummary}`)
+        .join("\n  ")}`,
+  );
   check(serious.length === 0, `${what} accessible:\n${lines.join("\n")}`);
   console.log(`${what}: axe has nothing serious; minor: ${violations.map(({ id }) => id).join(", ") || "none"}`);
 }

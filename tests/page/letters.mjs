@@ -8,7 +8,11 @@ test(async ({ open }) => {
   await until("the page opens on the pipeline", () => page.locator("#view-pipeline").isVisible());
   check(await page.locator("#to-shop").isHidden(), "no way to a shop that is not there");
   await until("the dead letter is shown", async () => (await page.locator(".dead tbody tr").count()) > 0);
-  equal(await page.locator(".dead tbody code").first().textContent(), process.env.PAGE_HOSTILE, "the record as it came");
+  equal(
+    await page.locator(".dead tbody code").first().textContent(),
+    process.env.PAGE_HOSTILE,
+    "the record as it came",
+  );
   check((await text(page, ".dead tbody")).includes("malformed"), "why it was refused");
   equal(await page.locator("main img, main script").count(), 0, "elements made of the record");
   equal(await page.evaluate(() => globalThis.hit), undefined, "what it has done");
@@ -17,7 +21,9 @@ test(async ({ open }) => {
     const before = await uptime();
     await until("figures come", async () => (await uptime()) !== before);
   }
-  const asked = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname));
+  const asked = await page.evaluate(() =>
+    performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname),
+  );
   check(!asked.includes("/api/page/pipeline"), `the stream goes on without a shop: ${asked.join(" ")}`);
   await shot(page, "letters", { fullPage: true });
 });

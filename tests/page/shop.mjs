@@ -17,7 +17,10 @@ async function filled(page) {
   await until("categories are listed", async () => (await page.locator("#details-products tbody tr").count()) > 2);
   await until("the warehouse is counted", async () => digits(await text(page, "#warehouse [data-name=events] dd")) > 0);
   for (const part of ["redis", "pipeline", "kafka", "warehouse"]) {
-    await until(`${part} works`, async () => (await attribute(page, `.light[data-part=${part}]`, "data-state")) === "ok");
+    await until(
+      `${part} works`,
+      async () => (await attribute(page, `.light[data-part=${part}]`, "data-state")) === "ok",
+    );
   }
   console.log(`tiles filled after ${tiles} ms, everything after ${Date.now() - began} ms`);
 }
@@ -54,7 +57,10 @@ async function languages(page) {
   equal(await text(page, "#tiles-title"), "Ahora", "the heading in Spanish");
   await until("amounts as in Spain", async () => /\d,\d\d\s€$/.test(await text(page, "#tile-revenue .value")));
   await page.reload();
-  await until("Spanish is remembered", async () => (await page.locator("#tiles-title").isVisible()) && (await text(page, "#tiles-title")) === "Ahora");
+  await until(
+    "Spanish is remembered",
+    async () => (await page.locator("#tiles-title").isVisible()) && (await text(page, "#tiles-title")) === "Ahora",
+  );
   equal(await page.title(), "Tienda · Acequia", "title");
   await page.check("input[name=language][value=en]");
   await until("amounts as in Britain", async () => /^€[\d,]+\.\d\d$/.test(await text(page, "#tile-revenue .value")));
@@ -110,11 +116,15 @@ async function keyboard(page) {
   await page.focus("#graph .node[tabindex='0']");
   const first = await page.evaluate(() => document.activeElement.dataset.id);
   await page.keyboard.press("ArrowRight");
-  check(await page.evaluate(() => document.activeElement.dataset.id) !== first, "an arrow key goes to another node");
+  check((await page.evaluate(() => document.activeElement.dataset.id)) !== first, "an arrow key goes to another node");
   await page.keyboard.press("ArrowLeft");
   await page.keyboard.press("Enter");
   await until("Enter shows the node", () => page.locator("#node").isVisible());
-  equal(await page.evaluate(() => document.activeElement.getAttribute("aria-pressed")), "true", "the focus stays on the node");
+  equal(
+    await page.evaluate(() => document.activeElement.getAttribute("aria-pressed")),
+    "true",
+    "the focus stays on the node",
+  );
 }
 
 async function pipeline(page) {
@@ -168,8 +178,16 @@ test(async ({ open }) => {
   await dark.goto(`${base}#pipeline`);
   await until("the graph is there", async () => (await dark.locator("#graph .node").count()) > 5);
   await accessible(dark, "pipeline, dark");
-  for (const [name, width] of [["phone", 360], ["wall", 2560]]) {
-    const sized = await open(base, { viewport: { width, height: name === "phone" ? 780 : 1440 }, locale: "es-ES", hasTouch: name === "phone", reducedMotion: "reduce" });
+  for (const [name, width] of [
+    ["phone", 360],
+    ["wall", 2560],
+  ]) {
+    const sized = await open(base, {
+      viewport: { width, height: name === "phone" ? 780 : 1440 },
+      locale: "es-ES",
+      hasTouch: name === "phone",
+      reducedMotion: "reduce",
+    });
     await filled(sized);
     equal(await text(sized, "#tiles-title"), "Ahora", "heading in a Spanish browser");
     await fits(sized, `shop, ${name}`);

@@ -1,6 +1,6 @@
 // One chart over uPlot: bars and lines on one or two axes, in the page's colours and the person's language.
 
-import { make, setAttribute, setText } from "./dom.js";
+import { make, setAttribute } from "./dom.js";
 import { t } from "./language.js";
 
 /** A canvas wants plain colours: what a colour of the style sheet comes to, here and now. */
@@ -12,15 +12,18 @@ function colour(name) {
 }
 const rem = (value) => value * parseFloat(getComputedStyle(document.documentElement).fontSize);
 
-const COUNTS = [1, 2, 5].flatMap((digit) => Array.from({ length: 13 }, (_, power) => digit * 10 ** power)).sort((a, b) => a - b);
+const COUNTS = [1, 2, 5]
+  .flatMap((digit) => Array.from({ length: 13 }, (_, power) => digit * 10 ** power))
+  .sort((a, b) => a - b);
 /** Bars that hold names are at most so wide, in rem. */
 const WIDEST = 3;
 /** Letters of a name below an axis; the table and the tip have all of it. */
 const LETTERS = 14;
 
 /**
- * `shape` is {key, x: {names} or {step, label}, series: [{text, draw: "bar"|"line", colour, axis: "left"|"right",
- * short, long}]}: `text` a key of the texts, `short` and `long` write a value at an axis and in full.
+ * `shape` has `series`: {text, draw: "bar" or "line", colour, axis: "left" or "right", short, long}, where `text` is a key
+ * of the texts and `short` and `long` write a value at an axis and in full. Below the chart are either names (`names`) or
+ * times: `step` seconds apart, with ticks every one of `incrs` seconds that `label` writes; `full` writes a time in full.
  */
 export class Chart {
   #holder;
@@ -107,7 +110,7 @@ export class Chart {
       scales: {
         x: {
           time: !names,
-          range: (_, low, high) => names ? [-0.5, high + 0.5] : [low - step / 2, high + step / 2],
+          range: (_, low, high) => (names ? [-0.5, high + 0.5] : [low - step / 2, high + step / 2]),
         },
         left: { range: () => this.#range("left") },
         right: { range: () => this.#range("right") },
@@ -134,7 +137,13 @@ export class Chart {
     }
     const align = bars === 1 ? 0 : index === 0 ? -1 : 1;
     const size = [bars === 1 ? 0.66 : 0.36, rem(WIDEST)];
-    return { scale: axis, fill: stroke, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size, align, radius: 0.12 }) };
+    return {
+      scale: axis,
+      fill: stroke,
+      width: 0,
+      points: { show: false },
+      paths: uPlot.paths.bars({ size, align, radius: 0.12 }),
+    };
   }
 
   #axis(more) {
@@ -177,7 +186,7 @@ export class Chart {
         values: (_, splits) => splits.map((value) => label(value)),
       });
     }
-    const short = () => this.#names.map((name) => name.length > LETTERS ? `${name.slice(0, LETTERS - 1)}…` : name);
+    const short = () => this.#names.map((name) => (name.length > LETTERS ? `${name.slice(0, LETTERS - 1)}…` : name));
     const tilted = (plot) => {
       const room = (plot.width - rem(7)) / Math.max(1, this.#names.length);
       return widest(plot, plot.axes[0], short()) > room - rem(0.4);
@@ -186,7 +195,7 @@ export class Chart {
       grid,
       splits: () => this.#names.map((_, index) => index),
       values: short,
-      rotate: (plot) => tilted(plot) ? 38 : 0,
+      rotate: (plot) => (tilted(plot) ? 38 : 0),
       size: (plot, _, at, cycle) => {
         if (cycle > 1) return plot.axes[at]._size;
         return tilted(plot) ? Math.ceil(widest(plot, plot.axes[0], short()) * 0.62 + rem(1.2)) : rem(1.6);
@@ -198,7 +207,9 @@ export class Chart {
     this.#tip = make("div", { class: "tip", "aria-hidden": "true" });
     this.#tip.hidden = true;
     plot.over.append(this.#tip);
-    plot.over.addEventListener("mouseleave", () => { this.#tip.hidden = true; });
+    plot.over.addEventListener("mouseleave", () => {
+      this.#tip.hidden = true;
+    });
   }
 
   /** What is below the pointer, beside it. */
@@ -213,7 +224,12 @@ export class Chart {
     tip.replaceChildren(
       make("strong", {}, head ?? ""),
       ...this.#shape.series.map((one, index) =>
-        make("span", { class: `swatch ${one.draw} ${one.colour.slice(2)}` }, `${t(one.text)}: ${one.long(this.#data[index + 1][idx])}`)),
+        make(
+          "span",
+          { class: `swatch ${one.draw} ${one.colour.slice(2)}` },
+          `${t(one.text)}: ${one.long(this.#data[index + 1][idx])}`,
+        ),
+      ),
     );
     tip.hidden = false;
     const room = plot.over.clientWidth;
@@ -231,18 +247,19 @@ function widest(plot, axis, values) {
 /** The names of the series with their swatches and axes, above a chart. */
 export function legend(list, series) {
   const axes = new Set(series.map((one) => one.axis)).size;
-  list.replaceChildren(...series.map((one) =>
-    make("li", { class: `swatch ${one.draw} ${one.colour.slice(2)}` },
-      axes > 1 ? `${t(one.text)} (${t(`charts.${one.axis}`)})` : t(one.text))));
+  list.replaceChildren(
+    ...series.map((one) =>
+      make(
+        "li",
+        { class: `swatch ${one.draw} ${one.colour.slice(2)}` },
+        axes > 1 ? `${t(one.text)} (${t(`charts.${one.axis}`)})` : t(one.text),
+      ),
+    ),
+  );
 }
 
 /** A chart for those who do not see it. */
 export function describe(holder, title) {
   setAttribute(holder, "role", "img");
   setAttribute(holder, "aria-label", t("charts.spoken", { title }));
-}
-
-export function message(paragraph, text) {
-  setText(paragraph, text ?? "");
-  paragraph.hidden = text === null;
 }

@@ -1,7 +1,7 @@
 // The shop's four charts and the tables behind them.
 
-import { Chart, describe, legend, message } from "./chart.js";
-import { byId, keyed, make, setAttribute, setHidden, setText } from "./dom.js";
+import { Chart, describe, legend } from "./chart.js";
+import { byId, keyed, make, message, setAttribute, setHidden, setText } from "./dom.js";
 import { clock, count, dateTime, instant, minute, money, shortCount, shortMoney } from "./format.js";
 import { t, word } from "./language.js";
 
@@ -13,7 +13,17 @@ const atDate = (value) => dateTime(new Date(value * 1000));
 const COUNT = { short: shortCount, long: count };
 const MONEY = { short: shortMoney, long: money };
 
-const KINDS = ["page_view", "product_view", "user_behavior", "search", "wishlist", "review", "cart_event", "cart_abandonment", "purchase"];
+const KINDS = [
+  "page_view",
+  "product_view",
+  "user_behavior",
+  "search",
+  "wishlist",
+  "review",
+  "cart_event",
+  "cart_abandonment",
+  "purchase",
+];
 
 /** Entries of the newest window that any of them has: those of earlier windows had nothing in it yet. */
 export function newest(entries) {
@@ -23,7 +33,7 @@ export function newest(entries) {
 
 /** In an order that does not depend on the figures, so that nothing jumps. */
 export function kinds(behavior) {
-  const place = ({ event_type: kind }) => KINDS.includes(kind) ? KINDS.indexOf(kind) : KINDS.length;
+  const place = ({ event_type: kind }) => (KINDS.includes(kind) ? KINDS.indexOf(kind) : KINDS.length);
   return behavior.toSorted((a, b) => place(a) - place(b) || a.event_type.localeCompare(b.event_type));
 }
 
@@ -43,11 +53,14 @@ const RECENT = {
     { text: "field.revenue", draw: "bar", colour: "--a", axis: "left", ...MONEY },
     { text: "field.transactions", draw: "line", colour: "--b", axis: "right", ...COUNT },
   ],
-  columns: ({ recent }) => recent?.length > 0 ? [
-    recent.map((window) => seconds(window.window_start ?? window.timestamp)),
-    recent.map((window) => window.revenue),
-    recent.map((window) => window.transactions),
-  ] : null,
+  columns: ({ recent }) =>
+    recent?.length > 0
+      ? [
+          recent.map((window) => seconds(window.window_start ?? window.timestamp)),
+          recent.map((window) => window.revenue),
+          recent.map((window) => window.transactions),
+        ]
+      : null,
 };
 
 const PRODUCTS = {
@@ -65,8 +78,8 @@ const PRODUCTS = {
     const sorted = categories(products);
     return [
       sorted.map((entry) => entry.category),
-      sorted.map((entry) => holds(entry) ? entry.category_revenue : 0),
-      sorted.map((entry) => holds(entry) ? entry.product_sales : 0),
+      sorted.map((entry) => (holds(entry) ? entry.category_revenue : 0)),
+      sorted.map((entry) => (holds(entry) ? entry.product_sales : 0)),
     ];
   },
   epoch: ({ products }) => newest(products).start,
@@ -85,12 +98,15 @@ const ACTIVITY = {
     { text: "field.transactions", draw: "line", colour: "--a", axis: "left", ...COUNT },
     { text: "field.behavior", draw: "line", colour: "--b", axis: "left", ...COUNT },
   ],
-  columns: ({ activity }) => activity?.length > 0 ? [
-    activity.map((hour) => seconds(hour.hour)),
-    activity.map((hour) => hour.events),
-    activity.map((hour) => hour.transactions),
-    activity.map((hour) => hour.behavior),
-  ] : null,
+  columns: ({ activity }) =>
+    activity?.length > 0
+      ? [
+          activity.map((hour) => seconds(hour.hour)),
+          activity.map((hour) => hour.events),
+          activity.map((hour) => hour.transactions),
+          activity.map((hour) => hour.behavior),
+        ]
+      : null,
 };
 
 export class Charts {
@@ -145,14 +161,23 @@ export class Charts {
     if (!columns) return;
     const [x, ...values] = columns;
     const head = [t(shape.head), ...shape.series.map((one) => t(one.text))];
-    keyed(table.tHead.rows[0], head.map((text, index) => ({ text, index })), (cell) => cell.index,
-      () => make("th", { scope: "col" }), (cell, { text }) => setText(cell, text));
-    keyed(table.tBodies[0], x.map((at, index) => ({ at, index })), (row) => row.index,
+    keyed(
+      table.tHead.rows[0],
+      head.map((text, index) => ({ text, index })),
+      (cell) => cell.index,
+      () => make("th", { scope: "col" }),
+      (cell, { text }) => setText(cell, text),
+    );
+    keyed(
+      table.tBodies[0],
+      x.map((at, index) => ({ at, index })),
+      (row) => row.index,
       () => make("tr", {}, make("th", { scope: "row" }), ...values.map(() => make("td"))),
       (row, { at, index }) => {
         setText(row.cells[0], shape.names ? at : shape.full(at));
         values.forEach((column, place) => setText(row.cells[place + 1], shape.series[place].long(column[index])));
-      });
+      },
+    );
   }
 
   /** Bars that are a table at the same time. */
@@ -164,16 +189,29 @@ export class Charts {
     const { start, holds } = newest(behavior ?? []);
     setText(byId("behavior-window"), nothing ? "" : t("charts.window", { start: clock(new Date(start)) }));
     if (nothing) return;
-    const entries = kinds(behavior).map((entry) => ({ kind: entry.event_type, events: holds(entry) ? entry.event_count : 0 }));
+    const entries = kinds(behavior).map((entry) => ({
+      kind: entry.event_type,
+      events: holds(entry) ? entry.event_count : 0,
+    }));
     const most = Math.max(1, ...entries.map((entry) => entry.events));
-    keyed(table.tBodies[0], entries, (entry) => entry.kind,
-      () => make("tr", {}, make("th", { scope: "row" }),
-        make("td", { class: "track", "aria-hidden": "true" }, make("span", { class: "bar" })), make("td", { class: "number" })),
+    keyed(
+      table.tBodies[0],
+      entries,
+      (entry) => entry.kind,
+      () =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }),
+          make("td", { class: "track", "aria-hidden": "true" }, make("span", { class: "bar" })),
+          make("td", { class: "number" }),
+        ),
       (row, { kind, events }) => {
         setText(row.cells[0], word("kind", kind));
         row.cells[1].firstElementChild.style.width = `${(100 * events) / most}%`;
         setText(row.cells[2], count(events));
         setAttribute(row, "data-kind", kind);
-      });
+      },
+    );
   }
 }

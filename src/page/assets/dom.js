@@ -45,15 +45,18 @@ const keys = new WeakMap();
  * to date. Elements are known by their key and stay, so focus and selection stay too.
  */
 export function keyed(parent, items, key, create, update) {
+  const wanted = new Set(items.map((item) => String(key(item))));
   const present = new Map();
-  for (const child of parent.children) present.set(keys.get(child), child);
+  for (const child of [...parent.children]) {
+    const name = keys.get(child);
+    if (wanted.has(name)) present.set(name, child);
+    else child.remove();
+  }
   let place = parent.firstElementChild;
   for (const item of items) {
     const name = String(key(item));
     let child = present.get(name);
-    if (child) {
-      present.delete(name);
-    } else {
+    if (!child) {
       child = create(item);
       keys.set(child, name);
     }
@@ -61,5 +64,25 @@ export function keyed(parent, items, key, create, update) {
     else parent.insertBefore(child, place);
     update(child, item);
   }
-  for (const child of present.values()) child.remove();
+}
+
+/** A place that says why there is nothing to show; null when there is something. */
+export function message(paragraph, text) {
+  setText(paragraph, text ?? "");
+  setHidden(paragraph, text === null);
+}
+
+/** A list of named figures: [what it is called, its value, its name in the document]. */
+export function terms(list, figures) {
+  keyed(
+    list,
+    figures,
+    ([, , name]) => name,
+    () => make("div", {}, make("dt"), make("dd")),
+    (pair, [text, value, name]) => {
+      setText(pair.children[0], text);
+      setText(pair.children[1], value);
+      setAttribute(pair, "data-name", name);
+    },
+  );
 }

@@ -17,20 +17,27 @@ const time = (date, options) => formatter(Intl.DateTimeFormat, options).format(d
 const known = (value) => typeof value === "number" && Number.isFinite(value);
 export const NONE = "–";
 
-const orNone = (format) => (value) => known(value) ? format(value) : NONE;
+const orNone = (format) => (value) => (known(value) ? format(value) : NONE);
 
 export const count = orNone((value) => number(value, { maximumFractionDigits: 0 }));
-export const money = orNone((value) =>
-  number(value, { style: "currency", currency, currencyDisplay: "narrowSymbol" }));
+export const money = orNone((value) => number(value, { style: "currency", currency, currencyDisplay: "narrowSymbol" }));
 /** For axes: short, whatever the size. */
 export const shortMoney = orNone((value) =>
-  number(value, { style: "currency", currency, currencyDisplay: "narrowSymbol", notation: "compact", maximumFractionDigits: 1, minimumFractionDigits: 0 }));
+  number(value, {
+    style: "currency",
+    currency,
+    currencyDisplay: "narrowSymbol",
+    notation: "compact",
+    maximumFractionDigits: 1,
+    minimumFractionDigits: 0,
+  }),
+);
 export const shortCount = orNone((value) => number(value, { notation: "compact", maximumFractionDigits: 1 }));
 export const share = orNone((value) => number(value, { style: "percent", maximumFractionDigits: 1 }));
 export const change = orNone((value) =>
-  number(value, { style: "percent", signDisplay: "exceptZero", maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0 }));
-export const rate = orNone((value) =>
-  `${number(value, { maximumFractionDigits: value < 100 ? 1 : 0 })}/s`);
+  number(value, { style: "percent", signDisplay: "exceptZero", maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0 }),
+);
+export const rate = orNone((value) => `${number(value, { maximumFractionDigits: value < 100 ? 1 : 0 })}/s`);
 
 const unit = (value, name, digits = 0) =>
   number(value, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits });
@@ -49,7 +56,12 @@ export const bytes = orNone((value) => {
 export const duration = orNone((seconds) => {
   if (seconds < 10) return unit(Math.max(0, seconds), "second", 1);
   if (seconds < 60) return unit(seconds, "second");
-  const parts = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  const parts = [
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+    ["second", 1],
+  ];
   let left = Math.floor(seconds);
   const said = [];
   for (const [name, size] of parts) {
@@ -69,7 +81,7 @@ export function instant(text) {
   return Number.isNaN(date.getTime()) ? null : date;
 }
 
-const ofDate = (options) => (date) => date ? time(date, options) : NONE;
+const ofDate = (options) => (date) => (date ? time(date, options) : NONE);
 export const clock = ofDate({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
 export const minute = ofDate({ hour: "2-digit", minute: "2-digit" });
 export const dateTime = ofDate({ dateStyle: "medium", timeStyle: "medium" });

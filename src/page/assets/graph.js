@@ -6,7 +6,7 @@ import { bytes, count, duration, rate, shortCount } from "./format.js";
 import { t, word } from "./language.js";
 import { layout } from "./layout.js";
 
-const SIZE = { width: 184, height: 76, column: 36, row: 14, lane: 10 };
+const SIZE = { width: 184, height: 76, column: 48, row: 14, lane: 10 };
 const MARGIN = 8;
 /** How many letters fit into a node, and into the right half of its second line. */
 const LETTERS = 21;
@@ -15,7 +15,7 @@ const FEW_LETTERS = 15;
 export const lagOf = ({ lag }) =>
   typeof lag === "object" && lag !== null ? Object.values(lag).reduce((sum, part) => sum + part, 0) : lag;
 export const badOf = ({ bad_rows: bad }) => Object.values(bad ?? {}).reduce((sum, part) => sum + part, 0);
-export const titleOf = (node) => node.role === "operator" ? node.name : node.table ?? node.name;
+export const titleOf = (node) => (node.role === "operator" ? node.name : (node.table ?? node.name));
 
 export class Graph {
   #svg;
@@ -52,7 +52,8 @@ export class Graph {
 
   /** How large it would be drawn in the room that it has, to its own size. */
   scale() {
-    const wide = this.#svg.viewBox.baseVal.width * (parseFloat(getComputedStyle(document.documentElement).fontSize) / 16);
+    const wide =
+      this.#svg.viewBox.baseVal.width * (parseFloat(getComputedStyle(document.documentElement).fontSize) / 16);
     return this.#svg.parentElement.clientWidth / wide;
   }
 
@@ -70,10 +71,17 @@ export class Graph {
     setAttribute(this.#svg, "viewBox", `${-MARGIN} ${-MARGIN} ${wide} ${high}`);
     this.#svg.style.setProperty("--wide", wide);
     this.#svg.style.setProperty("--high", high);
-    this.#edges = edges.map(({ from, to, points }) => ({ from, to, path: draw("path", { class: "edge", d: curve(points) }) }));
+    this.#edges = edges.map(({ from, to, points }) => ({
+      from,
+      to,
+      path: draw("path", { class: "edge", d: curve(points) }),
+    }));
     this.#nodes = new Map(nodes.map((node) => [node.id, this.#node(node)]));
     if (!this.#nodes.has(this.#current)) this.#current = nodes[0]?.id ?? null;
-    this.#svg.replaceChildren(...this.#edges.map(({ path }) => path), ...[...this.#nodes.values()].map(({ group }) => group));
+    this.#svg.replaceChildren(
+      ...this.#edges.map(({ path }) => path),
+      ...[...this.#nodes.values()].map(({ group }) => group),
+    );
   }
 
   #node(node) {
@@ -86,12 +94,15 @@ export class Graph {
     };
     const title = titleOf(node);
     const { name, query } = partsOf(node);
-    const group = draw("g", { class: "node", role: "button", transform: `translate(${x} ${y})`, "data-role": node.role, "data-id": node.id },
+    const group = draw(
+      "g",
+      { class: "node", role: "button", transform: `translate(${x} ${y})`, "data-role": node.role, "data-id": node.id },
       shortened(name, LETTERS) === title && query === null ? null : draw("title", {}, title),
       draw("rect", { class: "box", width: SIZE.width, height: SIZE.height, rx: 9 }),
       draw("path", { class: "stripe", d: `M9 0H7V${SIZE.height}H9A9 9 0 0 1 0 ${SIZE.height - 9}V9A9 9 0 0 1 9 0` }),
       // What it is called for those who do not see it is all of this, with room between the words.
-      ...Object.values(parts).flatMap((part) => [part, " "]));
+      ...Object.values(parts).flatMap((part) => [part, " "]),
+    );
     group.addEventListener("click", () => this.#choose(node.id));
     group.addEventListener("focus", () => this.#become(node.id));
     return { group, ...parts };
@@ -138,18 +149,29 @@ export class Graph {
   /** Along an edge to the left and right, within the layer up and down. */
   #next(key) {
     const here = this.#places.get(this.#current);
-    const nearest = (ids) => ids.toSorted((a, b) =>
-      Math.abs(this.#places.get(a).y - here.y) - Math.abs(this.#places.get(b).y - here.y))[0] ?? null;
-    const layer = [...this.#places].filter(([, place]) => place.layer === here.layer).toSorted(([, a], [, b]) => a.y - b.y).map(([id]) => id);
+    const nearest = (ids) =>
+      ids.toSorted((a, b) => Math.abs(this.#places.get(a).y - here.y) - Math.abs(this.#places.get(b).y - here.y))[0] ??
+      null;
+    const layer = [...this.#places]
+      .filter(([, place]) => place.layer === here.layer)
+      .toSorted(([, a], [, b]) => a.y - b.y)
+      .map(([id]) => id);
     const at = layer.indexOf(this.#current);
     switch (key) {
-      case "ArrowRight": return nearest(this.#edges.filter(({ from }) => from === this.#current).map(({ to }) => to));
-      case "ArrowLeft": return nearest(this.#edges.filter(({ to }) => to === this.#current).map(({ from }) => from));
-      case "ArrowDown": return layer[at + 1] ?? null;
-      case "ArrowUp": return layer[at - 1] ?? null;
-      case "Home": return layer[0];
-      case "End": return layer.at(-1);
-      default: return null;
+      case "ArrowRight":
+        return nearest(this.#edges.filter(({ from }) => from === this.#current).map(({ to }) => to));
+      case "ArrowLeft":
+        return nearest(this.#edges.filter(({ to }) => to === this.#current).map(({ from }) => from));
+      case "ArrowDown":
+        return layer[at + 1] ?? null;
+      case "ArrowUp":
+        return layer[at - 1] ?? null;
+      case "Home":
+        return layer[0];
+      case "End":
+        return layer.at(-1);
+      default:
+        return null;
     }
   }
 }
@@ -161,16 +183,17 @@ function partsOf(node) {
   return dot > 0 ? { name: title.slice(dot + 1), query: title.slice(0, dot) } : { name: title, query: null };
 }
 
-const shortened = (text, letters) => text.length > letters ? `${text.slice(0, letters - 1)}…` : text;
+const shortened = (text, letters) => (text.length > letters ? `${text.slice(0, letters - 1)}…` : text);
 
 /** A node is narrow. */
-const few = (value) => value < 100000 ? count(value) : shortCount(value);
+const few = (value) => (value < 100000 ? count(value) : shortCount(value));
 
 /** The figures that a node has anything to say about. */
 function short(node) {
   const said = [];
   if (node.role === "source") said.push(t("graph.lag", { value: few(lagOf(node) ?? 0) }));
-  if (typeof node.watermark_lag_seconds === "number") said.push(t("graph.behind", { value: duration(node.watermark_lag_seconds) }));
+  if (typeof node.watermark_lag_seconds === "number")
+    said.push(t("graph.behind", { value: duration(node.watermark_lag_seconds) }));
   if (badOf(node) > 0) said.unshift(t("graph.bad", { value: count(badOf(node)) }));
   if (node.state_bytes > 0) said.push(bytes(node.state_bytes));
   if (node.delivery) said.push(t("graph.waiting", { value: few(node.delivery.undelivered_rows) }));

@@ -4,11 +4,15 @@ import { read, write } from "./settings.js";
 import { setAttribute, setText } from "./dom.js";
 import { TEXTS } from "./texts.js";
 
-const spoken = () => navigator.languages?.length ? navigator.languages : [navigator.language ?? "en"];
+const spoken = () => (navigator.languages?.length ? navigator.languages : [navigator.language ?? "en"]);
 const base = (tag) => tag.toLowerCase().split("-")[0];
 
 let language = read("language");
-if (!(language in TEXTS)) language = spoken().map(base).find((tag) => tag in TEXTS) ?? "en";
+if (!(language in TEXTS))
+  language =
+    spoken()
+      .map(base)
+      .find((tag) => tag in TEXTS) ?? "en";
 
 export const current = () => language;
 
@@ -38,6 +42,7 @@ export function word(family, value) {
 export function translate(root = document) {
   document.documentElement.lang = language;
   for (const element of root.querySelectorAll("[data-text]")) setText(element, t(element.dataset.text));
-  for (const element of root.querySelectorAll("[data-label]")) setAttribute(element, "aria-label", t(element.dataset.label));
+  for (const element of root.querySelectorAll("[data-label]"))
+    setAttribute(element, "aria-label", t(element.dataset.label));
   for (const element of root.querySelectorAll("[data-title]")) setAttribute(element, "title", t(element.dataset.title));
 }

@@ -32,7 +32,7 @@ export function layout(nodes, size) {
   return { places, edges, width: columns.length * (size.width + size.column) - size.column, height };
 }
 
-/** The longest way from any source; what feeds nobody stands in the last layer. */
+/** The longest way from any source. */
 function layersOf(nodes) {
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const layers = new Map();
@@ -48,11 +48,6 @@ function layersOf(nodes) {
     return layer;
   };
   for (const node of nodes) visit(node, new Set());
-  const last = Math.max(0, ...layers.values());
-  const feeding = new Set(nodes.flatMap((node) => node.inputs));
-  for (const node of nodes) {
-    if (!feeding.has(node.id) && node.inputs.length > 0) layers.set(node.id, last);
-  }
   return layers;
 }
 
@@ -89,17 +84,23 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 /** Each layer sorted by where its neighbours stand, to and fro; the order with the fewest crossings is kept. */
 function order(columns) {
   const number = () => {
-    for (const column of columns) column.forEach((cell, place) => { cell.place = place; });
+    for (const column of columns)
+      column.forEach((cell, place) => {
+        cell.place = place;
+      });
   };
   number();
   let best = { crossings: crossings(columns), columns: columns.map((column) => [...column]) };
   for (let sweep = 0; sweep < SWEEPS && best.crossings > 0; sweep += 1) {
     const side = sweep % 2 === 0 ? "before" : "after";
     for (const column of sweep % 2 === 0 ? columns : [...columns].reverse()) {
-      const wish = new Map(column.map((cell) =>
-        [cell, cell[side].length > 0 ? mean(cell[side].map((other) => other.place)) : cell.place]));
+      const wish = new Map(
+        column.map((cell) => [cell, cell[side].length > 0 ? mean(cell[side].map((other) => other.place)) : cell.place]),
+      );
       column.sort((a, b) => wish.get(a) - wish.get(b) || a.place - b.place);
-      column.forEach((cell, place) => { cell.place = place; });
+      column.forEach((cell, place) => {
+        cell.place = place;
+      });
     }
     const found = crossings(columns);
     if (found < best.crossings) best = { crossings: found, columns: columns.map((column) => [...column]) };

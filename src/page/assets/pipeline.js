@@ -1,11 +1,9 @@
 // The pipeline's view: its figures, its graph, the chosen node with its SQL, the dead letters.
 
-import { message } from "./chart.js";
-import { byId, keyed, make, setAttribute, setHidden, setText } from "./dom.js";
+import { byId, keyed, make, message, setAttribute, setHidden, setText, terms } from "./dom.js";
 import { NONE, bytes, clock, count, dateTime, duration, instant, rate } from "./format.js";
 import { Graph, badOf, lagOf, titleOf } from "./graph.js";
 import { t, word } from "./language.js";
-import { terms } from "./shop.js";
 import { showSql } from "./sql.js";
 
 const FIGURES = [
@@ -48,7 +46,10 @@ export class PipelineView {
     const trouble = byId("trouble");
     setHidden(trouble, !pipe.trouble);
     setText(byId("trouble-text"), pipe.trouble ? String(pipe.trouble) : "");
-    terms(byId("pipe-figures"), FIGURES.map(([name, value]) => [t(`pipe.${name}`), value(pipe), name]));
+    terms(
+      byId("pipe-figures"),
+      FIGURES.map(([name, value]) => [t(`pipe.${name}`), value(pipe), name]),
+    );
     const nodes = pipe.nodes ?? [];
     message(byId("graph-nothing"), nodes.length > 0 ? null : t("graph.none"));
     this.#graph.show(nodes, this.#selected);
@@ -85,7 +86,12 @@ export class PipelineView {
     if (!node) return;
     setText(byId("node-name"), titleOf(node));
     setText(byId("node-describe"), node.describe ?? "");
-    const named = (ids) => ids.map((id) => nodes.find((other) => other.id === id)).filter(Boolean).map(titleOf).join(", ");
+    const named = (ids) =>
+      ids
+        .map((id) => nodes.find((other) => other.id === id))
+        .filter(Boolean)
+        .map(titleOf)
+        .join(", ");
     const feeds = nodes.filter((other) => other.inputs.includes(node.id)).map((other) => other.id);
     const bad = Object.entries(node.bad_rows ?? {}).map(([reason, rows]) => `${reason} ${count(rows)}`);
     const figures = [
@@ -106,7 +112,10 @@ export class PipelineView {
       ["from", named(node.inputs) || null],
       ["to", named(feeds) || null],
     ];
-    terms(byId("node-figures"), figures.filter(([, value]) => value !== null).map(([name, value]) => [t(`node.${name}`), value, name]));
+    terms(
+      byId("node-figures"),
+      figures.filter(([, value]) => value !== null).map(([name, value]) => [t(`node.${name}`), value, name]),
+    );
     this.#sql(node.sql);
   }
 
@@ -146,13 +155,31 @@ export class PipelineView {
   #table() {
     if (!byId("graph-table").open || !this.#snapshot) return;
     const cells = (node) => [
-      titleOf(node), word("role", node.role), rate(node.rows_per_second),
-      node.role === "source" ? count(lagOf(node) ?? 0) : NONE, duration(node.watermark_lag_seconds),
-      bytes(node.state_bytes), node.delivery ? count(node.delivery.undelivered_rows) : NONE, count(badOf(node)),
+      titleOf(node),
+      word("role", node.role),
+      rate(node.rows_per_second),
+      node.role === "source" ? count(lagOf(node) ?? 0) : NONE,
+      duration(node.watermark_lag_seconds),
+      bytes(node.state_bytes),
+      node.delivery ? count(node.delivery.undelivered_rows) : NONE,
+      count(badOf(node)),
     ];
-    keyed(byId("graph-rows"), this.#snapshot.nodes ?? [], (node) => node.id,
-      (node) => make("tr", {}, make("th", { scope: "row" }), make("td"), ...cells(node).slice(2).map(() => make("td", { class: "number" }))),
-      (row, node) => cells(node).forEach((text, place) => setText(row.cells[place], text)));
+    keyed(
+      byId("graph-rows"),
+      this.#snapshot.nodes ?? [],
+      (node) => node.id,
+      (node) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }),
+          make("td"),
+          ...cells(node)
+            .slice(2)
+            .map(() => make("td", { class: "number" })),
+        ),
+      (row, node) => cells(node).forEach((text, place) => setText(row.cells[place], text)),
+    );
   }
 }
 
@@ -168,10 +195,21 @@ function deadLetters(letters) {
     seen.set(text, times + 1);
     return { letter, key: `${times} ${text}` };
   });
-  keyed(byId("dead").querySelector("tbody"), rows, ({ key }) => key,
-    () => make("tr", { role: "row" }, make("td", { role: "cell", class: "when" }), make("th", { role: "rowheader", scope: "row" }),
-      make("td", { role: "cell" }), make("td", { role: "cell", class: "error", lang: "en" }),
-      make("td", { role: "cell", class: "place" }), make("td", { role: "cell", class: "value" }, make("code"))),
+  keyed(
+    byId("dead").querySelector("tbody"),
+    rows,
+    ({ key }) => key,
+    () =>
+      make(
+        "tr",
+        { role: "row" },
+        make("td", { role: "cell", class: "when" }),
+        make("th", { role: "rowheader", scope: "row" }),
+        make("td", { role: "cell" }),
+        make("td", { role: "cell", class: "error", lang: "en" }),
+        make("td", { role: "cell", class: "place" }),
+        make("td", { role: "cell", class: "value" }, make("code")),
+      ),
     (row, { letter }) => {
       const at = instant(letter.timestamp);
       const [when, table, reason, error, place, value] = row.cells;
@@ -182,7 +220,8 @@ function deadLetters(letters) {
       setText(error, letter.error ?? NONE);
       setText(place, placeOf(letter));
       setText(value.firstElementChild, shortened(letter.value));
-    });
+    },
+  );
 }
 
 /** A record may be of any size; its beginning tells what it is. */
