@@ -1,8 +1,9 @@
 //! Faults on purpose, for the tests of what must survive them.
 //!
 //! A build without debug assertions has none of this. In others, `ACEQUIA_CRASH_AT=point` or `point:n` in the
-//! environment kills the process the n-th time that it comes to `crash_point!` of that name, and `ACEQUIA_PLANT=bug`
-//! (or [`plant`], for the calling thread) makes [`planted`] true for one known mistake, which the tests must notice.
+//! environment kills the process the n-th time that it comes to `crash_point!` of that name, and `ACEQUIA_STOP_AT` stops
+//! it there as SIGSTOP does. `ACEQUIA_PLANT=bug` (or [`plant`], for the calling thread) makes [`planted`] true for one
+//! known mistake, which the tests must notice.
 
 /// The known mistakes that can be planted: a test suite that does not notice one of them is not good enough.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -28,6 +29,7 @@ pub enum Bug {
     UnknownTakenForDone,
     UnknownTakenForFailed,
     ProducerNotRecycled,
+    WritersNotAwaited,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].
@@ -71,6 +73,13 @@ pub const POINTS: &[&str] = &[
     "sink.kafka.before_commit",
     "sink.kafka.before_fence",
     "sink.kafka.before_marker",
+    "sink.kafka.embedded.after_claim",
+    "sink.kafka.embedded.after_sync",
+    "sink.kafka.embedded.amid_frame",
+    "sink.kafka.embedded.before_claim",
+    "sink.kafka.embedded.before_frame",
+    "sink.kafka.embedded.before_roll",
+    "sink.kafka.embedded.before_sync",
     "sink.parquet.after_fence",
     "sink.parquet.after_marker",
     "sink.parquet.before_marker",
@@ -103,25 +112,44 @@ mod armed {
 
     use super::Bug;
 
-    static CRASH_AT: OnceLock<Option<(String, u64)>> = OnceLock::new();
-    static PASSED: AtomicU64 = AtomicU64::new(0);
+    static CRASH_AT: OnceLock<Option<At>> = OnceLock::new();
+    static STOP_AT: OnceLock<Option<At>> = OnceLock::new();
     static PLANTED: OnceLock<Option<String>> = OnceLock::new();
 
     thread_local! {
         static HERE: RefCell<Option<Bug>> = const { RefCell::new(None) };
     }
 
+    /// The n-th time at a point.
+    struct At {
+        point: String,
+        times: u64,
+        passed: AtomicU64,
+    }
+
+    impl At {
+        fn of(variable: &str) -> Option<At> {
+            let at = std::env::var(variable).ok()?;
+            let (point, times) = at.split_once(':').unwrap_or((&at, "1"));
+            Some(At { point: point.to_owned(), times: times.parse().unwrap_or(1), passed: AtomicU64::new(0) })
+        }
+
+        fn is_here(&self, name: &str) -> bool {
+            self.point == name && self.passed.fetch_add(1, Ordering::Relaxed) + 1 == self.times
+        }
+    }
+
     /// The work of `crash_point!`.
     pub fn reached(name: &str) {
-        let at = CRASH_AT.get_or_init(|| {
-            let at = std::env::var("ACEQUIA_CRASH_AT").ok()?;
-            let (point, times) = at.split_once(':').unwrap_or((&at, "1"));
-            Some((point.to_owned(), times.parse().unwrap_or(1)))
-        });
-        let Some((point, times)) = at else { return };
-        if point == name && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *times {
+        let is_here = |at: &Option<At>| at.as_ref().is_some_and(|at| at.is_here(name));
+        if is_here(CRASH_AT.get_or_init(|| At::of("ACEQUIA_CRASH_AT"))) {
             eprintln!("crash point {name}");
             std::process::abort();
+        }
+        if is_here(STOP_AT.get_or_init(|| At::of("ACEQUIA_STOP_AT"))) {
+            eprintln!("stops at {name}");
+            let stopped = std::process::Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status();
+            assert!(stopped.is_ok_and(|status| status.success()), "it does not stop");
         }
     }
 

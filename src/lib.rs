@@ -9,6 +9,7 @@ pub mod console;
 pub mod dataflow;
 pub mod faults;
 pub mod formats;
+pub mod generator;
 pub mod operators;
 pub mod page;
 pub mod planner;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::files;
 use super::log::{CheckpointError, OUTBOX, STATE};
-use super::manifest::{self, FileEntry, Manifest};
+use super::manifest::{FileEntry, Manifest};
 use super::mirror;
 use super::opening::{self, INCARNATIONS, LOG, LogFile, SET_ASIDE};
 use super::sealed::{self, FORMAT};
@@ -19,6 +19,8 @@ use crate::time::Epoch;
 pub struct Checkpoint {
     /// The epoch at whose end it was made.
     pub epoch: Epoch,
+    /// The file of its manifest.
+    pub path: String,
     /// What it consists of, or what is wrong with its manifest.
     pub manifest: Result<Manifest, String>,
 }
@@ -54,6 +56,7 @@ pub async fn list(store: &Arc<dyn Store>) -> Result<Vec<Checkpoint>, StoreError>
     let checkpoint = |found: opening::Found| Checkpoint {
         epoch: found.epoch,
         manifest: found.manifest.map_err(|flaw| format!("{}: {flaw}", found.path)),
+        path: found.path,
     };
     Ok(found.into_iter().map(checkpoint).collect())
 }
@@ -67,7 +70,7 @@ pub async fn verify(store: &Arc<dyn Store>) -> Result<Verified, StoreError> {
     let mut look = Look { store, seen: Verified { checkpoints: checkpoints.len(), ..Verified::default() } };
     let mut named: BTreeMap<String, (FileEntry, Vec<String>)> = BTreeMap::new();
     for checkpoint in checkpoints {
-        look.at(&manifest::path(checkpoint.epoch), sealed::check(), "").await?;
+        look.at(&checkpoint.path, sealed::check(), "").await?;
         for (file, entry) in checkpoint.manifest.into_iter().flat_map(|manifest| manifest.files) {
             named.entry(file).or_insert_with(|| (entry, vec![])).1.push(checkpoint.epoch.to_string());
         }
@@ -158,8 +161,8 @@ pub async fn remove(store: &Arc<dyn Store>, which: Remove) -> Result<Vec<Epoch>,
         Remove::AllBut(keep) => all[..all.len().saturating_sub(keep)].to_vec(),
     };
     remember(store, &found, gone.len() < found.len()).await?;
-    for epoch in &gone {
-        store.delete(&manifest::path(*epoch)).await?;
+    for found in found.iter().filter(|found| gone.contains(&found.epoch)) {
+        store.delete(&found.path).await?;
     }
     let mut needed: BTreeSet<String> = BTreeSet::new();
     if which != Remove::All {

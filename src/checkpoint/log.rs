@@ -1,5 +1,7 @@
 //! The log itself: epochs go in at one end, and at a start the newest whole one comes out.
 
+mod pruning;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,6 +13,7 @@ use chrono::SecondsFormat;
 use parking_lot::Mutex;
 
 use super::compaction::{self, Compaction};
+use super::departure::Departure;
 use super::files::{self, NewFiles};
 use super::ledger::Tally;
 use super::manifest::{self, FileEntry, Manifest, OperatorEntry, OutboxEntry, Part, SinkEntry, SourceEntry};
@@ -18,7 +21,7 @@ use super::mirror;
 use super::opening::{self, KeptCheckpoint, LogFile, Opened};
 use super::outbox::{self, Index};
 use super::patience::{Failures, Patient};
-use super::sealed::{self, Flaw};
+use super::sealed;
 use super::sections::{Batches, SectionWriter};
 use super::state::{EpochState, OperatorState, SourceState};
 use super::store::{Lock, Store, StoreError};
@@ -39,8 +42,6 @@ pub(super) const OUTBOX: &str = "outbox";
 const SPARE_EPOCHS: usize = 16;
 /// How many times as much as is due for compaction may have come before epochs wait for it.
 const LAG: u64 = 2;
-/// Earlier runs whose numbers stay, so that a second one that starts at the same time finds them.
-const KEPT_RUNS: u64 = 3;
 
 /// How a log is opened.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub struct LogOptions {
 pub struct EpochRecord {
     /// Where the sources stand, and what has changed in the operators.
     pub added: EpochState,
-    /// Rows that the sinks have not delivered, by the sink's node name.
+    /// Rows that the sinks have not delivered, by the sink's identity.
     pub outbox: BTreeMap<String, SinkRows>,
     /// The input has come to its end: `added` is all that a next run needs to know, and replaces what was before.
     pub finished: bool,
@@ -93,7 +94,7 @@ pub struct Recovered {
     pub state: EpochState,
     /// The fingerprints of its operators, by those names.
     pub operators: BTreeMap<String, Fingerprint>,
-    /// Epochs with rows that were not known to be settled, rising, by the sink's node name.
+    /// Epochs with rows that were not known to be settled, rising, by the sink's identity.
     pub undelivered: BTreeMap<String, Vec<Epoch>>,
     /// The run had come to the end of its input.
     pub finished: bool,
@@ -123,6 +124,7 @@ pub struct CheckpointLog {
     clock: WallClock,
     keep: usize,
     highest: Epoch,
+    departure: Option<Departure>,
     /// The newest checkpoint, with what has become known since: the next one begins with it.
     known: Manifest,
     /// The checkpoints that stay, rising.
@@ -160,7 +162,7 @@ impl CheckpointLog {
         let failures = Failures::default();
         let prompt = mirror::writing(store);
         let store = Patient::over(Arc::clone(&prompt), &failures);
-        let Opened { lock, writer, highest, file, manifest, recovered, kept } =
+        let Opened { lock, writer, highest, file, manifest, recovered, kept, departure } =
             opening::open(&store, &prompt, &options).await?;
         let log = CheckpointLog {
             _lock: lock,
@@ -172,6 +174,7 @@ impl CheckpointLog {
             clock: WallClock::system(),
             keep: options.keep.max(1),
             highest,
+            departure,
             kept,
             index: Arc::new(Mutex::new(outbox::index(&manifest))),
             known: manifest,
@@ -234,6 +237,25 @@ impl CheckpointLog {
         self.compactor = Some(compactor);
     }
 
+    /// Whether the run leaves newer checkpoints behind, so that nothing may be written before every destination has
+    /// accepted it and [`CheckpointLog::depart`] is done: until then the next run goes on from the newest, but after one
+    /// that begins anew.
+    pub fn is_departing(&self) -> bool {
+        self.departure.is_some()
+    }
+
+    /// Puts aside what the run leaves behind. Done with its first epoch at the latest.
+    ///
+    /// # Errors
+    /// What waiting cannot heal.
+    pub async fn depart(&mut self) -> Result<(), CheckpointError> {
+        if let Some(departure) = &self.departure {
+            departure.carry_out(&*self.store).await?;
+        }
+        self.departure = None;
+        Ok(())
+    }
+
     /// Makes an epoch durable, and returns when it is. A store that is full or away is waited for, with a log line.
     /// An epoch with no rows, no changes and no new positions writes nothing. Watermarks alone are no change, because a
     /// run that goes on without them comes to them again: they are written with the next epoch that is one, or at the
@@ -273,6 +295,7 @@ impl CheckpointLog {
     }
 
     async fn write(&mut self, record: EpochRecord) -> Result<Appended, CheckpointError> {
+        self.depart().await?;
         let epoch = record.added.epoch;
         let mut next = self.known.clone();
         next.epoch = epoch.0;
@@ -291,7 +314,7 @@ impl CheckpointLog {
         next.sinks.values_mut().for_each(let_go);
         next.drop_unnamed_files();
         if early {
-            self.store.delete(&manifest::path(epoch)).await?;
+            self.store.delete(&self.manifest_path(epoch)).await?;
         }
         bytes += self.publish(next).await?;
         crash_point!("log.published");
@@ -441,7 +464,8 @@ impl CheckpointLog {
         self.refuse_if_fenced().await?;
         *self.index.lock() = outbox::index(&next);
         self.highest = self.highest.max(epoch);
-        self.kept.push(KeptCheckpoint { epoch, files: next.files.keys().cloned().collect() });
+        let (path, files) = (self.manifest_path(epoch), next.files.keys().cloned().collect());
+        self.kept.push(KeptCheckpoint { epoch, path, files });
         self.known = next;
         if !self.file.checkpoints {
             // From now on, to find no manifest is a loss and no first start.
@@ -461,7 +485,7 @@ impl CheckpointLog {
     }
 
     async fn write_manifest(&self, epoch: Epoch, bytes: Bytes) -> Result<(), CheckpointError> {
-        let path = manifest::path(epoch);
+        let path = self.manifest_path(epoch);
         while !self.store.put_if_absent(&path, bytes.clone()).await? {
             if self.may_replace(&path, &bytes).await? {
                 return Ok(self.store.put(&path, bytes).await?);
@@ -470,22 +494,20 @@ impl CheckpointLog {
         Ok(())
     }
 
+    fn manifest_path(&self, epoch: Epoch) -> String {
+        manifest::path(epoch, self.writer.incarnation)
+    }
+
     /// Whether the manifest that is there may be replaced: it is ours, from an attempt whose outcome was not known and
-    /// that a second write makes durable, or one that a run before this one had under way when this one took over.
+    /// that a second write makes durable.
     async fn may_replace(&self, path: &str, ours: &Bytes) -> Result<bool, CheckpointError> {
-        let found = match self.store.get_whole(path, sealed::check()).await {
-            Ok(found) => found,
-            Err(StoreError::Missing { .. }) => return Ok(false),
-            Err(StoreError::Torn { .. }) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        };
-        if found == *ours {
-            return Ok(true);
-        }
-        match sealed::unseal::<Manifest>(&found) {
-            Ok(other) if other.incarnation >= self.writer.incarnation.0 => Err(self.fenced(other.incarnation)),
-            Ok(_) | Err(Flaw::Torn(_)) => Ok(true),
-            Err(newer @ Flaw::Newer(_)) => Err(CheckpointError::Fenced(format!("{path}: {newer}"))),
+        match self.store.get_whole(path, sealed::check()).await {
+            Ok(found) if found == *ours => Ok(true),
+            // Only where two runs have taken one number.
+            Ok(_) => Err(self.fenced(self.writer.incarnation.0)),
+            Err(StoreError::Missing { .. }) => Ok(false),
+            Err(StoreError::Torn { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -524,60 +546,6 @@ impl CheckpointLog {
             let (store, names) = (Arc::clone(&self.prompt), Arc::clone(&self.names));
             self.compaction = Some(Compaction::begin(store, names, &self.known, Arc::clone(compactor)));
         }
-    }
-
-    /// Deletes old checkpoints, then the files that none needs any more. What cannot be deleted now is tried again.
-    async fn prune(&mut self) {
-        if !self.swept {
-            self.swept = self.sweep().await.is_ok();
-        }
-        // Right after a compaction the ones before need all that it has replaced: as much again as the state itself.
-        let keep = if std::mem::take(&mut self.compacted) { 1 } else { self.keep };
-        let old = self.kept.len().saturating_sub(keep);
-        let gone: Vec<KeptCheckpoint> = self.kept.drain(..old).collect();
-        let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).collect();
-        let unneeded = gone.iter().flat_map(|kept| &kept.files).filter(|file| !needed.contains(file)).cloned();
-        self.doomed.extend(unneeded);
-        self.doomed.extend(gone.iter().map(|kept| manifest::path(kept.epoch)));
-        self.doomed.extend(self.names.take_failed());
-        crash_point!("log.before_prune");
-        // "manifests" comes before "outbox" and "state": a manifest goes before its files.
-        for path in std::mem::take(&mut self.doomed) {
-            match self.prompt.delete(&path).await {
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::debug!("{path} is not deleted: {error}");
-                    self.doomed.insert(path);
-                }
-            }
-            crash_point!("log.pruning");
-        }
-    }
-
-    /// Finds what earlier runs have left behind and no checkpoint needs. Only once a checkpoint of this run is there:
-    /// until then the names of those files say which epochs have been.
-    async fn sweep(&mut self) -> Result<(), StoreError> {
-        let aside = opening::set_aside_files(&*self.prompt).await?;
-        let kept: BTreeSet<String> = self.kept.iter().map(|kept| manifest::path(kept.epoch)).collect();
-        let needed: BTreeSet<&String> = self.kept.iter().flat_map(|kept| &kept.files).chain(&aside).collect();
-        let earlier = |path: &str| manifest::incarnation(path).is_some_and(|run| run < self.writer.incarnation.0);
-        let mut orphans = vec![];
-        for folder in [STATE, OUTBOX] {
-            let found = self.prompt.list(folder).await?.into_iter().map(|(path, _)| path);
-            orphans.extend(found.filter(|path| earlier(path) && !needed.contains(path)));
-        }
-        let manifests = self.prompt.list(manifest::FOLDER).await?.into_iter().map(|(path, _)| path);
-        orphans.extend(manifests.filter(|path| !kept.contains(path)));
-        let runs = self.prompt.list(opening::INCARNATIONS).await?;
-        let own = self.writer.incarnation.0;
-        // A later run has its manifests there, too: this one sweeps nothing any more.
-        if runs.iter().filter_map(|(path, _)| manifest::number(path)).any(|run| run > own) {
-            return Ok(());
-        }
-        let runs = runs.into_iter().map(|(path, _)| path);
-        orphans.extend(runs.filter(|path| manifest::number(path).is_some_and(|run| run + KEPT_RUNS < own)));
-        self.doomed.extend(orphans);
-        Ok(())
     }
 
     fn appended(&self, bytes: u64) -> Appended {

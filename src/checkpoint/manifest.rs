@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ledger::{Due, Tally};
 use super::state::SourceState;
 use crate::connectors::Positions;
-use crate::time::{Epoch, EventTime};
+use crate::time::{Epoch, EventTime, Incarnation};
 
 /// A checkpoint. State and outbox are in the files that it names.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -185,9 +185,10 @@ impl From<&SourceEntry> for SourceState {
     }
 }
 
-/// Where the manifest of an epoch is.
-pub fn path(epoch: Epoch) -> String {
-    format!("{FOLDER}/{:012}.json", epoch.0)
+/// Where run `incarnation` puts the manifest of an epoch. Each run has names of its own, so that what an earlier run had
+/// under way cannot take the place of a later one's, however late it arrives. Older versions left the run out.
+pub fn path(epoch: Epoch, incarnation: Incarnation) -> String {
+    format!("{FOLDER}/{:012}-{}.json", epoch.0, incarnation.0)
 }
 
 /// The folder of the manifests.

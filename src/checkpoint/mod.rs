@@ -7,6 +7,7 @@
 //! queries ([`takeover`]), and what the outbox still holds is delivered again as it was.
 
 mod compaction;
+mod departure;
 mod error;
 mod files;
 pub mod inspection;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::departure::Departure;
 use super::files::{self, FileFlaw};
 use super::log::{CheckpointError, LogOptions, OUTBOX, Recovered, STATE};
 use super::manifest::{self, Manifest};
@@ -41,11 +42,15 @@ pub(super) struct Opened {
     pub recovered: Option<Recovered>,
     /// The checkpoints that stay, rising.
     pub kept: Vec<KeptCheckpoint>,
+    /// Of a run that does not go on from the newest.
+    pub departure: Option<Departure>,
 }
 
 /// A checkpoint that stays, and what it needs.
 pub(super) struct KeptCheckpoint {
     pub epoch: Epoch,
+    /// Its manifest.
+    pub path: String,
     pub files: BTreeSet<String>,
 }
 
@@ -131,7 +136,7 @@ pub(super) async fn open(
         chosen => chosen?,
     };
     if let Some(chosen) = &chosen {
-        match make_durable(&**store, Epoch(chosen.manifest.epoch)).await {
+        match make_durable(&**store, &chosen.path).await {
             Ok(()) => {}
             Err(gone @ (StoreError::Missing { .. } | StoreError::Torn { .. })) => {
                 return Err(damaged_or_fenced(&**store, options, incarnation, gone.to_string()).await);
@@ -140,17 +145,25 @@ pub(super) async fn open(
         }
     }
     let order = chosen.as_ref().map(|chosen| chosen.order);
-    if options.fresh && file.checkpoints {
-        file.checkpoints = false;
-        file.write(&**store).await?;
-    }
-    if options.fresh || options.from.is_some() {
-        let later = found.iter().filter(|found| order.is_none_or(|order| found.order() > order));
-        set_aside(&**store, later).await?;
+    let mut departure = (options.fresh || options.from.is_some()).then(|| {
+        let mut later: Vec<&Found> =
+            found.iter().filter(|found| order.is_none_or(|order| found.order() > order)).collect();
+        later.sort_by_key(|found| found.order());
+        Departure { later: later.into_iter().map(|found| found.path.clone()).collect() }
+    });
+    if options.fresh {
+        if file.checkpoints {
+            file.checkpoints = false;
+            file.write(&**store).await?;
+        }
+        if let Some(departure) = &mut departure {
+            std::mem::take(departure).carry_out(&**store).await?;
+        }
     }
     let is_kept = |found: &&Found| order.is_some_and(|order| found.order() <= order);
-    let mut kept: Vec<_> = found.iter().filter(is_kept).filter_map(KeptCheckpoint::of).collect();
-    kept.sort_by_key(|kept| kept.epoch);
+    let mut kept: Vec<&Found> = found.iter().filter(is_kept).collect();
+    kept.sort_by_key(|kept| kept.order());
+    let kept = kept.into_iter().filter_map(KeptCheckpoint::of).collect();
     let (manifest, recovered) = match chosen {
         Some(Chosen { manifest, recovered, .. }) => (manifest, Some(recovered)),
         None => (Manifest::default(), None),
@@ -167,7 +180,7 @@ pub(super) async fn open(
         false => Epoch(numbers.epoch.max(file.highest)),
     };
     let named = Manifest { format: FORMAT, pipeline: options.pipeline.clone(), log: file.log.clone(), ..manifest };
-    Ok(Opened { lock, writer, highest, file, manifest: named, recovered, kept })
+    Ok(Opened { lock, writer, highest, file, manifest: named, recovered, kept, departure })
 }
 
 /// Takes the lock. Who holds it, if another does, is asked of `prompt` once: a message is not waited for.
@@ -190,9 +203,15 @@ pub(super) async fn manifests(store: &dyn Store) -> Result<Vec<Found>, StoreErro
     for (path, _) in store.list(manifest::FOLDER).await? {
         let Some(epoch) = manifest::number(&path).map(Epoch) else { continue };
         let manifest = match store.get_whole(&path, sealed::check()).await {
-            Ok(bytes) => sealed::unseal(&bytes).and_then(|manifest: Manifest| match manifest.epoch == epoch.0 {
-                true => Ok(manifest),
-                false => Err(Flaw::Torn(format!("it is that of epoch {}", manifest.epoch))),
+            Ok(bytes) => sealed::unseal(&bytes).and_then(|manifest: Manifest| {
+                let run = manifest::incarnation(&path).unwrap_or(manifest.incarnation);
+                match (manifest.epoch, manifest.incarnation) == (epoch.0, run) {
+                    true => Ok(manifest),
+                    false => {
+                        let Manifest { epoch, incarnation, .. } = manifest;
+                        Err(Flaw::Torn(format!("it is that of epoch {epoch} of run {incarnation}")))
+                    }
+                }
             }),
             Err(StoreError::Missing { .. }) => Err(Flaw::Torn("it is missing".into())),
             Err(StoreError::Torn { flaw, .. }) => Err(Flaw::Torn(flaw)),
@@ -200,7 +219,7 @@ pub(super) async fn manifests(store: &dyn Store) -> Result<Vec<Found>, StoreErro
         };
         found.push(Found { path, epoch, manifest });
     }
-    found.sort_by_key(|found| found.epoch);
+    found.sort_by_key(|found| (found.epoch, manifest::incarnation(&found.path)));
     Ok(found)
 }
 
@@ -328,11 +347,10 @@ async fn take_incarnation(
 
 /// Writes the manifest that is gone on from once more. A run that was killed amid the write may have left it where a
 /// loss of power still takes it away, and what this run delivers rests on it.
-async fn make_durable(store: &dyn Store, epoch: Epoch) -> Result<(), StoreError> {
-    let path = manifest::path(epoch);
+async fn make_durable(store: &dyn Store, path: &str) -> Result<(), StoreError> {
     // As it was chosen, and not a damaged one over its copy.
-    let bytes = store.get_whole(&path, sealed::check()).await?;
-    store.put(&path, bytes).await
+    let bytes = store.get_whole(path, sealed::check()).await?;
+    store.put(path, bytes).await
 }
 
 /// A later run deletes what it needs no more. Then nothing is damaged, and this run only comes too late.
@@ -366,6 +384,7 @@ pub(super) fn unwritable(what: &str, error: &serde_json::Error) -> CheckpointErr
 /// A checkpoint to go on from.
 struct Chosen {
     order: (u64, Epoch),
+    path: String,
     manifest: Manifest,
     recovered: Recovered,
 }
@@ -397,8 +416,8 @@ async fn choose(store: &dyn Store, options: &LogOptions, found: &[Found]) -> Res
                 Ok(recovered) => {
                     flaws.extend(torn_after(found.epoch));
                     warn(&place, &flaws, found.epoch);
-                    let manifest = manifest.clone();
-                    return Ok(Some(Chosen { order: found.order(), manifest, recovered }));
+                    let (path, manifest) = (found.path.clone(), manifest.clone());
+                    return Ok(Some(Chosen { order: found.order(), path, manifest, recovered }));
                 }
                 Err(Unloadable::Damaged(flaw)) => flaw,
                 Err(Unloadable::Store(error)) => return Err(error.into()),
@@ -508,20 +527,6 @@ pub(super) async fn open_file(store: &dyn Store, manifest: &Manifest, file: &str
     })
 }
 
-/// Moves manifests out of the way: their files stay, their epochs' numbers are not used again.
-async fn set_aside(store: &dyn Store, later: impl Iterator<Item = &Found>) -> Result<(), StoreError> {
-    for found in later {
-        match store.get(&found.path).await {
-            Ok(bytes) => store.put(&found.path.replacen(manifest::FOLDER, SET_ASIDE, 1), bytes).await?,
-            Err(StoreError::Missing { .. }) => continue,
-            Err(error) => return Err(error),
-        }
-        crash_point!("log.setting_aside");
-        store.delete(&found.path).await?;
-    }
-    Ok(())
-}
-
 /// The files that manifests need which were set aside.
 pub(super) async fn set_aside_files(store: &dyn Store) -> Result<BTreeSet<String>, StoreError> {
     let mut files = BTreeSet::new();
@@ -538,6 +543,7 @@ pub(super) async fn set_aside_files(store: &dyn Store) -> Result<BTreeSet<String
 impl KeptCheckpoint {
     fn of(found: &Found) -> Option<KeptCheckpoint> {
         let manifest = found.manifest.as_ref().ok()?;
-        Some(KeptCheckpoint { epoch: found.epoch, files: manifest.files.keys().cloned().collect() })
+        let files = manifest.files.keys().cloned().collect();
+        Some(KeptCheckpoint { epoch: found.epoch, path: found.path.clone(), files })
     }
 }

@@ -22,23 +22,26 @@ pub struct PageArguments {
 }
 
 impl PageArguments {
-    /// Begins to listen; what is returned answers until dropped, and is `None` when no page is wanted.
+    /// Begins to listen; gives the page's address, as a browser takes it, and what answers until dropped. `None` when no
+    /// page is wanted.
     ///
     /// # Errors
     /// Why it cannot listen, for a person.
-    pub async fn begin(&self, page: impl FnOnce() -> Page) -> Result<Option<BoxFuture<'static, ()>>, String> {
+    pub async fn begin(&self, page: impl FnOnce() -> Page) -> Result<Option<(String, BoxFuture<'static, ()>)>, String> {
         if self.no_page {
             return Ok(None);
         }
         let listener = page::bind(self.page).await.map_err(|error| error.to_string())?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         let access = Access::new(address, std::env::var(TOKEN_VARIABLE).ok()).map_err(|error| error.to_string())?;
-        tracing::info!("page on {}", access.url());
+        let url = access.url();
+        tracing::info!("page on {url}");
         let page = page();
-        Ok(Some(Box::pin(async move {
+        let serve = async move {
             if let Err(error) = page.serve(listener, access).await {
                 tracing::error!("the page has stopped: {error}");
             }
-        })))
+        };
+        Ok(Some((url, Box::pin(serve))))
     }
 }

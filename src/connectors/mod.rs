@@ -8,6 +8,7 @@
 pub mod blackhole;
 pub mod datagen;
 pub mod delivery;
+mod disk;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
@@ -91,8 +92,23 @@ pub trait ConnectorTable: Send + Sync {
         None
     }
 
+    /// What the user could do to have it read, if it can only be written.
+    fn to_be_read(&self) -> Option<String> {
+        None
+    }
+
+    /// What the user could do to have it written, if it can only be read.
+    fn to_be_written(&self) -> Option<String> {
+        None
+    }
+
     /// Set when an in-process stand-in serves this table: what it stands in for, such as `"Kafka"`.
     fn embedded(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The name of the embedded database that holds the table, such as `shop`, if one does.
+    fn embedded_database(&self) -> Option<&str> {
         None
     }
 }
@@ -135,11 +151,6 @@ pub trait SourceFactory: Send + Sync {
 
     /// Set when its rows are made up: their times may run ahead of the clock.
     fn is_made_up(&self) -> bool {
-        false
-    }
-
-    /// Set when what is read is gone after the process, as with an embedded Kafka: positions in it mean nothing later.
-    fn is_ephemeral(&self) -> bool {
         false
     }
 
@@ -294,7 +305,7 @@ pub struct SinkContext {
     pub pipeline: String,
     /// Who writes; `None` when the run keeps no checkpoints.
     pub writer: Option<Writer>,
-    /// The columns of every batch that will be written: the table's physical and metadata columns, in its order.
+    /// The columns of every batch that will be written: those of the table that can be, in its order.
     pub schema: SchemaRef,
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,

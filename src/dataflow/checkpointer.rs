@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::statistics::Statistics;
@@ -24,6 +25,8 @@ pub enum Note {
     Keep(Box<EpochRecord>),
     /// A sink has everything up to an epoch.
     Settled(String, Epoch),
+    /// No destination refuses the run: what it leaves behind is put aside, then the token cancelled.
+    Depart(CancellationToken),
 }
 
 /// An epoch is durable.
@@ -57,6 +60,10 @@ pub async fn run(
                 let _ = kept.send(Kept { added, appended });
             }
             Note::Settled(sink, epoch) => log.settled(&sink, epoch),
+            Note::Depart(go) => {
+                log.depart().await?;
+                go.cancel();
+            }
         }
     }
     Ok(log.end().await?)

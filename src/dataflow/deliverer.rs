@@ -27,7 +27,7 @@ const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a deliverer needs.
 pub struct Deliverer {
-    /// The sink's node name.
+    /// The sink's identity.
     pub name: String,
     /// Opens the sink.
     pub factory: Arc<dyn SinkFactory>,
@@ -45,6 +45,8 @@ pub struct Deliverer {
     pub statistics: Arc<NodeStatistics>,
     /// Cancelled when the sink has opened.
     pub opened: CancellationToken,
+    /// Cancelled when no other sink refuses the run, and rows may be written.
+    pub go: CancellationToken,
     /// Cancelled to stop in order.
     pub drain: CancellationToken,
 }
@@ -63,6 +65,11 @@ impl Deliverer {
             () = self.nothing_to_come() => return Ok(()),
         };
         self.opened.cancel();
+        tokio::select! {
+            biased;
+            () = self.go.cancelled() => {}
+            () = self.context.stop.cancelled() => return Ok(()),
+        }
         match (opened, self.outbox.delivery()) {
             (OpenSink::AtOnce(sink), Delivery::AtOnce) => self.at_once(sink).await,
             (OpenSink::PerEpoch { sink, settled }, Delivery::PerEpoch) => self.per_epoch(sink, settled).await,

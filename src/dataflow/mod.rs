@@ -15,6 +15,7 @@ mod chain;
 mod channel;
 mod checkpointer;
 mod compactor;
+mod company;
 mod coordinator;
 mod deliverer;
 mod exchange;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,11 +12,12 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breaker;
 use super::checkpointer::{self, Kept, Note};
+use super::company::Company;
 use super::coordinator::Coordinator;
 use super::deliverer::Deliverer;
 use super::gate::Gate;
@@ -41,6 +43,16 @@ use crate::time::{Epoch, EventTime};
 
 /// How long tasks may take to end when the run is stopped at once. A sink may be in the middle of a write.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How soon after its start a run ends its first epoch, if there is anything in it.
+const FIRST_EPOCH: Duration = Duration::from_millis(100);
+
+/// Ticks every `period`, and after a late one a whole period later.
+fn ticks(period: Duration) -> Interval {
+    let mut timer = interval_at(Instant::now() + period, period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}
 
 /// See [`super::run_from`].
 pub async fn run(
@@ -77,10 +89,15 @@ pub async fn run(
         outboxes: BTreeMap::new(),
         undelivered,
         begun: watch::Sender::new(first),
+        opened: vec![],
+        go: CancellationToken::new(),
         keeper: Keeper::new(log.as_ref(), listener),
         tasks: JoinSet::new(),
         reported: 0,
     };
+    if !log.as_ref().is_some_and(CheckpointLog::is_departing) {
+        run.go.cancel();
+    }
     if let Some(log) = log {
         let (notes, receiver) = mpsc::unbounded_channel();
         run.keeper.notes = Some(notes);
@@ -116,7 +133,7 @@ fn source_context(
     start: Option<&EpochState>,
     accept_lost_input: bool,
 ) -> SourceContext {
-    let known = restored(node, name, start);
+    let known = restored(name, start);
     let letters = node.dead_letters.as_ref().filter(|_| matches!(node.settings.bad_rows, BadRows::Table(_)));
     let wants = |key: MetadataKey, name: &str| {
         node.metadata.iter().any(|(used, _)| *used == key)
@@ -141,9 +158,9 @@ fn source_context(
     }
 }
 
-/// Where a source stood, if that still means anything.
-fn restored<'a>(node: &SourceNode, name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
-    start.and_then(|start| start.sources.get(name)).filter(|_| !node.factory.is_ephemeral())
+/// Where a source stood.
+fn restored<'a>(name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
+    start.and_then(|start| start.sources.get(name))
 }
 
 struct Run {
@@ -159,11 +176,15 @@ struct Run {
     open_epoch: Arc<OpenEpoch>,
     reports: mpsc::UnboundedSender<Report>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
-    /// By the sink's node name.
+    /// By the sink's identity.
     outboxes: BTreeMap<String, Arc<Outbox>>,
     undelivered: BTreeMap<String, Vec<Epoch>>,
     /// The last epoch that was begun to end; the highest number there is once no other will.
     begun: watch::Sender<Epoch>,
+    /// Each cancelled when a sink has opened.
+    opened: Vec<CancellationToken>,
+    /// Cancelled when rows may be written.
+    go: CancellationToken,
     keeper: Keeper,
     tasks: JoinSet<Result<(), RunError>>,
     /// Tasks that report to the coordinator.
@@ -205,15 +226,19 @@ impl Run {
         mut reports: mpsc::UnboundedReceiver<Report>,
         mut kept: mpsc::UnboundedReceiver<Kept>,
     ) -> Result<(), RunError> {
-        let mut failure = self.start_tasks().err();
+        let started = self.start_tasks().await;
+        if let Ok(false) = started {
+            return self.give_up().await;
+        }
+        let mut failure = started.err();
         if failure.is_some() {
             self.abort.cancel();
         }
         let first = self.begun.get();
         let mut coordinator = Coordinator::new(0..self.reported, first);
         let interval = self.options.checkpoint_interval.max(Duration::from_millis(1));
-        let mut timer = interval_at(Instant::now() + interval, interval);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first epoch does not wait for the interval: after a start every row is late enough.
+        let mut timer = ticks(interval.min(FIRST_EPOCH));
         let mut give_up_at: Option<Instant> = failure.as_ref().map(|_| Instant::now() + GRACE);
         let mut draining = false;
         let mut finished = false;
@@ -258,6 +283,9 @@ impl Run {
                     let command = coordinator.begin(self.open_epoch.is_active());
                     if command.is_some() {
                         self.open_epoch.take_active();
+                        if timer.period() != interval {
+                            timer = ticks(interval);
+                        }
                     }
                     self.tell(command);
                 }
@@ -369,17 +397,75 @@ impl Run {
         }
     }
 
-    fn start_tasks(&mut self) -> Result<(), RunError> {
-        let wiring = self.layout.wire(&self.graph);
-        for (stage, instances) in wiring.into_iter().enumerate() {
-            self.start_stage(stage, instances)?;
+    /// Whether the run goes on: it may be told to stop before all its tasks run.
+    async fn start_tasks(&mut self) -> Result<bool, RunError> {
+        let wiring = self.layout.wire(&self.graph).into_iter().enumerate();
+        let (sinks, others): (Vec<_>, Vec<_>) = wiring.partition(|(stage, _)| self.is_sink(*stage));
+        // In a bounded run all sources come to their ends, and what comes out does not depend on the clock.
+        let mut companies = if self.options.bounded { BTreeMap::new() } else { Company::of(&self.graph) };
+        for (stage, instances) in sinks {
+            self.start_stage(stage, instances, &mut companies)?;
+        }
+        if !self.may_go().await? {
+            return Ok(false);
+        }
+        for (stage, instances) in others {
+            self.start_stage(stage, instances, &mut companies)?;
         }
         let (nodes, tasks) = (self.graph.nodes.len(), self.reported);
         tracing::info!("running {nodes} nodes in {tasks} tasks, parallelism {}", self.options.parallelism);
+        Ok(true)
+    }
+
+    fn is_sink(&self, stage: usize) -> bool {
+        matches!(self.graph.nodes[self.layout.stages[stage].nodes[0].0].kind, NodeKind::Sink(_))
+    }
+
+    /// A run that leaves newer checkpoints behind may be refused by a destination that has had their rows. It writes
+    /// nothing before it has reached all of them, and only then are those checkpoints put aside. False when it is told
+    /// to stop meanwhile.
+    async fn may_go(&mut self) -> Result<bool, RunError> {
+        let opened = std::mem::take(&mut self.opened);
+        let mut all_open = pin!(async {
+            for sink in &opened {
+                sink.cancelled().await;
+            }
+        });
+        let mut departing = false;
+        while !self.go.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = self.options.abort.cancelled() => return Err(RunError::Aborted),
+                () = self.options.drain.cancelled() => return Ok(false),
+                () = self.go.cancelled() => {}
+                () = &mut all_open, if !departing => {
+                    departing = true;
+                    if let Some(notes) = &self.keeper.notes {
+                        // A checkpointer that is gone has failed, which its task reports.
+                        let _ = notes.send(Note::Depart(self.go.clone()));
+                    }
+                }
+                Some(joined) = self.tasks.join_next() => joined.unwrap_or(Err(RunError::Aborted))?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends what has been started, before anything was done.
+    async fn give_up(mut self) -> Result<(), RunError> {
+        self.abort.cancel();
+        self.keeper.notes = None;
+        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, all_ended).await;
         Ok(())
     }
 
-    fn start_stage(&mut self, stage: usize, instances: Vec<Wiring>) -> Result<(), RunError> {
+    fn start_stage(
+        &mut self,
+        stage: usize,
+        instances: Vec<Wiring>,
+        companies: &mut BTreeMap<NodeId, Company>,
+    ) -> Result<(), RunError> {
         let head = self.layout.stages[stage].nodes[0];
         let name = self.graph.nodes[head.0].name.clone();
         let watermark = match &self.graph.nodes[head.0].kind {
@@ -387,7 +473,8 @@ impl Run {
                 let state = self.start.as_ref().and_then(|start| start.operators.get(&name));
                 let restored = state.map_or(EventTime::MIN, |state| state.watermark);
                 let timeout = source.settings.idle_timeout;
-                Some(Arc::new(SourceWatermark::new(instances.len(), timeout, restored, Instant::now())))
+                let company = companies.remove(&head).unwrap_or_else(Company::alone);
+                Some(Arc::new(SourceWatermark::new(instances.len(), timeout, restored, company)))
             }
             _ => None,
         };
@@ -425,7 +512,7 @@ impl Run {
                 };
                 let (commands, receiver) = mpsc::unbounded_channel();
                 self.commands.push(commands);
-                let restored = restored(source, &name, self.start.as_ref()).cloned();
+                let restored = restored(&name, self.start.as_ref()).cloned();
                 let task = SourceTask {
                     name: name.clone(),
                     factory: Arc::clone(&source.factory),
@@ -452,13 +539,14 @@ impl Run {
 
     /// The two tasks of a sink, with its outbox between them.
     fn sink_tasks(&mut self, node: NodeId, sink: &SinkNode, reporter: Reporter) -> (SinkTask, Deliverer) {
-        let name = self.graph.nodes[node.0].name.clone();
+        let name = self.graph.nodes[node.0].identity().to_owned();
         let kept = self.keeper.writer.is_some();
         let delivery = if kept { sink.factory.delivery() } else { Delivery::AtOnce };
         let undelivered = self.undelivered.remove(&name).unwrap_or_default();
         let outbox = Arc::new(Outbox::new(delivery, kept, &undelivered));
         self.outboxes.insert(name.clone(), Arc::clone(&outbox));
         let opened = CancellationToken::new();
+        self.opened.push(opened.clone());
         let statistics = Arc::clone(&self.statistics.nodes()[node.0]);
         let collector = SinkTask {
             name: name.clone(),
@@ -490,6 +578,7 @@ impl Run {
             linger: self.options.linger,
             statistics,
             opened,
+            go: self.go.clone(),
             drain: self.options.drain.clone(),
         };
         (collector, deliverer)

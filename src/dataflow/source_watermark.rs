@@ -1,16 +1,19 @@
 //! The watermark of a source: the lowest of all splits of all its instances.
 //!
 //! The instances of a source share one [`SourceWatermark`], so that each of them forwards the same watermark whichever
-//! splits it reads, even if it reads none. Two things go by the wall clock, which is always passed in:
+//! splits it reads, even if it reads none. Three things go by the wall clock, which is always passed in:
 //! - A split counts as idle when its source has said that it is read to its end and nothing has come since for the
 //!   idle timeout. The time that an instance spends working or waiting for room downstream does not count as silence.
 //! - When all splits are idle, the watermark goes on at the pace of the clock, so that the last window closes.
+//! - It then also goes along with the sources whose rows meet this one's (its [`Company`]), so that it holds them back
+//!   no more, though it may never have had a row.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::company::{Company, Standing};
 use super::watch;
 use crate::formats::SplitIndex;
 use crate::time::EventTime;
@@ -22,6 +25,7 @@ const SILENT_STEP: Duration = Duration::from_millis(200);
 pub struct SourceWatermark {
     state: Mutex<State>,
     changed: watch::Sender<EventTime>,
+    company: Company,
 }
 
 struct State {
@@ -32,11 +36,13 @@ struct State {
 }
 
 struct Instance {
-    began: Instant,
+    /// When it was opened.
+    began: Option<Instant>,
     /// Whether all splits that it starts with are known.
     announced: bool,
     /// Set while it works on what its source gave it, and so cannot hear more.
     busy_since: Option<Instant>,
+    ended_at: Option<Instant>,
     splits: Vec<Split>,
 }
 
@@ -50,8 +56,8 @@ struct Split {
 
 impl SourceWatermark {
     /// For `instances` instances, going on from `watermark`.
-    pub fn new(instances: usize, idle_timeout: Duration, watermark: EventTime, now: Instant) -> SourceWatermark {
-        let instance = || Instance { began: now, announced: false, busy_since: None, splits: vec![] };
+    pub fn new(instances: usize, idle_timeout: Duration, watermark: EventTime, company: Company) -> SourceWatermark {
+        let instance = || Instance { began: None, announced: false, busy_since: None, ended_at: None, splits: vec![] };
         SourceWatermark {
             state: Mutex::new(State {
                 idle_timeout,
@@ -59,6 +65,7 @@ impl SourceWatermark {
                 watermark,
             }),
             changed: watch::Sender::new(watermark),
+            company,
         }
     }
 
@@ -69,7 +76,7 @@ impl SourceWatermark {
 
     /// The instance is open; the wait for its first splits begins.
     pub fn opened(&self, instance: usize, now: Instant) {
-        self.state.lock().instances[instance].began = now;
+        self.state.lock().instances[instance].began = Some(now);
     }
 
     /// A split begins, with the watermark that it had when the run was interrupted, if any. One that is found when the
@@ -138,6 +145,7 @@ impl SourceWatermark {
         let instance = &mut state.instances[instance];
         instance.announced = true;
         instance.busy_since = None;
+        instance.ended_at = Some(now);
         instance.splits.iter_mut().for_each(|split| split.ended = true);
         self.refresh(&mut state, now);
     }
@@ -156,11 +164,22 @@ impl SourceWatermark {
     }
 
     fn refresh(&self, state: &mut State, now: Instant) -> Option<Instant> {
-        let (watermark, next) = state.evaluate(now);
+        let (standing, mut next) = state.evaluate(now);
+        let mut watermark = standing.at(now);
+        if matches!(standing, Standing::Silent { .. }) {
+            watermark = watermark.max(self.company.watermark(now));
+            if watermark > EventTime::MIN || !self.company.is_alone() {
+                next = Some(now + SILENT_STEP);
+            }
+        }
         if watermark > state.watermark {
             state.watermark = watermark;
             self.changed.set(watermark);
         }
+        self.company.tell(match standing {
+            Standing::Reads(_) => Standing::Reads(state.watermark),
+            silent => silent,
+        });
         next
     }
 }
@@ -171,10 +190,13 @@ impl State {
         self.instances.iter().all(|instance| instance.has_announced(self.idle_timeout, now))
     }
 
-    fn evaluate(&self, now: Instant) -> (EventTime, Option<Instant>) {
+    /// How far the source has come by itself, and when time alone may end a wait.
+    fn evaluate(&self, now: Instant) -> (Standing, Option<Instant>) {
+        let waits = Standing::Reads(EventTime::MIN);
         if !self.announced(now) {
-            let waits = self.instances.iter().filter(|i| !i.announced && i.splits.is_empty());
-            return (EventTime::MIN, waits.map(|i| i.began + self.idle_timeout).filter(|at| *at > now).min());
+            let silent = self.instances.iter().filter(|instance| !instance.announced && instance.splits.is_empty());
+            let until = silent.filter_map(|instance| Some(instance.began? + self.idle_timeout));
+            return (waits, until.filter(|at| *at > now).min());
         }
         let mut lowest: Option<EventTime> = None;
         let mut highest = EventTime::MIN;
@@ -198,23 +220,31 @@ impl State {
                 }
             }
         }
-        match (lowest, silent_since) {
-            (Some(lowest), _) => (lowest, next),
-            // No split is left: the end says the rest.
-            (None, None) => (EventTime::MIN, None),
-            (None, Some(_)) if highest == EventTime::MIN => (EventTime::MIN, None),
-            (None, Some(since)) => {
-                let silence = now.duration_since(since).saturating_sub(self.idle_timeout);
-                let silence = i64::try_from(silence.as_nanos()).unwrap_or(i64::MAX);
-                (EventTime(highest.0.saturating_add(silence).min(EventTime::MAX.0 - 1)), Some(now + SILENT_STEP))
-            }
+        if let Some(lowest) = lowest {
+            return (Standing::Reads(lowest), next);
         }
+        match silent_since.or_else(|| self.quiet_since()) {
+            Some(since) => (Standing::Silent { watermark: highest, since: since + self.idle_timeout }, None),
+            // No split is left, and more may come.
+            None => (waits, None),
+        }
+    }
+
+    /// Since when a source without any split has nothing to say: it has ended, or there never was one.
+    fn quiet_since(&self) -> Option<Instant> {
+        let quiet = |instance: &Instance| match instance.ended_at {
+            Some(ended) => Some(ended),
+            None if instance.splits.is_empty() => instance.began,
+            None => None,
+        };
+        self.instances.iter().map(quiet).try_fold(None, |latest, quiet| Some(latest.max(Some(quiet?))))?
     }
 }
 
 impl Instance {
     fn has_announced(&self, idle_timeout: Duration, now: Instant) -> bool {
-        self.announced || (self.splits.is_empty() && now.duration_since(self.began) >= idle_timeout)
+        let silent = |began: Instant| now.saturating_duration_since(began) >= idle_timeout;
+        self.announced || (self.splits.is_empty() && self.began.is_some_and(silent))
     }
 
     /// Until when its silence says anything.
@@ -231,9 +261,13 @@ impl Split {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use futures::FutureExt;
 
     use super::*;
+    use crate::dataflow::graph::Distribution;
+    use crate::dataflow::tests::parts::{Builder, MemorySource, edge};
 
     const TIMEOUT: Duration = Duration::from_secs(10);
     const ONE: SplitIndex = SplitIndex(0);
@@ -245,7 +279,9 @@ mod tests {
 
     fn source(instances: usize) -> (SourceWatermark, Instant) {
         let now = Instant::now();
-        (SourceWatermark::new(instances, TIMEOUT, EventTime::MIN, now), now)
+        let source = SourceWatermark::new(instances, TIMEOUT, EventTime::MIN, Company::alone());
+        (0..instances).for_each(|instance| source.opened(instance, now));
+        (source, now)
     }
 
     /// Rows move a split's watermark; the instance listens again at once.
@@ -392,10 +428,106 @@ mod tests {
     #[test]
     fn a_restored_split_goes_on_from_its_own_watermark() {
         let now = Instant::now();
-        let source = SourceWatermark::new(1, TIMEOUT, EventTime(30), now);
+        let source = SourceWatermark::new(1, TIMEOUT, EventTime(30), Company::alone());
         assert_eq!(source.split(0, ONE, EventTime(45), now), EventTime(45));
         assert_eq!(source.split(0, TWO, EventTime(30), now), EventTime(30));
         source.caught_up(0, ONE, now);
         assert_eq!(source.listen(0, now).0, EventTime(30));
+    }
+
+    /// Two sources whose rows meet.
+    fn two() -> ([SourceWatermark; 2], Instant) {
+        let mut builder = Builder::default();
+        let nodes = ["one", "other"].map(|name| builder.source(name, &Arc::new(MemorySource::new(vec![]))));
+        let edges = nodes.map(|node| edge(node, Distribution::Hash(vec![0])));
+        builder.window_sum("both", edges.to_vec(), None);
+        let mut companies = Company::of(&builder.graph);
+        let now = Instant::now();
+        let sources = nodes.map(|node| {
+            let source = SourceWatermark::new(1, TIMEOUT, EventTime::MIN, companies.remove(&node).unwrap());
+            source.opened(0, now);
+            source
+        });
+        (sources, now)
+    }
+
+    #[test]
+    fn a_source_that_never_had_a_row_goes_along_with_the_one_that_it_meets() {
+        let ([one, other], now) = two();
+        split(&one, 0, ONE, now);
+        split(&other, 0, ONE, now);
+        rows(&one, 0, ONE, 70, now);
+        // It may hold rows until it is read to its end, and they may come until it has been silent.
+        assert_eq!(other.listen(0, now + seconds(100)).0, EventTime::MIN);
+        other.caught_up(0, ONE, now + seconds(100));
+        assert_eq!(other.listen(0, now + seconds(109)), (EventTime::MIN, Some(now + seconds(110))));
+        let at = now + seconds(110);
+        assert_eq!(other.listen(0, at), (EventTime(70), Some(at + SILENT_STEP)));
+        rows(&one, 0, ONE, 90, at);
+        assert_eq!(other.listen(0, at).0, EventTime(90));
+        // What comes now is judged by that, as after the silence of a split, and it has a watermark of its own.
+        assert_eq!(other.wake(0, ONE, at), EventTime(90));
+        other.advance(0, ONE, EventTime(95));
+        rows(&one, 0, ONE, 500, at);
+        assert_eq!(other.listen(0, at).0, EventTime(95));
+    }
+
+    #[test]
+    fn a_source_whose_last_row_was_long_ago_holds_none_back_either() {
+        let ([one, other], now) = two();
+        split(&one, 0, ONE, now);
+        split(&other, 0, ONE, now);
+        rows(&other, 0, ONE, 10, now);
+        other.caught_up(0, ONE, now);
+        rows(&one, 0, ONE, 5_000_000_000_000, now + seconds(1));
+        assert_eq!(other.listen(0, now + seconds(9)).0, EventTime(10));
+        assert_eq!(other.listen(0, now + seconds(11)).0, EventTime(5_000_000_000_000));
+        // The one that is not silent goes by its own rows.
+        assert_eq!(rows(&one, 0, ONE, 5_000_000_000_001, now + seconds(11)), EventTime(5_000_000_000_001));
+    }
+
+    #[test]
+    fn when_all_are_silent_they_go_along_with_the_one_that_is_ahead() {
+        let ([one, other], now) = two();
+        split(&one, 0, ONE, now);
+        split(&other, 0, ONE, now);
+        rows(&one, 0, ONE, 70, now);
+        one.caught_up(0, ONE, now);
+        other.caught_up(0, ONE, now);
+        assert_eq!(one.listen(0, now + seconds(12)).0, EventTime(70 + 2_000_000_000));
+        assert_eq!(other.listen(0, now + seconds(12)).0, EventTime(70 + 2_000_000_000));
+        assert_eq!(other.listen(0, now + seconds(13)).0, EventTime(70 + 3_000_000_000));
+    }
+
+    #[test]
+    fn a_source_beside_one_that_has_ended_goes_on_from_its_end() {
+        let ([one, other], now) = two();
+        split(&one, 0, ONE, now);
+        split(&other, 0, ONE, now);
+        rows(&one, 0, ONE, 70, now);
+        other.caught_up(0, ONE, now);
+        one.ended(0, now + seconds(5));
+        assert_eq!(other.listen(0, now + seconds(10)).0, EventTime(70));
+        assert_eq!(other.listen(0, now + seconds(16)).0, EventTime(70 + 1_000_000_000));
+    }
+
+    #[test]
+    fn one_whose_server_is_away_is_waited_for_and_one_without_splits_is_not() {
+        let mut builder = Builder::default();
+        let nodes = ["one", "other"].map(|name| builder.source(name, &Arc::new(MemorySource::new(vec![]))));
+        builder.window_sum("both", nodes.map(|node| edge(node, Distribution::Hash(vec![0]))).to_vec(), None);
+        let mut companies = Company::of(&builder.graph);
+        let [one, other] =
+            nodes.map(|node| SourceWatermark::new(1, TIMEOUT, EventTime::MIN, companies.remove(&node).unwrap()));
+        let now = Instant::now();
+        one.opened(0, now);
+        split(&one, 0, ONE, now);
+        rows(&one, 0, ONE, 70, now);
+        one.caught_up(0, ONE, now);
+        assert_eq!(one.listen(0, now + seconds(100)).0, EventTime(70 + 90_000_000_000));
+        assert_eq!(other.listen(0, now + seconds(100)).0, EventTime::MIN);
+        other.opened(0, now + seconds(100));
+        assert_eq!(other.listen(0, now + seconds(109)), (EventTime::MIN, Some(now + seconds(110))));
+        assert_eq!(other.listen(0, now + seconds(110)).0, EventTime(70 + 100_000_000_000));
     }
 }

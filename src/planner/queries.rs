@@ -272,7 +272,7 @@ fn count(columns: usize) -> String {
 
 /// The key by which a sink shows the newest window, or `None` if it adds rows or the window is in the key.
 fn newest_keys(streaming: &Streaming, columns: &[Expr], schema: &Schema, mode: &SinkMode) -> Option<Vec<usize>> {
-    if *mode == SinkMode::Append || streaming.windows.is_empty() || !streaming.timed() {
+    if *mode == SinkMode::Append || !streaming.windowed || !streaming.timed() {
         return None;
     }
     let keys = key_columns(schema, mode);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{DFSchema, Result as DataFusionResult};
 use datafusion::functions::core::expr_fn::get_field;
 use datafusion::logical_expr::{Expr, ExprSchemable};
@@ -22,13 +22,16 @@ use super::scans::TableExpressions;
 use super::streaming::ORIGIN;
 use crate::catalog::BadRows;
 use crate::connectors::{SinkFactory, SinkMode};
-use crate::dataflow::graph::{DEAD_LETTERS, Distribution, Edge, Node, NodeId, NodeKind, SinkNode};
+use crate::dataflow::graph::{DEAD_LETTERS, Distribution, Edge, Node, NodeId, NodeKind, SINK_SUFFIX, SinkNode};
 use crate::operators::latest::Latest;
 use crate::operators::{MAIN, Operator};
 use crate::program::Program;
 
 /// How often windows are published early where a query must publish and its table does not say how often.
 const DEFAULT_EARLY: Duration = Duration::from_secs(1);
+
+/// The column of a table of late rows that says for which query they are late.
+const QUERY: &str = "query";
 
 /// The sink nodes to be.
 pub struct Sinks<'a> {
@@ -87,7 +90,9 @@ impl<'a> Sinks<'a> {
         Ok(())
     }
 
-    /// Late rows go to the table that their own table names; without one they are only counted.
+    /// Late rows go to the table that their own table names; without one they are only counted. A row may be late for one
+    /// query and in time for another: a text column `query` of that table, unless it is one of the rows' own, says for
+    /// which it is there.
     fn add_late_rows(&mut self, late: LateStream, compiler: &mut Compiler<'_>) -> Result<()> {
         let Some((_, origin)) = late.schema.column_with_name(ORIGIN) else { return Ok(()) };
         let source = compiler.source_of(&late.stream);
@@ -101,11 +106,13 @@ impl<'a> Sinks<'a> {
         let mut exprs = vec![];
         for field in schema.fields() {
             let kept = match origin.data_type() {
-                arrow::datatypes::DataType::Struct(parts) => parts.iter().any(|part| part.name() == field.name()),
+                DataType::Struct(parts) => parts.iter().any(|part| part.name() == field.name()),
                 _ => false,
             };
             let expr = if kept {
                 get_field(ident(ORIGIN), field.name().as_str()).cast_to(field.data_type(), &input)?
+            } else if field.name() == QUERY && is_text(field.data_type()) {
+                datafusion::prelude::lit(compiler.query.as_str()).cast_to(field.data_type(), &input)?
             } else if field.is_nullable() {
                 Expr::Literal(ScalarValue::try_from(field.data_type())?, None)
             } else {
@@ -161,7 +168,7 @@ impl<'a> Sinks<'a> {
 /// A table that is also read has a source node of its name already.
 fn sink_name(table: &str, compiler: &Compiler<'_>) -> String {
     let taken = compiler.graph.nodes.iter().any(|node| node.name == table);
-    if taken { format!("{table}.sink") } else { table.to_string() }
+    if taken { format!("{table}{SINK_SUFFIX}") } else { table.to_string() }
 }
 
 fn add_sink(
@@ -204,6 +211,10 @@ fn keep_newest(
     let id = compiler.operator("newest", detail, factory, None, vec![edges], vec![Arc::clone(&query.schema)]);
     compiler.identify(id, identity);
     Ok(Edge { from: id, output: MAIN, distribution: Distribution::Gather })
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn gathered(edge: Edge) -> Edge {

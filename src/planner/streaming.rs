@@ -49,6 +49,8 @@ pub struct Streaming {
     /// The columns that tell a row's window. Where there is one, rows of one window have one event time and come
     /// together when the window closes.
     pub windows: Windows,
+    /// Whether rows come out of windows, though no column may tell of which.
+    pub windowed: bool,
     /// Which results may be published before they are final.
     pub early: EarlyResults,
     /// Whether every source below ends by itself.
@@ -198,7 +200,8 @@ impl Rewriter<'_> {
         }
         let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(source))?);
         let early = EarlyResults::new(HashSet::new());
-        Ok(Streaming { plan, windows: Windows::none(), early, bounded: table.bounded, endless: false })
+        let (windows, bounded) = (Windows::none(), table.bounded);
+        Ok(Streaming { plan, windows, windowed: false, early, bounded, endless: false })
     }
 
     /// The columns that the table of late rows wants, as one struct.
@@ -275,6 +278,7 @@ impl Rewriter<'_> {
         Ok(Streaming {
             plan: LogicalPlan::Union(Union { inputs: aligned, schema }),
             windows: Windows::united(&windows, names.clone()),
+            windowed: inputs.iter().all(|input| input.windowed),
             early: EarlyResults::united(&early, names),
             bounded: inputs.iter().all(|input| input.bounded),
             endless: inputs.iter().any(|input| input.endless),
@@ -360,7 +364,8 @@ impl Rewriter<'_> {
         let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         let early = EarlyResults::new(settled);
         let endless = kind == WindowKind::Global && !input.bounded;
-        let result = Streaming { plan, windows, early, bounded: input.bounded, endless };
+        let windowed = kind != WindowKind::Global;
+        let result = Streaming { plan, windows, windowed, early, bounded: input.bounded, endless };
         if kind == WindowKind::Global { without_hidden(result) } else { Ok(result) }
     }
 
@@ -427,7 +432,7 @@ impl Rewriter<'_> {
             exprs.push(time.alias(EVENT_TIME));
             let plan = LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(joined))?);
             let early = EarlyResults::new(HashSet::new());
-            return Ok(Streaming { plan, windows, early, bounded, endless: false });
+            return Ok(Streaming { plan, windows, windowed: true, early, bounded, endless: false });
         }
         if !bounded {
             return Err(PlanError::refused(
@@ -477,7 +482,7 @@ impl Rewriter<'_> {
     fn whole_input(&self, node: LogicalPlan) -> Result<Streaming> {
         let plan = PerWindowNode::plan(node, Grouping::Everything, self.tables)?;
         let early = EarlyResults::new(HashSet::new());
-        Ok(Streaming { plan, windows: Windows::none(), early, bounded: true, endless: false })
+        Ok(Streaming { plan, windows: Windows::none(), windowed: false, early, bounded: true, endless: false })
     }
 }
 

@@ -70,6 +70,21 @@ fn refuses(query: &str, message: &str, help: &str) {
     assert!(actual_help.contains(help), "help: {actual_help}");
 }
 
+/// The names of the sinks, and by what checkpoints know them.
+fn sinks(graph: &Graph) -> Vec<(&str, &str)> {
+    let sinks = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_)));
+    sinks.map(|node| (node.name.as_str(), node.identity())).collect()
+}
+
+#[test]
+fn a_table_that_is_written_and_read_has_two_nodes_and_its_sink_keeps_its_identity() {
+    let write = "INSERT INTO untimed SELECT id, page FROM clicks;";
+    assert_eq!(sinks(&graph(write)), [("untimed", "untimed")]);
+    let both = graph(&format!("{write} SELECT page FROM untimed;"));
+    assert_eq!(names(&both), ["clicks", "untimed", "untimed.map", "query.map", "untimed.sink", "query.print"]);
+    assert_eq!(sinks(&both), [("untimed.sink", "untimed"), ("query.print", "query.print")]);
+}
+
 #[test]
 fn only_needed_columns_are_read_and_a_table_is_read_once() {
     let graph = graph(
@@ -123,6 +138,21 @@ fn early_results_reach_only_windows_that_lead_straight_to_the_sink() {
     };
     assert!(ticks("top.partial").is_some() && ticks("top.window").is_some());
     assert_eq!((ticks("top_2.partial"), ticks("top_2.window")), (None, None));
+}
+
+#[test]
+fn a_key_shows_its_newest_window_whether_or_not_it_is_selected() {
+    let details = |query: &str| graph(query).nodes.into_iter().map(|node| node.detail).collect::<Vec<_>>();
+    let keeps = |query: &str| details(query).contains(&"keep the newest window of each page".to_owned());
+    assert!(keeps("INSERT INTO pages SELECT page, count(*) FROM clicks GROUP BY tumble(INTERVAL '1 minute'), page"));
+    assert!(keeps(
+        "INSERT INTO pages SELECT page, sum(n) FROM
+         (SELECT hop(INTERVAL '10 s', INTERVAL '1 minute') AS w, page, id, count(*) AS n FROM clicks GROUP BY w, page, id)
+         GROUP BY w, page"
+    ));
+    // Rows that are no window's come as they come.
+    assert!(!keeps("INSERT INTO pages SELECT page, id FROM clicks"));
+    assert!(!keeps("INSERT INTO pages SELECT page, count(*) FROM clicks GROUP BY page"));
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn damage_is_named_and_what_a_run_makes_of_it() {
     alive.signal("-KILL");
     alive.exit_code();
     let newest = *epochs(place).last().unwrap();
-    let manifest = format!("manifests/{newest:012}.json");
+    let manifest = format!("manifests/{newest:012}-1.json");
     let copy = format!("{manifest}.copy");
     std::fs::write(store(place).join(&manifest), "{}").unwrap();
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::Ledger;
 use crate::pipeline::Pipeline;
-use crate::trial::{Servers, Trial, assert_clean, exit_code};
+use crate::trial::{PATIENCE, Servers, Trial, assert_clean, exit_code};
 
 const PER_SECOND: u64 = 400;
 
@@ -63,6 +63,35 @@ async fn an_instance_that_wakes_up_after_it_was_replaced_writes_nothing_more() {
     }
 }
 
+/// It stands still amid a transaction, for so long that the broker takes that back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_stands_still_for_longer_than_a_transaction_may_goes_on_by_itself() {
+    let servers = Servers::shared();
+    let mut trial = Trial::new(&servers, Ledger { seed: 47, partitions: 2 }).await;
+    trial.variables.insert("TRANSACTION_TIMEOUT", "3000".into());
+    let feed = trial.feed(0..u64::MAX, PER_SECOND);
+    let mut command = trial.command();
+    command.arg("--no-http").env("ACEQUIA_STOP_AT", "sink.kafka.before_commit:5");
+    let mut pipeline = Pipeline::start(command);
+    pipeline.until("stops at sink.kafka.before_commit");
+    // Records of a transaction that is under way can be seen by those who do not ask for committed ones.
+    let topic = format!("{}-out", trial.name);
+    let deadline = Instant::now() + PATIENCE;
+    let under_way = || (0..2).any(|partition| servers.kafka.is_in_transaction(&topic, partition));
+    assert!(under_way(), "it stands still between transactions");
+    while under_way() {
+        assert!(Instant::now() < deadline, "the broker does not take the transaction back");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    pipeline.signal("-CONT");
+    let rows = trial.rows_in("events").await;
+    trial.until_rows(&mut pipeline, "events", rows + 300).await;
+    pipeline.signal("-TERM");
+    assert_eq!(exit_code(&mut pipeline).await, Some(0), "{}", pipeline.said());
+    let count = feed.stop().await;
+    assert_clean(pipeline.said(), &trial.finish(count).await);
+}
+
 async fn hang_and_replace(trial: &Trial, after: Duration) {
     let feed = trial.feed(0..u64::MAX, PER_SECOND);
     let mut first = trial.start();
@@ -96,7 +125,7 @@ async fn hang_and_replace(trial: &Trial, after: Duration) {
     assert_clean(&logs, &trial.verdicts(count).await);
 }
 
-pub fn copy_folder(from: &Path, to: &Path) {
+fn copy_folder(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
 }

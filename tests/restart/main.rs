@@ -216,3 +216,24 @@ async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
         }
     }
 }
+
+/// A newer window has later events, so that what a key shows never goes back to earlier ones.
+#[tokio::test(start_paused = true)]
+async fn a_key_never_goes_back_to_an_older_window_though_no_column_tells_of_it() {
+    for parallelism in [1, 3] {
+        let inputs = [lines("clicks", 5, 3), lines("orders", 6, 2)];
+        let mut rows = Rows::new();
+        run(&inputs, parallelism, None, None, &mut rows).await;
+        for table in ["last_tumble", "last_hop"] {
+            let mut shown: BTreeMap<String, String> = BTreeMap::new();
+            assert!(rows[table].len() > 100, "{table}: {} rows show nothing", rows[table].len());
+            for row in &rows[table] {
+                let row: serde_json::Value = serde_json::from_str(row).unwrap();
+                // Times of one form, which are in order as texts.
+                let (key, last) = (row["k"].to_string(), row["last"].as_str().unwrap().to_owned());
+                let before = shown.insert(key, last.clone());
+                assert!(before.as_ref().is_none_or(|before| *before <= last), "{table}: {row} after {before:?}");
+            }
+        }
+    }
+}

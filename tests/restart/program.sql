@@ -79,6 +79,16 @@ CREATE TABLE every_window (w TIMESTAMP, k TEXT, c BIGINT, PRIMARY KEY (w, k))
 WITH (connector = 'redis', url = 'embedded', key = 'w:{w}:{k}', emit_early = '2 ms');
 INSERT INTO every_window SELECT window['start'], k, c FROM tumbling;
 
+-- Which window a row is of, only its hidden event time tells.
+CREATE TABLE last_tumble (k TEXT, last TIMESTAMP, c BIGINT, PRIMARY KEY (k))
+WITH (connector = 'redis', url = 'embedded', key = 'tumble:{k}', emit_early = '2 ms');
+INSERT INTO last_tumble SELECT k, max(ts), count(*) FROM clicks GROUP BY tumble(INTERVAL '30 seconds'), k;
+
+CREATE TABLE last_hop (k TEXT, last TIMESTAMP, c BIGINT, PRIMARY KEY (k))
+WITH (connector = 'redis', url = 'embedded', key = 'hop:{k}', emit_early = '2 ms');
+INSERT INTO last_hop
+SELECT k, max(ts), count(*) FROM clicks GROUP BY hop(INTERVAL '5 seconds', INTERVAL '40 seconds'), k;
+
 CREATE TABLE totals (k TEXT, c BIGINT, s BIGINT, PRIMARY KEY (k))
 WITH (connector = 'redis', url = 'embedded', key = 'totals:{k}');
 INSERT INTO totals SELECT k, count(*), sum(v) FROM clicks GROUP BY k;

@@ -140,6 +140,21 @@ impl Cluster {
         producer
     }
 
+    /// Whether a transaction on a partition is neither committed nor taken back.
+    pub fn is_in_transaction(&self, topic: &str, partition: i32) -> bool {
+        let end = |isolation: &str| {
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &self.servers)
+                .set("isolation.level", isolation)
+                .create()
+                .unwrap();
+            consumer.fetch_watermarks(topic, partition, Duration::from_secs(20)).unwrap().1
+        };
+        // In this order: what is written in between can only make it look as if there were one.
+        let committed = end("read_committed");
+        committed < end("read_uncommitted")
+    }
+
     /// Waits until transactions are over up to `end`: a coordinator answers before it has written all markers.
     pub async fn until_stable(&self, topic: &str, end: i64) {
         let consumer: BaseConsumer = ClientConfig::new()

@@ -178,9 +178,11 @@ pub fn expected(kind: Kind, input: &Input) -> Expected {
             let (seconds, behind) = windows(&clicks, 1000, 1000);
             let newest = seconds.iter().map(|((w, k), events)| (*k, line![*k, *w, count(events)]));
             expected.insert("newest", last_of_each(newest));
+            let last = seconds.iter().map(|((_, k), events)| (*k, line![*k, count(events)]));
+            expected.insert("last_count", last_of_each(last));
             let every = seconds.iter().map(|((w, k), events)| line![*w, *k, count(events)]);
             expected.insert("every_window", every.collect());
-            late = late_rows(&[behind.clone(), behind].concat());
+            late = late_rows(&[behind.clone(), behind.clone(), behind].concat());
         }
         Kind::Totals => {
             // Nothing here asks for event times, so that a record without one is as good as others.

@@ -45,7 +45,7 @@ async fn needed(store: &Arc<dyn Store>, epoch: u64) -> Vec<String> {
     let manifest = found.manifest.unwrap();
     let state = manifest.parts().map(|part| part.file.clone());
     let rows = manifest.sinks.values().flat_map(|sink| sink.unsettled()).map(|entry| entry.file.clone());
-    state.chain(rows).chain([format!("manifests/{epoch:012}.json")]).collect()
+    state.chain(rows).chain([found.path]).collect()
 }
 
 /// Damages the file at `path`.
@@ -185,7 +185,7 @@ async fn where_all_manifests_are_gone_no_run_begins_from_nothing() {
 async fn what_a_newer_version_wrote_is_refused() {
     let store = memory();
     log_of(&store, 2).await;
-    let path = "manifests/000000000002.json";
+    let path = "manifests/000000000002-1.json";
     let mut manifest = inspection::list(&store).await.unwrap().pop().unwrap().manifest.unwrap();
     manifest.format = 2;
     for path in [path.to_owned(), format!("{path}.copy")] {
@@ -194,7 +194,7 @@ async fn what_a_newer_version_wrote_is_refused() {
     let error = CheckpointLog::open(store, options()).await.err().unwrap();
     assert_eq!(
         error.to_string(),
-        "the checkpoint manifests/000000000002.json at memory:/// cannot be read: it was written by a newer acequia \
+        "the checkpoint manifests/000000000002-1.json at memory:/// cannot be read: it was written by a newer acequia \
          (format 2, this one reads up to 1): go on with that one"
     );
 }
@@ -203,14 +203,14 @@ async fn what_a_newer_version_wrote_is_refused() {
 async fn nothing_whole_says_what_is_wrong_and_the_ways_out() {
     let store = memory();
     log_of(&store, 1).await;
-    let path = "manifests/000000000001.json";
+    let path = "manifests/000000000001-1.json";
     for path in [path.to_owned(), format!("{path}.copy")] {
         store.put(&path, Bytes::from_static(b"{}")).await.unwrap();
     }
     let error = CheckpointLog::open(Arc::clone(&store), options()).await.err().unwrap();
     assert_eq!(
         error.to_string(),
-        "no checkpoint is whole at memory:///:\n  checkpoint 1 is damaged: manifests/000000000001.json: cut off: 2 \
+        "no checkpoint is whole at memory:///:\n  checkpoint 1 is damaged: manifests/000000000001-1.json: cut off: 2 \
          bytes without a checksum\nSee `acequia checkpoints verify`; restore the folder from a copy, or begin anew with \
          --fresh"
     );

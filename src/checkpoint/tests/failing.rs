@@ -1,11 +1,13 @@
 //! A store that fails at any of its calls: what is found later is what had been confirmed, or a whole epoch more.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::Notify;
 
 use super::super::log::CheckpointError;
 use super::super::store::{Lock, StoreError};
@@ -83,6 +85,99 @@ impl Store for Failing {
     async fn lock(&self) -> Result<Option<Lock>, StoreError> {
         self.inner.lock().await
     }
+}
+
+/// A way to a store on which manifests stay under way until someone lets them arrive.
+struct Late {
+    inner: Arc<dyn Store>,
+    holds: AtomicBool,
+    held: Mutex<Vec<(String, Bytes)>>,
+    holding: Notify,
+}
+
+impl Late {
+    async fn pass(&self, path: &str, bytes: &Bytes) {
+        if self.holds.load(Ordering::Relaxed) && path.starts_with("manifests/") {
+            self.held.lock().push((path.to_owned(), bytes.clone()));
+            self.holding.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Late {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+
+    async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.pass(path, &bytes).await;
+        self.inner.put(path, bytes).await
+    }
+
+    async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<bool, StoreError> {
+        self.pass(path, &bytes).await;
+        self.inner.put_if_absent(path, bytes).await
+    }
+
+    fn keeps_copies(&self) -> bool {
+        self.inner.keeps_copies()
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, StoreError> {
+        self.inner.get(path).await
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<(String, u64)>, StoreError> {
+        self.inner.list(folder).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.inner.delete(path).await
+    }
+
+    async fn lock(&self) -> Result<Option<Lock>, StoreError> {
+        self.inner.lock().await
+    }
+}
+
+/// A run is cut off while its manifest is under way, another one takes over, and then the manifest arrives.
+pub(super) async fn late_manifest(store: Arc<dyn Store>) {
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 3).await;
+    drop(log);
+    // Epoch 4 as `offset` has it, and nothing else: there is no other file that would tell of it.
+    let moved = |offset: i64| {
+        let mut moved = record(Epoch(4));
+        moved.outbox.clear();
+        moved.added.operators.clear();
+        moved.added.sources.values_mut().for_each(|source| source.positions = [("t[0]".into(), offset)].into());
+        moved
+    };
+    let holds = AtomicBool::new(false);
+    let late = Arc::new(Late { inner: Arc::clone(&store), holds, held: Mutex::default(), holding: Notify::new() });
+    let (mut first, _) = open(&(Arc::clone(&late) as Arc<dyn Store>)).await;
+    late.holds.store(true, Ordering::Relaxed);
+    tokio::select! {
+        outcome = first.append(moved(44)) => panic!("it was not held: {outcome:?}"),
+        () = late.holding.notified() => {}
+    }
+    let (mut second, _) = open(&store).await;
+    second.append(moved(400)).await.unwrap();
+    let held = std::mem::take(&mut *late.held.lock());
+    for (path, bytes) in held {
+        store.put(&path, bytes).await.unwrap();
+    }
+    drop(second);
+    let (_, recovered) = open(&store).await;
+    let recovered = recovered.unwrap();
+    assert_eq!((recovered.state.epoch, recovered.state.sources["source"].positions["t[0]"]), (Epoch(4), 400));
+}
+
+#[tokio::test]
+async fn a_manifest_that_arrives_late_replaces_none_of_a_later_run() {
+    late_manifest(memory()).await;
 }
 
 /// Appends until something fails. Returns the last epoch that was confirmed and the last one that was tried.

@@ -51,7 +51,7 @@ async fn damage() -> Option<&'static str> {
     let (mut log, _) = open(&store).await;
     append(&mut log, 3).await;
     drop(log);
-    for path in ["manifests/000000000003.json", "manifests/000000000003.json.copy"] {
+    for path in ["manifests/000000000003-1.json", "manifests/000000000003-1.json.copy"] {
         let bytes = store.get(path).await.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         // It still reads well, and says another offset.

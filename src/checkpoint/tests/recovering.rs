@@ -49,6 +49,27 @@ async fn a_run_goes_on_where_the_last_one_stood() {
 }
 
 #[tokio::test]
+async fn checkpoints_of_a_version_that_left_the_run_out_of_their_names_are_gone_on_from() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 3).await;
+    drop(log);
+    for (path, _) in store.list("manifests").await.unwrap() {
+        let bytes = store.get(&path).await.unwrap();
+        store.put(&path.replace("-1.json", ".json"), bytes).await.unwrap();
+        store.delete(&path).await.unwrap();
+    }
+    let (mut log, recovered) = open(&store).await;
+    assert_eq!(state_of(&recovered.unwrap()), [1, 2, 3]);
+    append(&mut log, 3).await;
+    drop(log);
+    let names: Vec<String> = store.list("manifests").await.unwrap().into_iter().map(|(path, _)| path).collect();
+    assert!(names.iter().all(|name| name.contains("-2.json")), "{names:?}");
+    let (_, recovered) = open(&store).await;
+    assert_eq!(state_of(&recovered.unwrap()), (1..=6).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn nothing_new_writes_nothing() {
     let store = memory();
     let (mut log, _) = open(&store).await;
@@ -104,6 +125,60 @@ async fn one_can_begin_anew_or_go_on_from_an_older_one() {
     let (log, recovered) = CheckpointLog::open(Arc::clone(&store), fresh).await.unwrap();
     assert!(recovered.is_none() && log.writer().fresh);
     assert_eq!((log.last_epoch(), log.writer().resumed), (Epoch(6), Epoch(0)));
+}
+
+#[tokio::test]
+async fn a_run_that_is_refused_before_its_first_epoch_leaves_all_as_it_was() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 5).await;
+    drop(log);
+    let before = all_files(&store).await;
+    let refused = LogOptions { from: Some(Epoch(3)), ..options() };
+    let (log, _) = CheckpointLog::open(Arc::clone(&store), refused).await.unwrap();
+    assert!(log.is_departing());
+    drop(log);
+    let mut after = all_files(&store).await;
+    after.retain(|path, _| !path.starts_with("incarnations/"));
+    assert!(after.iter().all(|(path, bytes)| before.get(path) == Some(bytes)), "{:?}", after.keys());
+    let (log, recovered) = open(&store).await;
+    assert_eq!(state_of(&recovered.unwrap()), [1, 2, 3, 4, 5]);
+    assert!(!log.is_departing());
+    drop(log);
+    // Once it is sure to go on, what it leaves behind is put aside, though it may write nothing.
+    let accepted = LogOptions { from: Some(Epoch(4)), ..options() };
+    let (mut log, _) = CheckpointLog::open(Arc::clone(&store), accepted).await.unwrap();
+    log.depart().await.unwrap();
+    assert!(!log.is_departing());
+    drop(log);
+    let (log, recovered) = open(&store).await;
+    assert_eq!((state_of(&recovered.unwrap()), log.last_epoch()), (vec![1, 2, 3, 4], Epoch(5)));
+    drop(log);
+    // To open a destination anew may empty it: there is no way back from then on.
+    let (log, _) = CheckpointLog::open(Arc::clone(&store), LogOptions { fresh: true, ..options() }).await.unwrap();
+    assert!(log.is_departing());
+    drop(log);
+    let (log, recovered) = open(&store).await;
+    assert!(recovered.is_none() && log.last_epoch() == Epoch(5));
+}
+
+#[tokio::test]
+async fn putting_aside_that_is_broken_off_leaves_the_newest_or_the_one_asked_for() {
+    for (calls, carries_out) in (0..80).flat_map(|calls| [(calls, false), (calls, true)]) {
+        let disk = memory();
+        let (mut log, _) = open(&disk).await;
+        append(&mut log, 5).await;
+        drop(log);
+        let from = LogOptions { from: Some(Epoch(3)), ..options() };
+        let failing = super::failing::Failing::after(&disk, calls, carries_out, i64::MAX);
+        let departed = match CheckpointLog::open(failing, from).await {
+            Ok((mut log, _)) => log.depart().await.is_ok(),
+            Err(_) => false,
+        };
+        let (_, recovered) = open(&disk).await;
+        let state = state_of(&recovered.unwrap());
+        assert!(state == [1, 2, 3] || !departed && state == [1, 2, 3, 4, 5], "{calls} calls: {departed}, {state:?}");
+    }
 }
 
 #[tokio::test]

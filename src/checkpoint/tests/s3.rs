@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::log::CheckpointError;
 use super::super::store::StoreError;
+use super::failing::late_manifest;
 use super::recovering::{fencing, going_on};
 use super::*;
 
@@ -94,6 +95,7 @@ async fn a_bucket_holds_a_log() {
 
     going_on(moto.store("going-on")).await;
     fencing(moto.store("fencing")).await;
+    late_manifest(moto.store("late")).await;
     // It keeps copies itself.
     assert!(moto.store("going-on").list("state").await.unwrap().iter().all(|(path, _)| !path.ends_with(".copy")));
 }

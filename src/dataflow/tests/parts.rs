@@ -234,6 +234,10 @@ pub struct MemorySink {
     pub stuck: bool,
     /// Takes so long for a write.
     pub slow: Duration,
+    /// Refuses to be opened, after it has taken so long.
+    pub refuses_after: Option<Duration>,
+    /// Cannot be opened, as when a server is away.
+    pub away: bool,
 }
 
 struct OpenMemory(MemorySink, CancellationToken);
@@ -249,6 +253,14 @@ impl SinkFactory for MemorySink {
     }
 
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        if self.away {
+            context.stop.cancelled().await;
+            return Err(ConnectorError::Stopped { what: "a server".into() });
+        }
+        if let Some(time) = self.refuses_after {
+            tokio::time::sleep(time).await;
+            return Err(ConnectorError::Mismatch { what: "a sink".into(), message: "it has later rows".into() });
+        }
         Ok(OpenSink::AtOnce(Box::new(OpenMemory(self.clone(), context.stop))))
     }
 }

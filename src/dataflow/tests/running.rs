@@ -225,6 +225,40 @@ async fn the_last_window_closes_when_all_is_silent_and_early_results_come_before
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_never_had_a_row_holds_no_union_back() {
+    let records = |times: &[i64]| times.iter().map(|time| (Some(1), Some(1), Some(*time))).collect::<Vec<_>>();
+    let settings = || TableSettings { idle_timeout: Duration::from_secs(10), ..TableSettings::default() };
+    let full = Arc::new(MemorySource { after: After::Wait, ..MemorySource::new(vec![records(&[10, 20, 60, 120])]) });
+    let empty = Arc::new(MemorySource { after: After::Wait, ..MemorySource::new(vec![vec![], vec![]]) });
+    let away = Arc::new(MemorySource { away: true, ..MemorySource::new(vec![vec![]]) });
+    let (sink, held) = (MemorySink::default(), MemorySink::default());
+    let mut builder = Builder::default();
+    let [full, empty, away] = [("full", full), ("empty", empty), ("away", away)]
+        .map(|(name, source)| builder.source_with(name, &source, settings(), None));
+    let hashed = |from| edge(from, Distribution::Hash(vec![0]));
+    let both = builder.window_sum("both", vec![hashed(full), hashed(empty)], None);
+    builder.sink("out", both, MAIN, &sink);
+    let beside_one_away = builder.window_sum("beside", vec![hashed(full), hashed(away)], None);
+    builder.sink("held", beside_one_away, MAIN, &held);
+    let statistics = Arc::new(Statistics::of(&builder.graph));
+    let options = RunOptions { bounded: false, ..options(2, 1) };
+    let drain = options.drain.clone();
+    let running = tokio::spawn(run(builder.graph, options, Arc::clone(&statistics)));
+    tokio::time::sleep(Duration::from_millis(9900)).await;
+    assert!(sink.log.lock().rows.is_empty(), "rows of the empty one may still be on their way");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    // The window up to 50 closes at once; the last ones need the clock, which both sources now go by.
+    let sums = |sink: &MemorySink| sink.log.lock().sorted().into_iter().map(|row| row[1].clone()).collect::<Vec<_>>();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sums(&sink), ["1", "1", "2"]);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(held.log.lock().rows.is_empty(), "nobody knows what the one that is away holds");
+    drain.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(statistics.nodes()[3].late_rows.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn rows_wait_in_a_sink_no_longer_than_the_linger_time() {
     let source = MemorySource::new(vec![vec![(None, Some(1), Some(1))]]);
     let source = Arc::new(MemorySource { after: After::Wait, ..source });
@@ -233,15 +267,19 @@ async fn rows_wait_in_a_sink_no_longer_than_the_linger_time() {
     let read = builder.source("t", &source);
     builder.sink("out", read, MAIN, &sink);
     let mut options = options(1, 100);
-    options.linger = Duration::from_millis(250);
+    options.linger = Duration::from_millis(50);
     options.checkpoint_interval = Duration::from_secs(60);
     let (log, drain) = (Arc::clone(&sink.log), options.drain.clone());
     let statistics = Arc::new(Statistics::of(&builder.graph));
-    let running = tokio::spawn(run(builder.graph, options, statistics));
-    tokio::time::sleep(Duration::from_millis(240)).await;
+    let running = tokio::spawn(run(builder.graph, options, Arc::clone(&statistics)));
+    tokio::time::sleep(Duration::from_millis(40)).await;
     assert!(log.lock().flushes.is_empty());
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(log.lock().flushes, [1]);
+    // The first epoch comes soon after the start, the others as often as they are wanted.
+    assert_eq!(statistics.epoch.load(Ordering::Relaxed), 0);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(statistics.epoch.load(Ordering::Relaxed), 1);
     drain.cancel();
     running.await.unwrap().unwrap();
 }

@@ -5,7 +5,10 @@ WITH (connector = 'postgres', url = '${POSTGRES}', table = '${TRIAL}.events', cr
 INSERT INTO warehouse SELECT id, kind, amount, ts FROM events;
 
 CREATE TABLE topic (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
-WITH (connector = 'kafka', bootstrap_servers = '${KAFKA}', topic = '${TRIAL}-out', key_field = 'kind');
+WITH (
+    connector = 'kafka', bootstrap_servers = '${KAFKA}', topic = '${TRIAL}-out', key_field = 'kind',
+    'properties.transaction.timeout.ms' = '${TRANSACTION_TIMEOUT:-60000}'
+);
 
 INSERT INTO topic SELECT id, kind, amount, ts FROM events WHERE amount >= 200;
 
