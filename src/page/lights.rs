@@ -73,6 +73,16 @@ pub fn server(part: &'static str, place: &str, known: &Known<'_>, starting: bool
     }
 }
 
+/// The light of the warehouse: `main` is looked at every second, `others` now and then.
+pub fn warehouse(place: &str, main: &Known<'_>, others: &[Known<'_>], starting: bool) -> Light {
+    let mut light = server("warehouse", place, main, starting);
+    if let (State::Ok, Some(trouble)) = (light.state, others.iter().find_map(|known| known.trouble)) {
+        light.state = if starting { State::Starting } else { State::Warn };
+        light.detail.clone_from(&trouble.message);
+    }
+    light
+}
+
 /// The light of the brokers.
 #[derive(Default)]
 pub struct KafkaLight {
@@ -149,6 +159,18 @@ mod tests {
             answers.shown(),
             json!({"part": "redis", "state": "ok", "detail": "Redis at localhost:6379 answers"})
         );
+    }
+
+    #[test]
+    fn a_warehouse_that_answers_only_in_part_is_worth_a_look() {
+        let trouble = Trouble { message: "there is no table".into(), since: Utc::now() };
+        let known = |trouble| Known { asked: true, trouble };
+        let light = |main, other| warehouse("SQLite file a", &known(main), &[known(None), known(other)], false);
+        assert_eq!(shown(&light(None, None)), ("warehouse", State::Ok, "SQLite file a answers"));
+        assert_eq!(shown(&light(None, Some(&trouble))), ("warehouse", State::Warn, "there is no table"));
+        assert_eq!(light(Some(&trouble), None).state, State::Down);
+        let early = warehouse("SQLite file a", &known(None), &[known(Some(&trouble))], true);
+        assert_eq!(early.state, State::Starting);
     }
 
     #[tokio::test(start_paused = true)]

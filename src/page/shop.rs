@@ -191,10 +191,14 @@ impl ShopPart {
             Kafka::Embedded => all.push(self.kafka_light.light("embedded Kafka", None, lag, read)),
             Kafka::At(place) => all.push(self.kafka_light.light(place, Some(&Known::from(&*kafka)), lag, read)),
         }
-        if let Some(place) = self.places.events.as_ref().or(self.places.sessions.as_ref()) {
-            let trouble = windows.trouble.as_ref().or(tally.trouble.as_ref()).or(sessions.trouble.as_ref());
-            let asked = windows.is_known() || tally.is_known() || sessions.is_known();
-            all.push(lights::server("warehouse", place, &Known { asked, trouble }, starting));
+        let sessions = Known::from(&*sessions);
+        match (&self.places.events, &self.places.sessions) {
+            (Some(place), _) => {
+                let others = [Known::from(&*tally), sessions];
+                all.push(lights::warehouse(place, &Known::from(&*windows), &others, starting));
+            }
+            (None, Some(place)) => all.push(lights::warehouse(place, &sessions, &[], starting)),
+            (None, None) => {}
         }
         all.iter().map(lights::Light::shown).collect()
     }

@@ -32,6 +32,21 @@ enum Link {
     Sqlite(SqliteConnection),
 }
 
+/// Why a query gave no rows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Where it is and what happened, for a person.
+    pub message: String,
+    /// Whether it would have taken too long: one for fewer rows may do.
+    pub is_slow: bool,
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> String {
+        failure.message
+    }
+}
+
 /// Rows of one shape, whatever their database.
 pub trait Rows: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin {}
 
@@ -59,12 +74,12 @@ impl Warehouse {
     /// All rows of a query, which holds nothing from outside but numbers.
     ///
     /// # Errors
-    /// Where it is and what happened, for a person.
-    pub async fn rows<T: Rows>(&mut self, query: String) -> Result<Vec<T>, String> {
+    /// See [`Failure`].
+    pub async fn rows<T: Rows>(&mut self, query: String) -> Result<Vec<T>, Failure> {
         // Whatever goes wrong, the next query connects again.
         let mut link = match self.link.take() {
             Some(link) => link,
-            None => self.connected().await?,
+            None => self.connected().await.map_err(|message| Failure { message, is_slow: false })?,
         };
         let query = AssertSqlSafe(query);
         let asked = async {
@@ -73,17 +88,22 @@ impl Warehouse {
                 Link::Sqlite(connection) => sqlx::query_as::<_, T>(query).fetch_all(connection).await,
             }
         };
-        let rows = self.in_time(QUERY_PATIENCE, asked).await?;
-        self.link = Some(link);
-        Ok(rows)
+        match tokio::time::timeout(QUERY_PATIENCE, asked).await {
+            Ok(Ok(rows)) => {
+                self.link = Some(link);
+                Ok(rows)
+            }
+            Ok(Err(error)) => Err(Failure { message: self.said(&error), is_slow: is_cancelled(&error) }),
+            Err(_) => Err(Failure { message: self.silent(QUERY_PATIENCE), is_slow: true }),
+        }
     }
 
     /// The one row of a query.
     ///
     /// # Errors
-    /// As for [`Warehouse::rows`].
+    /// Why there is none, for a person.
     pub async fn row<T: Rows>(&mut self, query: String) -> Result<T, String> {
-        let rows = self.rows(query).await?;
+        let rows = self.rows(query).await.map_err(String::from)?;
         rows.into_iter().next().ok_or_else(|| format!("{}: a query gave no row", self.table.place))
     }
 
@@ -111,21 +131,27 @@ impl Warehouse {
                 }
             }
         };
-        self.in_time(PATIENCE, connecting).await
-    }
-
-    async fn in_time<T>(
-        &self,
-        patience: Duration,
-        work: impl Future<Output = Result<T, sqlx::Error>>,
-    ) -> Result<T, String> {
-        let place = &self.table.place;
-        match tokio::time::timeout(patience, work).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(sqlx::Error::Database(error))) => Err(format!("{place}: {}", error.message())),
-            Ok(Err(sqlx::Error::Configuration(error))) => Err(format!("{place}: {error}")),
-            Ok(Err(error)) => Err(format!("{place}: {error}")),
-            Err(_) => Err(format!("{place}: no answer within {} s", patience.as_secs())),
+        match tokio::time::timeout(PATIENCE, connecting).await {
+            Ok(link) => link.map_err(|error: sqlx::Error| self.said(&error)),
+            Err(_) => Err(self.silent(PATIENCE)),
         }
     }
+
+    fn said(&self, error: &sqlx::Error) -> String {
+        let place = &self.table.place;
+        match error {
+            sqlx::Error::Database(error) => format!("{place}: {}", error.message()),
+            sqlx::Error::Configuration(error) => format!("{place}: {error}"),
+            error => format!("{place}: {error}"),
+        }
+    }
+
+    fn silent(&self, patience: Duration) -> String {
+        format!("{}: no answer within {} s", self.table.place, patience.as_secs())
+    }
+}
+
+/// Whether the server has ended the query after its own patience.
+fn is_cancelled(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("57014"))
 }

@@ -50,6 +50,11 @@ pub fn ids(table: &str) -> String {
     format!("SELECT (SELECT CAST(min(id) AS BIGINT) FROM {table}), (SELECT CAST(max(id) AS BIGINT) FROM {table})")
 }
 
+/// The least id after one.
+pub fn next_id(table: &str, after: i64) -> String {
+    format!("SELECT CAST(min(id) AS BIGINT) FROM {table} WHERE id > {after}")
+}
+
 /// An hour of events: its start in seconds since 1970, events, transactions, behaviour, the first and the last time as
 /// text.
 pub type HourRow = (Option<i64>, i64, i64, i64, String, String);

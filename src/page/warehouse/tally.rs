@@ -2,8 +2,8 @@
 //!
 //! Rows are counted once, in the order of their ids and some at a time; what was counted stays in memory. A row whose
 //! transaction commits late may appear behind newer ones, so that the newest ids are counted anew at each look until
-//! they have been there for [`SETTLED_AFTER`], or [`CHUNK`] newer ones are. What is deleted or changed later is noticed when fewer ids are there than
-//! were counted, and else by counting everything again, at leisure, every [`AGAIN_EVERY`].
+//! they have been there for [`SETTLED_AFTER`], or [`CHUNK`] newer ones are. What is deleted or changed later is noticed
+//! when the greatest id is less than before, and else by counting everything again, at leisure, every [`AGAIN_EVERY`].
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -115,7 +115,8 @@ pub struct TallyPart {
     chunk: i64,
     /// The part that will not change.
     settled: Option<Tally>,
-    began: Instant,
+    /// When all is counted again.
+    again_at: Instant,
     /// The count that will take the place of `settled`.
     again: Option<Tally>,
     /// The greatest id at earlier looks.
@@ -129,7 +130,7 @@ impl TallyPart {
             warehouse,
             chunk: CHUNK,
             settled: None,
-            began: Instant::now(),
+            again_at: Instant::now() + AGAIN_EVERY,
             again: None,
             greatest: VecDeque::new(),
         }
@@ -141,14 +142,23 @@ impl TallyPart {
             let (after, through) = (tally.through, limit.min(tally.through + self.chunk));
             let (dialect, table) = (self.warehouse.dialect(), self.warehouse.table().to_owned());
             match self.warehouse.rows(sql::hours(dialect, &table, after, through)).await {
+                Ok(hours) if hours.is_empty() => {
+                    // A gap in the ids, however wide, is one step.
+                    let (next,): (Option<i64>,) = self.warehouse.row(sql::next_id(&table, through)).await?;
+                    tally.through = next.map_or(limit, |next| limit.min(next - 1));
+                    return Ok(());
+                }
                 Ok(hours) => {
                     let customers = self.warehouse.rows(sql::customers(&table, after, through)).await?;
                     tally.add(hours, customers, through);
+                    self.chunk = CHUNK.min(self.chunk * 2);
                     return Ok(());
                 }
-                // Perhaps too many at once for the server's patience.
-                Err(_) if self.chunk > SMALLEST_CHUNK => self.chunk = SMALLEST_CHUNK.max(self.chunk / 8),
-                Err(error) => return Err(error),
+                // Too many at once for the server's patience.
+                Err(failure) if failure.is_slow && self.chunk > SMALLEST_CHUNK => {
+                    self.chunk = SMALLEST_CHUNK.max(self.chunk / 8);
+                }
+                Err(failure) => return Err(failure.message),
             }
         }
     }
@@ -169,7 +179,7 @@ impl TallyPart {
     fn forget(&mut self) {
         self.settled = None;
         self.again = None;
-        self.began = Instant::now();
+        self.again_at = Instant::now() + AGAIN_EVERY;
         self.greatest.clear();
     }
 
@@ -189,14 +199,14 @@ impl TallyPart {
 
     /// A part of the count that replaces the one that is shown.
     async fn count_again(&mut self, settled: &mut Tally, least: i64) -> Result<(), String> {
-        if self.began.elapsed() < AGAIN_EVERY && self.again.is_none() {
+        if Instant::now() < self.again_at && self.again.is_none() {
             return Ok(());
         }
         let mut again = self.again.take().unwrap_or_else(|| Tally::before(least));
         for _ in 0..CHUNKS_A_LOOK {
             if again.through >= settled.through {
                 *settled = again;
-                self.began = Instant::now();
+                self.again_at = Instant::now() + AGAIN_EVERY;
                 return Ok(());
             }
             self.advance(&mut again, settled.through).await?;
@@ -239,5 +249,97 @@ impl Part for TallyPart {
         self.warehouse.rest();
         // What was counted is kept for the next visitor.
         self.greatest.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sqlx::{Executor, SqliteConnection};
+
+    use super::*;
+    use crate::connectors::looking::{Database, TableDatabase};
+
+    const TABLE: &str =
+        "CREATE TABLE events (id INTEGER PRIMARY KEY, event_type TEXT, timestamp TEXT, customer_id INTEGER)";
+
+    async fn filled(path: &Path) -> SqliteConnection {
+        use sqlx::Connection;
+        let mut client = SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", path.display())).await.unwrap();
+        client.execute(TABLE).await.unwrap();
+        let rows = "WITH RECURSIVE n AS (SELECT 0 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 19) INSERT INTO events \
+            SELECT n + 1, CASE n % 2 WHEN 0 THEN 'transaction' ELSE 'search' END, \
+                   '2026-01-3' || n / 10 || ' 10:00:0' || n % 10, n % 7 FROM n";
+        client.execute(rows).await.unwrap();
+        // Far away, and of one who has no number.
+        let far = "INSERT INTO events VALUES (9000000000000000000, 'transaction_item', '2026-01-31 11:00:00.5', NULL)";
+        client.execute(far).await.unwrap();
+        client
+    }
+
+    fn part(path: &Path) -> TallyPart {
+        let database = Database::Sqlite(path.to_owned());
+        let table = TableDatabase { database, table: "\"events\"".into(), place: "SQLite file".into() };
+        TallyPart { chunk: 3, ..TallyPart::new(Warehouse::new(table)) }
+    }
+
+    #[tokio::test]
+    async fn it_counts_step_by_step_over_any_gap_and_each_row_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let mut client = filled(&path).await;
+        let mut part = part(&path);
+        let expected = Totals {
+            events: 21,
+            transactions: 10,
+            behavior: 10,
+            customers: 7,
+            active_days: 2,
+            first: Some("2026-01-30 10:00:00".into()),
+            last: Some("2026-01-31 11:00:00.5".into()),
+        };
+        let tally = part.look().await.unwrap();
+        assert_eq!((tally.totals(), tally.hours.len()), (expected.clone(), 3));
+        client
+            .execute("INSERT INTO events VALUES (9000000000000000001, 'search', '2026-01-31 10:30:00', 99)")
+            .await
+            .unwrap();
+        let totals = part.look().await.unwrap().totals();
+        assert_eq!(totals, Totals { events: 22, behavior: 11, customers: 8, ..expected });
+    }
+
+    #[tokio::test]
+    async fn what_was_changed_is_seen_when_all_is_counted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let mut client = filled(&path).await;
+        let mut part = part(&path);
+        assert_eq!(part.look().await.unwrap().totals().events, 21);
+        client.execute("DELETE FROM events WHERE id <= 10").await.unwrap();
+        assert_eq!(part.look().await.unwrap().totals().events, 21);
+        part.again_at = Instant::now();
+        part.chunk = 1;
+        // A few steps at each look; the old count is shown until it is done.
+        let mut counts = vec![];
+        while counts.last() != Some(&11) {
+            counts.push(part.look().await.unwrap().totals().events);
+            assert!(counts.len() < 20, "{counts:?}");
+        }
+        assert!(counts[..counts.len() - 1].iter().all(|count| *count == 21), "{counts:?}");
+        assert!(part.again.is_none() && part.again_at > Instant::now());
+    }
+
+    #[tokio::test]
+    async fn a_table_that_was_emptied_is_counted_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sqlite");
+        let mut client = filled(&path).await;
+        let mut part = part(&path);
+        part.look().await.unwrap();
+        client.execute("DELETE FROM events WHERE id > 4").await.unwrap();
+        assert_eq!(part.look().await.unwrap().totals().events, 4);
+        client.execute("DELETE FROM events").await.unwrap();
+        assert_eq!(part.look().await.unwrap(), Tally::default());
     }
 }
