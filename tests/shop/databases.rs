@@ -133,14 +133,14 @@ fn session_of(events: &[&Value]) -> Session {
     products.sort_unstable();
     products.dedup();
     let (first, last) = (&events[0]["timestamp"], &events[events.len() - 1]["timestamp"]);
-    let carts = events.iter().filter(|event| !event["cart_total"].is_null());
+    let mut carts = events.iter().filter(|event| !event["cart_total"].is_null());
     let data = json!({
         "events": events.len(),
         "views": number_of(&["page_view", "product_view"]),
         "searches": number_of(&["search"]),
         "cart_changes": number_of(&["cart_event"]),
         "purchases": number_of(&["purchase"]),
-        "cart_total": carts.last().map(|event| cents(&event["cart_total"]) as f64 / 100.0),
+        "cart_total": carts.next_back().map(|event| cents(&event["cart_total"]) as f64 / 100.0),
         "channel": events.iter().find_map(|event| event["channel"].as_str()),
         "products": products,
         "first_event": first,

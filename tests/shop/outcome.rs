@@ -44,7 +44,8 @@ fn assert_same(place: &str, found: &BTreeMap<String, usize>, sent: &BTreeMap<Str
 pub async fn the_warehouse_holds_each_event_once(url: &str, sent: &Sent) {
     let rows = query(url, "SELECT raw_data::TEXT FROM realtime_events WHERE event_type <> 'transaction_item'").await;
     let found = counted(rows.iter().map(|row| serde_json::from_str(&row[0]).unwrap()));
-    let expected: BTreeMap<String, usize> = sent.events.values().cloned().flatten().collect();
+    let expected: BTreeMap<String, usize> =
+        sent.events.values().flatten().map(|(event, count)| (event.clone(), *count)).collect();
     assert_same("the warehouse", &found, &expected);
 
     let kinds = query(url, "SELECT event_type, count(*)::TEXT FROM realtime_events GROUP BY event_type").await;

@@ -82,7 +82,8 @@ impl DemoShop {
 /// event that is there already, or 1970. Times are in milliseconds since then.
 fn past(now: i64, history: Duration, newest: Option<i64>) -> (i64, Duration) {
     let wanted = now.saturating_sub(i64::try_from(history.as_millis()).unwrap_or(i64::MAX));
-    let start = wanted.max(newest.unwrap_or(0)).max(0);
+    // An event at the very moment of the newest one would be a second one there.
+    let start = wanted.max(newest.map_or(0, |newest| newest + 1)).max(0);
     (start, Duration::from_millis(now.saturating_sub(start).max(0).unsigned_abs()))
 }
 
@@ -115,8 +116,8 @@ mod tests {
         let (now, hour) = (1_700_000_000_000, Duration::from_secs(3600));
         assert_eq!(past(now, hour, None), (now - 3_600_000, hour));
         assert_eq!(past(now, hour, Some(now - 7_200_000)), (now - 3_600_000, hour));
-        assert_eq!(past(now, hour, Some(now - 1000)), (now - 1000, Duration::from_secs(1)));
-        assert_eq!(past(now, hour, Some(now + 1000)), (now + 1000, Duration::ZERO));
+        assert_eq!(past(now, hour, Some(now - 1000)), (now - 999, Duration::from_millis(999)));
+        assert_eq!(past(now, hour, Some(now + 1000)), (now + 1001, Duration::ZERO));
         assert_eq!(past(now, Duration::MAX, None), (0, Duration::from_millis(now as u64)));
     }
 
