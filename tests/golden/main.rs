@@ -8,10 +8,16 @@ use std::path::{Path, PathBuf};
 
 use acequia::cases::{Settings, discover};
 
+/// Whether there is SQL in a folder: an example may be something else.
+fn is_program(folder: &Path) -> bool {
+    let Ok(files) = std::fs::read_dir(folder) else { return false };
+    files.flatten().any(|file| file.path().extension().is_some_and(|extension| extension == "sql"))
+}
+
 /// Runs all cases of the program folders below `folder`; the number of cases.
 async fn run_all(folder: &Path) -> usize {
     let mut programs: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| is_program(path)).collect();
     programs.sort();
     let mut failures = String::new();
     let mut count = 0;

@@ -270,7 +270,7 @@ mod tests {
         client.execute(TABLE).await.unwrap();
         let rows = "WITH RECURSIVE n AS (SELECT 0 AS n UNION ALL SELECT n + 1 FROM n WHERE n < 19) INSERT INTO events \
             SELECT n + 1, CASE n % 2 WHEN 0 THEN 'transaction' ELSE 'search' END, \
-                   '2026-01-3' || n / 10 || ' 10:00:0' || n % 10, n % 7 FROM n";
+                   '2026-01-3' || (n / 10) || ' 10:00:0' || (n % 10), n % 7 FROM n";
         client.execute(rows).await.unwrap();
         // Far away, and of one who has no number.
         let far = "INSERT INTO events VALUES (9000000000000000000, 'transaction_item', '2026-01-31 11:00:00.5', NULL)";
