@@ -1,5 +1,5 @@
--- The shop's topics. Each is read once, whatever the number of queries below, and from its beginning.
--- Without KAFKA_BROKERS an embedded Kafka takes their place.
+-- The shop's topics: written from its databases (05_shop.sql), and read once, whatever the number of queries below, from
+-- their beginning. Without KAFKA_BROKERS an embedded Kafka takes their place.
 
 CREATE TABLE transactions (
     event_type TEXT NOT NULL,
@@ -23,10 +23,13 @@ CREATE TABLE transactions (
     connector = 'kafka',
     bootstrap_servers = '${KAFKA_BROKERS:-embedded}',
     topic = 'transactions',
+    key_field = 'customer_id',
     'source.offset' = 'earliest',
     bad_rows = 'dead_letters'
 );
 
+-- Two databases are read at their own pace into this one topic. After a halt the few rows of the CRM are all there before
+-- the shop's of the same hour: if they moved the watermark, those would be late. So time is what the shop's rows say.
 CREATE TABLE user_behavior (
     event_type TEXT NOT NULL,
     "timestamp" TIMESTAMP NOT NULL,
@@ -39,11 +42,12 @@ CREATE TABLE user_behavior (
     product_id BIGINT,
     source TEXT,
     raw TEXT METADATA FROM 'value',
-    WATERMARK FOR "timestamp" AS "timestamp" - INTERVAL '10 seconds'
+    WATERMARK FOR "timestamp" AS CASE WHEN source IS DISTINCT FROM 'crm' THEN "timestamp" - INTERVAL '10 seconds' END
 ) WITH (
     connector = 'kafka',
     bootstrap_servers = '${KAFKA_BROKERS:-embedded}',
     topic = 'user_behavior',
+    key_field = 'customer_id',
     'source.offset' = 'earliest',
     bad_rows = 'dead_letters'
 );
@@ -62,6 +66,7 @@ CREATE TABLE searches (
     connector = 'kafka',
     bootstrap_servers = '${KAFKA_BROKERS:-embedded}',
     topic = 'searches',
+    key_field = 'customer_id',
     'source.offset' = 'earliest',
     bad_rows = 'dead_letters'
 );
@@ -80,6 +85,7 @@ CREATE TABLE cart_events (
     connector = 'kafka',
     bootstrap_servers = '${KAFKA_BROKERS:-embedded}',
     topic = 'cart_events',
+    key_field = 'customer_id',
     'source.offset' = 'earliest',
     bad_rows = 'dead_letters'
 );

@@ -29,6 +29,7 @@ pub enum Bug {
     UnknownTakenForDone,
     UnknownTakenForFailed,
     ProducerNotRecycled,
+    WritersNotAwaited,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].
@@ -72,6 +73,13 @@ pub const POINTS: &[&str] = &[
     "sink.kafka.before_commit",
     "sink.kafka.before_fence",
     "sink.kafka.before_marker",
+    "sink.kafka.embedded.after_claim",
+    "sink.kafka.embedded.after_sync",
+    "sink.kafka.embedded.amid_frame",
+    "sink.kafka.embedded.before_claim",
+    "sink.kafka.embedded.before_frame",
+    "sink.kafka.embedded.before_roll",
+    "sink.kafka.embedded.before_sync",
     "sink.parquet.after_fence",
     "sink.parquet.after_marker",
     "sink.parquet.before_marker",

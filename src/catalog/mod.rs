@@ -65,7 +65,7 @@ pub enum MetadataKey {
     Partition,
     /// The place in the partition: bigint.
     Offset,
-    /// The broker's time: timestamp in milliseconds.
+    /// The broker's time: timestamp in milliseconds. Can also be written.
     Timestamp,
     /// The key: text or bytes. Can also be written.
     Key,
@@ -86,6 +86,11 @@ impl MetadataKey {
         ("value", MetadataKey::Value),
         ("headers", MetadataKey::Headers),
     ];
+
+    /// Whether a record can be given it; the rest follows from where it stands and what is in it.
+    pub fn can_be_written(self) -> bool {
+        matches!(self, MetadataKey::Key | MetadataKey::Timestamp | MetadataKey::Headers)
+    }
 
     /// The fields of a header, if `data_type` can hold headers.
     pub fn header_fields(data_type: &DataType) -> Option<&Fields> {
@@ -122,9 +127,14 @@ impl TableDefinition {
         self.schema_where(|column| column.kind == ColumnKind::Physical)
     }
 
-    /// The columns that can be written: physical ones and metadata ones, in order.
+    /// The columns that can be written, in order: physical ones, and of the metadata what a record can be given. So a
+    /// table that is read with its offsets or its records as they came can be written too.
     pub fn writable_schema(&self) -> SchemaRef {
-        self.schema_where(|column| !matches!(column.kind, ColumnKind::Generated(_)))
+        self.schema_where(|column| match column.kind {
+            ColumnKind::Physical => true,
+            ColumnKind::Generated(_) => false,
+            ColumnKind::Metadata(key) => key.can_be_written(),
+        })
     }
 
     /// Every column, in order: what `SELECT *` gives.

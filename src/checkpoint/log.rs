@@ -61,7 +61,7 @@ pub struct LogOptions {
 pub struct EpochRecord {
     /// Where the sources stand, and what has changed in the operators.
     pub added: EpochState,
-    /// Rows that the sinks have not delivered, by the sink's node name.
+    /// Rows that the sinks have not delivered, by the sink's identity.
     pub outbox: BTreeMap<String, SinkRows>,
     /// The input has come to its end: `added` is all that a next run needs to know, and replaces what was before.
     pub finished: bool,
@@ -94,7 +94,7 @@ pub struct Recovered {
     pub state: EpochState,
     /// The fingerprints of its operators, by those names.
     pub operators: BTreeMap<String, Fingerprint>,
-    /// Epochs with rows that were not known to be settled, rising, by the sink's node name.
+    /// Epochs with rows that were not known to be settled, rising, by the sink's identity.
     pub undelivered: BTreeMap<String, Vec<Epoch>>,
     /// The run had come to the end of its input.
     pub finished: bool,

@@ -20,7 +20,7 @@ use crate::checkpoint::ledger::Due;
 use crate::checkpoint::manifest::Manifest;
 use crate::checkpoint::store::{Store, StoreError};
 use crate::dataflow::audit::{self, AuditOptions, Finding, Verdict};
-use crate::dataflow::graph::{Graph, NodeKind};
+use crate::dataflow::graph::{Graph, Node, NodeKind};
 
 /// How often a destination is read that does not fit, while rows may be on their way to it.
 const ATTEMPTS: u32 = 5;
@@ -188,7 +188,7 @@ fn is_open(verdict: &Verdict) -> bool {
 }
 
 fn sinks(graph: &Graph) -> impl Iterator<Item = &str> {
-    graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_))).map(|node| node.name.as_str())
+    graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_))).map(Node::identity)
 }
 
 /// What the newest checkpoint says of the sinks.

@@ -8,7 +8,7 @@ use crate::connectors::{registry, stdout};
 use crate::dataflow::graph::Graph;
 use crate::planner::{self, PlanOptions};
 use crate::program::Program;
-use crate::sql::{SqlErrors, Variables};
+use crate::sql::{SourceFiles, SqlError, SqlErrors, Variables};
 
 /// A folder that has no mistakes.
 pub struct Planned {
@@ -20,7 +20,24 @@ pub struct Planned {
 
 /// Reads and plans the folder; `bounded` if it will run to the end of what is there. Its mistakes are printed on stderr.
 pub async fn plan(folder: &Path, bounded: bool) -> Result<Planned, Exit> {
-    let (program, mut mistakes) = Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
+    plan_with(folder, &Variables::from_environment(), bounded).await
+}
+
+/// The same with other variables than the environment's.
+pub async fn plan_with(folder: &Path, variables: &Variables, bounded: bool) -> Result<Planned, Exit> {
+    let (program, mistakes) = Program::sound_part(folder, variables, &registry::connectors());
+    plan_sound(program, mistakes, bounded).await
+}
+
+/// Plans files that the binary brings along, to run without an end.
+pub async fn plan_files(files: SourceFiles, variables: &Variables) -> Result<Planned, Exit> {
+    match Program::parse(files, variables, &registry::connectors()) {
+        Ok(program) => plan_sound(program, vec![], false).await,
+        Err(errors) => Err(report(&errors)),
+    }
+}
+
+async fn plan_sound(program: Program, mut mistakes: Vec<SqlError>, bounded: bool) -> Result<Planned, Exit> {
     let options = PlanOptions { bounded, print: stdout::factory() };
     // What reading has left whole is planned in any case: all mistakes are told at once.
     match planner::plan(&program, &options).await {

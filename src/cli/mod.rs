@@ -6,10 +6,16 @@ mod audit;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
+mod demo;
+mod destination;
 mod exit;
 mod explain;
 mod folder;
+mod generate;
+mod generated_rows;
+mod generating;
 mod logs;
+mod page;
 mod parse;
 mod progress;
 mod recovery;
@@ -44,11 +50,13 @@ Environment:
   Variables in option values, such as '${KAFKA_BROKERS:-embedded}', are read from the environment.
 
 Examples:
+  acequia demo                     a shop with all its parts, in this process
   acequia run                      run ./queries until Ctrl-C
   acequia check queries            find every mistake in a folder
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
-  acequia audit queries            prove that every row has arrived, once";
+  acequia audit queries            prove that every row has arrived, once
+  acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]
@@ -64,11 +72,13 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(demo::DemoArguments),
     Run(run::RunArguments),
     Audit(audit::AuditArguments),
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
+    Generate(generate::GenerateArguments),
     Test(test::TestArguments),
 }
 
@@ -79,7 +89,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Run(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Generate(_) | Command::Run(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -128,11 +138,13 @@ fn run_command(command: Command) -> Exit {
 
 async fn dispatch(command: Command) -> Exit {
     match command {
+        Command::Demo(arguments) => demo::demo(arguments).await,
         Command::Run(arguments) => run::run(arguments).await,
         Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
+        Command::Generate(arguments) => generate::generate(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }

@@ -49,11 +49,12 @@ async fn log(console: &Console) {
     }
 }
 
-/// Takes the live line away when the run ends, however it ends.
-struct Shown(ProgressBar);
+/// Takes the live line away when what it shows ends, however it ends.
+pub struct Shown(ProgressBar);
 
 impl Shown {
-    fn new(bar: ProgressBar) -> Shown {
+    /// `bar` is the live line from now on.
+    pub fn new(bar: ProgressBar) -> Shown {
         *LIVE.lock() = Some(bar.clone());
         Shown(bar)
     }

@@ -5,19 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::folder::{self, Planned};
+use super::page::PageArguments;
 use super::recovery::RecoveryArguments;
 use super::state_limit::StateLimit;
-use super::{parse, progress, sample, signals, summary};
+use super::{generated_rows, parse, progress, sample, signals, summary};
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::page::Page;
+use crate::program::Program;
 use crate::time::WallClock;
 
 /// How long rows may wait in a sink: short beside the second in which early results are due.
@@ -83,6 +87,9 @@ pub struct RunArguments {
     #[arg(long)]
     insecure_bind: bool,
 
+    #[command(flatten)]
+    pub(super) page: PageArguments,
+
     /// How long a stop in order may take
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
           value_parser = parse::duration)]
@@ -92,14 +99,38 @@ pub struct RunArguments {
     #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__STATE_LIMIT", value_parser = parse::size)]
     state_limit: Option<u64>,
 
-    /// Generated events a second for an embedded Kafka, where the folder reads the shop's topics
+    /// Generated events a second where Kafka is embedded and the folder reads an embedded shop, or the shop's topics
     #[arg(long, value_name = "EVENTS", env = "ACEQUIA__RUN__SAMPLE_RATE", default_value = "10",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     sample_rate: u64,
 
-    /// Leave an embedded Kafka empty
+    /// Generate no events
     #[arg(long)]
     no_sample: bool,
+}
+
+/// What a command adds to a run that is its own.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// Is told where things are served, as soon as they are and before anything is read.
+    pub greet: Option<Greet>,
+    /// Makes what the sources read: from when the checkpoints are this run's own until the token is cancelled.
+    pub feed: Option<Feed>,
+}
+
+/// Is told where a run is served.
+pub(super) type Greet = Box<dyn FnOnce(&Served) + Send>;
+
+/// Makes events until the token is cancelled.
+pub(super) type Feed = Box<dyn FnOnce(CancellationToken) -> BoxFuture<'static, ()> + Send>;
+
+/// Where a run is served.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Served {
+    /// The console, unless there is none.
+    pub console: Option<SocketAddr>,
+    /// The page's address as a browser takes it, unless there is none.
+    pub page: Option<String>,
 }
 
 /// Runs a folder.
@@ -108,7 +139,32 @@ pub async fn run(arguments: RunArguments) -> Exit {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
-    let options = options(&arguments);
+    let program = &planned.program;
+    tracing::info!("{}: {}", pipeline(&arguments), summary::counted(program.tables.len(), program.inserts.len()));
+    for part in summary::embedded_parts(program) {
+        tracing::info!("{part}");
+    }
+    let feed = sample_for(&arguments, program);
+    run_planned(&arguments, planned, Beside { feed, ..Beside::default() }).await
+}
+
+/// The shop's events, where the program reads them from embedded parts.
+fn sample_for(arguments: &RunArguments, program: &Program) -> Option<Feed> {
+    if arguments.no_sample || arguments.bounded {
+        return None;
+    }
+    let destinations = sample::destinations(program, &arguments.data_dir)?;
+    let rate = arguments.sample_rate;
+    Some(Box::new(move |stop| {
+        let place = destinations.describe();
+        tracing::info!("{rate} generated events/s of the shop go into {place} (--no-sample: none)");
+        Box::pin(sample::feed(destinations, rate, stop))
+    }))
+}
+
+/// Runs what has been planned until it ends or is told to stop by a signal.
+pub(super) async fn run_planned(arguments: &RunArguments, planned: Planned, beside: Beside) -> Exit {
+    let options = options(arguments);
     let watch = match signals::watch(options.drain.clone(), options.abort.clone(), arguments.shutdown_timeout) {
         Ok(watch) => tokio::spawn(watch),
         Err(error) => {
@@ -116,31 +172,31 @@ pub async fn run(arguments: RunArguments) -> Exit {
             return Exit::Runtime;
         }
     };
-    let exit = run_watched(&arguments, planned, options).await;
+    let exit = run_watched(arguments, planned, options, beside).await;
     watch.abort();
     exit
 }
 
-async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions) -> Exit {
+async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOptions, beside: Beside) -> Exit {
     let Planned { program, graph } = planned;
     let began = Instant::now();
-    tracing::info!("{}: {}", options.pipeline, summary::counted(program.tables.len(), program.inserts.len()));
-    for part in summary::embedded_parts(&program) {
-        tracing::info!("{part}");
+    if let Some(refusal) = generated_rows::into_real_kafka(&program, &graph, &options.data_dir) {
+        tracing::error!("{refusal}");
+        return Exit::Usage;
     }
     let statistics = Arc::new(Statistics::of(&graph));
     let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
     let mut tasks = Tasks::default();
-    if !arguments.no_http
-        && let Err(error) = serve(arguments, &console, &mut tasks).await
-    {
-        tracing::error!("{error}");
-        return Exit::Usage;
-    }
-    if sample::is_wanted(&program) && !arguments.no_sample && !arguments.bounded {
-        let rate = arguments.sample_rate;
-        tracing::info!("the shop's topics are filled with {rate} generated events/s (--no-sample leaves them empty)");
-        tasks.spawn(sample::feed(rate, options.drain.clone()));
+    let page = || Page::new(&program, &arguments.folder, &graph, Arc::clone(&console), &arguments.data_dir);
+    let served = match serve(arguments, page, &console, &mut tasks).await {
+        Ok(served) => served,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Usage;
+        }
+    };
+    if let Some(greet) = beside.greet {
+        greet(&served);
     }
     tasks.spawn(note_draining(Arc::clone(&console), options.drain.clone()));
     tasks.spawn(progress::show(Arc::clone(&console), !prints_to_terminal(&graph)));
@@ -150,6 +206,9 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    if let Some(feed) = beside.feed {
+        tasks.spawn(feed(options.drain.clone()));
+    }
     let state_limit = Arc::new(StateLimit::default());
     if let Some(limit) = arguments.state_limit {
         tasks.spawn(Arc::clone(&state_limit).watch(limit, Arc::clone(&statistics), options.drain.clone()));
@@ -172,10 +231,14 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     }
 }
 
+fn pipeline(arguments: &RunArguments) -> String {
+    arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder))
+}
+
 fn options(arguments: &RunArguments) -> RunOptions {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     RunOptions {
-        pipeline: arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder)),
+        pipeline: pipeline(arguments),
         parallelism: arguments.parallelism.map_or_else(cores, usize::from),
         batch_size: arguments.batch_size as usize,
         bounded: arguments.bounded,
@@ -189,18 +252,32 @@ fn options(arguments: &RunArguments) -> RunOptions {
     }
 }
 
-async fn serve(arguments: &RunArguments, console: &Arc<Console>, tasks: &mut Tasks) -> Result<(), console::BindError> {
-    let listener = console::bind(arguments.http, arguments.insecure_bind).await?;
-    if let Ok(address) = listener.local_addr() {
+/// Begins to serve the console and the page, unless they are not wanted.
+async fn serve(
+    arguments: &RunArguments,
+    page: impl FnOnce() -> Page,
+    console: &Arc<Console>,
+    tasks: &mut Tasks,
+) -> Result<Served, String> {
+    let mut served = Served::default();
+    if !arguments.no_http {
+        let listener =
+            console::bind(arguments.http, arguments.insecure_bind).await.map_err(|error| error.to_string())?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
         tracing::info!("metrics on http://{address}/metrics");
+        served.console = Some(address);
+        let console = Arc::clone(console);
+        tasks.spawn(async move {
+            if let Err(error) = console::serve(listener, console).await {
+                tracing::error!("the console has stopped: {error}");
+            }
+        });
     }
-    let console = Arc::clone(console);
-    tasks.spawn(async move {
-        if let Err(error) = console::serve(listener, console).await {
-            tracing::error!("the console has stopped: {error}");
-        }
-    });
-    Ok(())
+    if let Some((url, page)) = arguments.page.begin(page).await? {
+        served.page = Some(url);
+        tasks.spawn(page);
+    }
+    Ok(served)
 }
 
 async fn note_draining(console: Arc<Console>, drain: CancellationToken) {

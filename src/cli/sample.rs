@@ -1,26 +1,41 @@
-//! Generated events for an embedded Kafka, so that a shop's folder shows something with nothing installed.
+//! Generated events where Kafka is embedded, so that a shop's folder shows something with nothing installed: into the
+//! embedded shop when the folder reads one, else into the shop's topics, unless the folder fills these itself.
 
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::connectors::ConnectorError;
-use crate::connectors::kafka::producer::Feeder;
-use crate::program::Program;
-use crate::shop::{ShopEvents, ShopOptions};
+use crate::connectors::sqlite::embedded_file;
+use crate::generator::{self, DatabasePlace, Destinations, End, Figures, GeneratorOptions, Pace};
+use crate::program::{Program, Table};
+use crate::shop::ShopOptions;
 
 /// The topics that the shop's generator fills.
 const TOPICS: [&str; 4] = ["transactions", "user_behavior", "searches", "cart_events"];
 
-/// Events are sent in small groups: ten groups a second look steady and cost nothing.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Whether the program reads a topic of the shop from the embedded Kafka.
-pub fn is_wanted(program: &Program) -> bool {
-    program.tables.iter().any(|table| {
-        table.connector.embedded() == Some("Kafka")
-            && table.connector.source().is_some_and(|source| is_shops(&source.describe()))
-    })
+/// Where generated events belong, if they belong anywhere in this program.
+pub fn destinations(program: &Program, data_dir: &Path) -> Option<Destinations> {
+    let is_kafka = |table: &&Table| table.connector.embedded() == Some("Kafka");
+    let mut topics = program.tables.iter().filter(is_kafka).peekable();
+    topics.peek()?;
+    let file = |name: &str| {
+        let is_read =
+            |table: &Table| table.connector.embedded_database() == Some(name) && table.connector.source().is_some();
+        program.tables.iter().any(is_read).then(|| DatabasePlace::File(data_dir.join(embedded_file(name))))
+    };
+    if let Some(shop) = file("shop") {
+        return Some(Destinations::Databases { shop, crm: file("crm") });
+    }
+    let is_written = |table: &Table| {
+        let mut targets = program.inserts.iter().filter_map(|insert| insert.target.as_ref());
+        targets.any(|target| target.table == table.definition.name)
+    };
+    let of_shop = |table: &&Table| table.connector.source().is_some_and(|source| is_shops(&source.describe()));
+    let mut topics = topics.filter(of_shop).peekable();
+    topics.peek()?;
+    // The generator fills all of them, so that one that the folder fills is reason enough.
+    (!topics.any(is_written)).then(|| Destinations::EmbeddedTopics { data_dir: data_dir.to_owned() })
 }
 
 /// `kafka topic transactions (embedded)` is; so is a list of topics with one of the shop's among them.
@@ -28,65 +43,55 @@ fn is_shops(description: &str) -> bool {
     description.split([' ', ',']).any(|word| TOPICS.contains(&word))
 }
 
-/// Sends `events_per_second` events of the shop to the embedded Kafka, as they would happen from now on.
-pub async fn feed(events_per_second: u64, stop: CancellationToken) {
-    if let Err(error) = try_feed(events_per_second, &stop).await
+/// Writes `events_per_second` events of the shop, as they happen from now on.
+pub async fn feed(destinations: Destinations, events_per_second: u64, stop: CancellationToken) {
+    let options = GeneratorOptions {
+        shop: ShopOptions { events_per_second: events_per_second as f64, ..ShopOptions::default() },
+        pace: Pace::Live,
+        end: End::Never,
+        figures: Arc::new(Figures::default()),
+    };
+    if let Err(error) = generator::feed(destinations, options, stop.clone()).await
         && !stop.is_cancelled()
     {
         tracing::error!("the generated events have stopped: {error}");
     }
 }
 
-async fn try_feed(events_per_second: u64, stop: &CancellationToken) -> Result<(), ConnectorError> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let start = i64::try_from(now.as_millis()).unwrap_or_default();
-    let mut events = ShopEvents::new(ShopOptions { start, events_per_second, ..ShopOptions::default() });
-    let mut feeder = Feeder::new("embedded", "acequia-sample", stop.clone())?;
-    let mut ticks = tokio::time::interval(PAUSE);
-    let mut due = Due::new(events_per_second);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stop.cancelled() => return Ok(()),
-        }
-        for event in events.by_ref().take(due.next(PAUSE)) {
-            feeder.send(event.topic, Some(event.key.as_bytes()), &event.value).await?;
-        }
-        feeder.flush().await?;
-    }
-}
-
-/// How many events are due, so that the rate holds however it divides by the pauses.
-struct Due {
-    per_second: u64,
-    /// In thousandths of an event.
-    owed: u64,
-}
-
-impl Due {
-    fn new(per_second: u64) -> Due {
-        Due { per_second, owed: 0 }
-    }
-
-    fn next(&mut self, passed: Duration) -> usize {
-        self.owed += self.per_second * passed.as_millis() as u64;
-        let due = self.owed / 1000;
-        self.owed %= 1000;
-        due as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::registry;
+    use crate::sql::{SourceFiles, Variables};
+
+    const TRANSACTIONS: &str = "CREATE TABLE t (id BIGINT) WITH (connector = 'kafka', topic = 'transactions', \
+                                bootstrap_servers = 'KAFKA');\n";
+    const SHOP: &str = "CREATE TABLE s (id BIGINT NOT NULL) WITH (connector = 'postgres', url = 'URL', table = 'a', \
+                        cursor = 'id');\nINSERT INTO t SELECT id FROM s;\n";
+
+    fn told(sql: &str) -> String {
+        let mut files = SourceFiles::default();
+        files.add("a.sql".into(), sql.to_owned());
+        let program = Program::parse(files, &Variables::from_environment(), &registry::connectors());
+        let program = program.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        destinations(&program, Path::new("data")).map_or("none".into(), |destinations| destinations.describe())
+    }
 
     #[test]
-    fn the_rate_holds_over_a_second() {
-        for rate in [1, 3, 10, 25, 1001] {
-            let mut due = Due::new(rate);
-            let sent: usize = (0..20).map(|_| due.next(PAUSE)).sum();
-            assert_eq!(sent as u64, 2 * rate, "{rate}");
-        }
+    fn an_embedded_shop_is_filled_and_topics_that_nobody_fills() {
+        let embedded = TRANSACTIONS.replace("KAFKA", "embedded");
+        assert_eq!(told(&embedded), "the embedded Kafka");
+        assert_eq!(told(&TRANSACTIONS.replace("KAFKA", "localhost:9092")), "none");
+        assert_eq!(told(&embedded.replace("transactions", "clicks")), "none");
+        let shop = |url: &str| format!("{embedded}{}", SHOP.replace("URL", url));
+        assert_eq!(told(&shop("embedded://shop")), "data/shop.sqlite");
+        let crm = SHOP.replace("URL", "embedded://crm").replace("TABLE s", "TABLE c").replace("FROM s", "FROM c");
+        assert_eq!(told(&format!("{}{crm}", shop("embedded://shop"))), "data/shop.sqlite and data/crm.sqlite");
+        // The folder fills the topic, though with nothing or with somebody's real rows.
+        assert_eq!(told(&shop("none")), "none");
+        assert_eq!(told(&shop("postgres://localhost/instashop")), "none");
+        // Rows of a generated shop never come to a real Kafka; `run` refuses the folder besides.
+        assert_eq!(told(&shop("embedded://shop").replace("'embedded'", "'localhost:9092'")), "none");
     }
 
     #[test]

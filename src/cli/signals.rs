@@ -5,12 +5,28 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Cancels `drain` at the first signal, and `abort` at the second or when `patience` has passed since the first.
-/// Goes on until dropped.
+/// What is said at the first signal of a run.
+const DRAINING: &str = "stopping: no more input is read, what was read is worked off (again to stop at once)";
+
+/// As [`watch_saying`], in the words of a run.
 ///
 /// # Errors
 /// When the signals cannot be watched.
 pub fn watch(
+    drain: CancellationToken,
+    abort: CancellationToken,
+    patience: Duration,
+) -> std::io::Result<impl Future<Output = ()>> {
+    watch_saying(DRAINING, drain, abort, patience)
+}
+
+/// Says so and cancels `drain` at the first signal, and `abort` at the second or when `patience` has passed since the first.
+/// Goes on until dropped.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub fn watch_saying(
+    stopping: &'static str,
     drain: CancellationToken,
     abort: CancellationToken,
     patience: Duration,
@@ -20,7 +36,7 @@ pub fn watch(
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     Ok(async move {
         signals.next().await;
-        tracing::info!("stopping: no more input is read, what was read is worked off (again to stop at once)");
+        tracing::info!("{stopping}");
         drain.cancel();
         tokio::select! {
             () = signals.next() => tracing::warn!("stopping at once"),

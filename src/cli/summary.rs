@@ -1,6 +1,6 @@
 //! What `run` says at the start and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::console::Figures;
@@ -13,28 +13,30 @@ pub fn counted(tables: usize, queries: usize) -> String {
     format!("{tables}, {queries}")
 }
 
-/// One line for each embedded part, with the variable that connects the real one.
+/// One line for each embedded part, with the variables that connect the real ones.
 pub fn embedded_parts(program: &Program) -> Vec<String> {
-    let mut parts: BTreeMap<&'static str, Option<String>> = BTreeMap::new();
+    let mut parts: BTreeMap<&'static str, BTreeSet<&str>> = BTreeMap::new();
     for table in &program.tables {
         if let Some(part) = table.connector.embedded() {
-            let variable = parts.entry(part).or_default();
-            if variable.is_none() {
-                variable.clone_from(&table.variable);
-            }
+            parts.entry(part).or_default().extend(table.variable.as_deref());
         }
     }
-    parts.into_iter().map(|(part, variable)| embedded_part(part, variable.as_deref())).collect()
+    parts.into_iter().map(|(part, variables)| embedded_part(part, &variables)).collect()
 }
 
-fn embedded_part(part: &str, variable: Option<&str>) -> String {
+fn embedded_part(part: &str, variables: &BTreeSet<&str>) -> String {
     let what = match part {
-        "PostgreSQL" => "a SQLite file in the data folder".to_owned(),
+        "PostgreSQL" => "SQLite files in the data folder".to_owned(),
+        "Kafka" => "a log in the data folder".to_owned(),
         _ => "empty at the start, gone at the end".to_owned(),
     };
-    match variable {
-        Some(variable) => format!("{part} is embedded ({what}): set {variable} to use yours"),
+    let names: Vec<&str> = variables.iter().copied().collect();
+    match names.split_last() {
         None => format!("{part} is embedded ({what}): its table's options name no variable that would connect yours"),
+        Some((last, [])) => format!("{part} is embedded ({what}): set {last} to use yours"),
+        Some((last, names)) => {
+            format!("{part} is embedded ({what}): set {} and {last} to use yours", names.join(", "))
+        }
     }
 }
 
@@ -85,12 +87,12 @@ mod tests {
     #[test]
     fn an_embedded_part_names_the_variable_that_connects_the_real_one() {
         assert_eq!(
-            embedded_part("Kafka", Some("KAFKA_BROKERS")),
-            "Kafka is embedded (empty at the start, gone at the end): set KAFKA_BROKERS to use yours"
+            embedded_part("Kafka", &["KAFKA_BROKERS"].into()),
+            "Kafka is embedded (a log in the data folder): set KAFKA_BROKERS to use yours"
         );
         assert_eq!(
-            embedded_part("PostgreSQL", Some("DWH_URL")),
-            "PostgreSQL is embedded (a SQLite file in the data folder): set DWH_URL to use yours"
+            embedded_part("PostgreSQL", &["SHOP_URL", "DWH_URL", "CRM_URL"].into()),
+            "PostgreSQL is embedded (SQLite files in the data folder): set CRM_URL, DWH_URL and SHOP_URL to use yours"
         );
     }
 

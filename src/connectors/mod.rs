@@ -8,10 +8,12 @@
 pub mod blackhole;
 pub mod datagen;
 pub mod delivery;
+mod disk;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
 mod lines;
+pub mod looking;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;
@@ -22,7 +24,7 @@ pub mod sqlite;
 pub mod stdout;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -36,6 +38,7 @@ use crate::catalog::options::Options;
 use crate::formats::{DecodeOptions, FormatError, RawRecords, SplitIndex, SplitRun};
 use crate::time::Epoch;
 use delivery::{Delivery, OpenSink, Writer};
+use looking::{CurrentRows, Reach, TableDatabase};
 
 /// A kind of table, named by `connector = '...'`.
 pub trait Connector: Send + Sync {
@@ -69,8 +72,43 @@ pub trait ConnectorTable: Send + Sync {
         None
     }
 
+    /// How to see the newest rows that its destination holds, if it holds one for each key.
+    fn current(&self) -> Option<Box<dyn CurrentRows>> {
+        None
+    }
+
+    /// The database in which it lies, if it lies in one; embedded ones are in `data_dir`.
+    fn database(&self, _data_dir: &Path) -> Option<TableDatabase> {
+        None
+    }
+
+    /// How to see whether its server answers; `None` for one that is embedded, and where nobody has asked yet.
+    fn reach(&self) -> Option<Box<dyn Reach>> {
+        None
+    }
+
+    /// The file of JSON lines that its sink appends to, if it is one.
+    fn json_lines(&self) -> Option<&Path> {
+        None
+    }
+
+    /// What the user could do to have it read, if it can only be written.
+    fn to_be_read(&self) -> Option<String> {
+        None
+    }
+
+    /// What the user could do to have it written, if it can only be read.
+    fn to_be_written(&self) -> Option<String> {
+        None
+    }
+
     /// Set when an in-process stand-in serves this table: what it stands in for, such as `"Kafka"`.
     fn embedded(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The name of the embedded database that holds the table, such as `shop`, if one does.
+    fn embedded_database(&self) -> Option<&str> {
         None
     }
 }
@@ -113,11 +151,6 @@ pub trait SourceFactory: Send + Sync {
 
     /// Set when its rows are made up: their times may run ahead of the clock.
     fn is_made_up(&self) -> bool {
-        false
-    }
-
-    /// Set when what is read is gone after the process, as with an embedded Kafka: positions in it mean nothing later.
-    fn is_ephemeral(&self) -> bool {
         false
     }
 
@@ -272,7 +305,7 @@ pub struct SinkContext {
     pub pipeline: String,
     /// Who writes; `None` when the run keeps no checkpoints.
     pub writer: Option<Writer>,
-    /// The columns of every batch that will be written: the table's physical and metadata columns, in its order.
+    /// The columns of every batch that will be written: those of the table that can be, in its order.
     pub schema: SchemaRef,
     /// Where embedded parts keep their files.
     pub data_dir: PathBuf,

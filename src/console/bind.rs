@@ -1,4 +1,4 @@
-//! Which address the console listens on.
+//! Which address the console listens on, and the page.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
@@ -9,7 +9,20 @@ use tokio::net::TcpListener;
 /// none of the shop's.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464));
 
-/// Why the console cannot listen.
+/// What listens, and the options that say where.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Its name in log lines.
+    pub name: &'static str,
+    /// The option that names another address.
+    pub choose: &'static str,
+    /// The option that does without it.
+    pub leave: &'static str,
+}
+
+const CONSOLE: Listening = Listening { name: "console", choose: "--http", leave: "--no-http" };
+
+/// Why the console or the page cannot listen.
 #[derive(Debug, Error)]
 pub enum BindError {
     /// The address can be reached from other machines.
@@ -20,8 +33,11 @@ pub enum BindError {
     )]
     Exposed(SocketAddr),
     /// The address is taken or not this machine's.
-    #[error("cannot listen on {address}: {source}; choose another with --http ADDRESS:PORT, or none with --no-http")]
+    #[error("cannot listen on {address}: {source}; choose another with {choose} ADDRESS:PORT, or none with {leave}",
+            choose = .listening.choose, leave = .listening.leave)]
     Unavailable {
+        /// What wanted it.
+        listening: Listening,
         /// The address.
         address: SocketAddr,
         /// The system's own words.
@@ -34,19 +50,23 @@ pub enum BindError {
 /// # Errors
 /// When the address that was asked for cannot be had, or may not be without `insecure`.
 pub async fn bind(asked: Option<SocketAddr>, insecure: bool) -> Result<TcpListener, BindError> {
-    let Some(address) = asked else { return bind_or_free(DEFAULT_ADDRESS).await };
+    let Some(address) = asked else { return listen_or_free(CONSOLE, DEFAULT_ADDRESS).await };
     if !address.ip().is_loopback() && !insecure {
         return Err(BindError::Exposed(address));
     }
-    listen(address).await
+    listen(CONSOLE, address).await
 }
 
-async fn bind_or_free(address: SocketAddr) -> Result<TcpListener, BindError> {
-    match listen(address).await {
+/// Listens on `address` or, if that is taken, on any free port of the same interface.
+///
+/// # Errors
+/// When the interface cannot be had.
+pub async fn listen_or_free(listening: Listening, address: SocketAddr) -> Result<TcpListener, BindError> {
+    match listen(listening, address).await {
         Err(BindError::Unavailable { source, .. }) if source.kind() == std::io::ErrorKind::AddrInUse => {
-            let listener = listen(SocketAddr::new(address.ip(), 0)).await?;
+            let listener = listen(listening, SocketAddr::new(address.ip(), 0)).await?;
             if let Ok(free) = listener.local_addr() {
-                tracing::warn!("port {} is taken, so the console is on {free}", address.port());
+                tracing::warn!("port {} is taken, so the {} is on {free}", address.port(), listening.name);
             }
             Ok(listener)
         }
@@ -54,8 +74,12 @@ async fn bind_or_free(address: SocketAddr) -> Result<TcpListener, BindError> {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError::Unavailable { address, source })
+/// Listens on `address` and no other.
+///
+/// # Errors
+/// When it cannot be had.
+pub async fn listen(listening: Listening, address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError::Unavailable { listening, address, source })
 }
 
 #[cfg(test)]
@@ -82,7 +106,7 @@ mod tests {
     async fn a_taken_default_port_gives_way_to_a_free_one() {
         let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let taken = holder.local_addr().unwrap();
-        let listener = bind_or_free(taken).await.unwrap();
+        let listener = listen_or_free(CONSOLE, taken).await.unwrap();
         assert_ne!(listener.local_addr().unwrap().port(), taken.port());
         assert!(listener.local_addr().unwrap().ip().is_loopback());
     }

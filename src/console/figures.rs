@@ -67,12 +67,12 @@ impl Figures {
 }
 
 /// The watermark, unless it is one of the ends of time, which say that nothing has come yet or will come any more.
-pub(super) fn moving(watermark: EventTime) -> Option<EventTime> {
+pub fn moving(watermark: EventTime) -> Option<EventTime> {
     (watermark != EventTime::MIN && watermark != EventTime::MAX).then_some(watermark)
 }
 
 /// How far `watermark` is behind `now`; zero if it is ahead.
-pub(super) fn age(watermark: EventTime, now: SystemTime) -> Duration {
+pub fn age(watermark: EventTime, now: SystemTime) -> Duration {
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let nanos = i128::try_from(now).unwrap_or(i128::MAX) - i128::from(watermark.0);
     Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))

@@ -11,7 +11,7 @@ pub async fn only_loopback(request: Request, next: Next) -> Response {
     if host.is_some_and(is_loopback) {
         return next.run(request).await;
     }
-    (StatusCode::FORBIDDEN, "forbidden: this console answers to localhost, 127.0.0.1 and [::1] only\n").into_response()
+    (StatusCode::FORBIDDEN, "forbidden: this address answers to localhost, 127.0.0.1 and [::1] only\n").into_response()
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -8,6 +8,7 @@ mod bind;
 mod checkpoints;
 mod figures;
 mod host;
+mod kafka;
 mod metrics;
 mod redis;
 mod status;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
@@ -28,8 +29,9 @@ use crate::dataflow::graph::{Graph, Node, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::operators::LATE;
 
-pub use bind::{BindError, DEFAULT_ADDRESS, bind};
-pub use figures::Figures;
+pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_free};
+pub use figures::{Figures, age, moving};
+pub use host::only_loopback;
 
 /// How far a pipeline is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +130,16 @@ impl Console {
         checkpoints::trouble(&self.statistics, self.labels.iter().map(|label| label.name.as_str()))
     }
 
+    /// Totals and every node's figures, as `/api/v1/status` gives them.
+    pub fn status(&self) -> serde_json::Value {
+        status::render(self)
+    }
+
+    /// What the pipeline counts in.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     /// Time since this was made.
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
@@ -158,20 +170,29 @@ pub async fn serve(listener: TcpListener, console: Arc<Console>) -> std::io::Res
     axum::serve(listener, router(console, loopback)).await
 }
 
+const NOT_FOUND: &str = "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/kafka/topics, \
+    /api/v1/kafka/messages, /api/v1/redis/keys and /api/v1/redis/get\n";
+
 fn router(console: Arc<Console>, loopback: bool) -> Router {
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/kafka/topics", get(kafka::topics))
+        .route("/api/v1/kafka/messages", get(kafka::messages))
         .route("/api/v1/redis/keys", get(redis::keys))
         .route("/api/v1/redis/get", get(redis::get))
-        .fallback(async || {
-            (StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/redis/keys and /api/v1/redis/get\n")
-        })
+        .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(console);
     // Beyond loopback the names by which this machine is reached are not known.
     if loopback { router.layer(middleware::from_fn(host::only_loopback)) } else { router }
+}
+
+/// A parameter of a request, decoded.
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let query = uri.query().unwrap_or_default();
+    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 async fn readyz(State(console): State<Arc<Console>>) -> Response {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+use super::parameter;
 use crate::connectors::redis::embedded;
 
 /// `keys?pattern=metrics:*`: the keys that match, as a JSON list; all without a pattern.
@@ -25,11 +26,6 @@ pub async fn get(uri: Uri) -> Response {
         Some(value) => value.into_response(),
         None => (StatusCode::NOT_FOUND, "the embedded Redis has no string of that key\n").into_response(),
     }
-}
-
-fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    let query = uri.query().unwrap_or_default();
-    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 #[cfg(test)]

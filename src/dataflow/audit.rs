@@ -147,7 +147,7 @@ enum Held {
     Failed(String),
 }
 
-/// Holds every sink of a graph against `expected`, the tallies of the newest checkpoint, by the sink's node name.
+/// Holds every sink of a graph against `expected`, the tallies of the newest checkpoint, by the sink's identity.
 pub async fn audit(
     program: &Program,
     graph: &Graph,
@@ -167,10 +167,10 @@ pub async fn holdings(
     options: &AuditOptions,
 ) -> Vec<Holding> {
     let mut holdings = vec![];
-    for node in graph.nodes.iter().filter(|node| wanted(&node.name)) {
+    for node in graph.nodes.iter().filter(|node| wanted(node.identity())) {
         let NodeKind::Sink(sink) = &node.kind else { continue };
         let table = program.tables.iter().find(|table| table.definition.name == sink.table);
-        holdings.push(Holding { sink: node.name.clone(), held: hold(table, sink, options).await });
+        holdings.push(Holding { sink: node.identity().to_owned(), held: hold(table, sink, options).await });
     }
     holdings
 }
@@ -200,10 +200,7 @@ fn provable<'a>(
     }
     let table = table.ok_or("what was printed cannot be read back")?;
     let source = table.connector.read_back().ok_or("its connector cannot read it back")?;
-    match source.is_ephemeral() {
-        true => Err("it was in the memory of the process that wrote it"),
-        false => Ok((table, source)),
-    }
+    Ok((table, source))
 }
 
 /// What follows from a holding. `due` is what the sink must have, as the checkpoints said before and after it was read:

@@ -27,7 +27,7 @@ const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What a deliverer needs.
 pub struct Deliverer {
-    /// The sink's node name.
+    /// The sink's identity.
     pub name: String,
     /// Opens the sink.
     pub factory: Arc<dyn SinkFactory>,

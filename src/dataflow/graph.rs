@@ -60,6 +60,20 @@ pub struct Node {
     pub outputs: Vec<SchemaRef>,
 }
 
+/// What stands behind the name of a sink whose table is read as well: the source has the name itself.
+pub const SINK_SUFFIX: &str = ".sink";
+
+impl Node {
+    /// By what checkpoints know it. A sink goes by its table, so that it stays the same whether or not a query of the
+    /// folder reads that table, too.
+    pub fn identity(&self) -> &str {
+        match &self.kind {
+            NodeKind::Sink(sink) if self.name.strip_suffix(SINK_SUFFIX) == Some(&sink.table) => &sink.table,
+            _ => &self.name,
+        }
+    }
+}
+
 /// A way for rows from one node's output to the node that holds the edge.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Edge {

@@ -133,7 +133,7 @@ fn source_context(
     start: Option<&EpochState>,
     accept_lost_input: bool,
 ) -> SourceContext {
-    let known = restored(node, name, start);
+    let known = restored(name, start);
     let letters = node.dead_letters.as_ref().filter(|_| matches!(node.settings.bad_rows, BadRows::Table(_)));
     let wants = |key: MetadataKey, name: &str| {
         node.metadata.iter().any(|(used, _)| *used == key)
@@ -158,9 +158,9 @@ fn source_context(
     }
 }
 
-/// Where a source stood, if that still means anything.
-fn restored<'a>(node: &SourceNode, name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
-    start.and_then(|start| start.sources.get(name)).filter(|_| !node.factory.is_ephemeral())
+/// Where a source stood.
+fn restored<'a>(name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
+    start.and_then(|start| start.sources.get(name))
 }
 
 struct Run {
@@ -176,7 +176,7 @@ struct Run {
     open_epoch: Arc<OpenEpoch>,
     reports: mpsc::UnboundedSender<Report>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
-    /// By the sink's node name.
+    /// By the sink's identity.
     outboxes: BTreeMap<String, Arc<Outbox>>,
     undelivered: BTreeMap<String, Vec<Epoch>>,
     /// The last epoch that was begun to end; the highest number there is once no other will.
@@ -512,7 +512,7 @@ impl Run {
                 };
                 let (commands, receiver) = mpsc::unbounded_channel();
                 self.commands.push(commands);
-                let restored = restored(source, &name, self.start.as_ref()).cloned();
+                let restored = restored(&name, self.start.as_ref()).cloned();
                 let task = SourceTask {
                     name: name.clone(),
                     factory: Arc::clone(&source.factory),
@@ -539,7 +539,7 @@ impl Run {
 
     /// The two tasks of a sink, with its outbox between them.
     fn sink_tasks(&mut self, node: NodeId, sink: &SinkNode, reporter: Reporter) -> (SinkTask, Deliverer) {
-        let name = self.graph.nodes[node.0].name.clone();
+        let name = self.graph.nodes[node.0].identity().to_owned();
         let kept = self.keeper.writer.is_some();
         let delivery = if kept { sink.factory.delivery() } else { Delivery::AtOnce };
         let undelivered = self.undelivered.remove(&name).unwrap_or_default();

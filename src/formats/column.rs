@@ -158,6 +158,16 @@ impl Column {
         matches!(self.values, Values::Bytes(..) | Values::LargeBytes(..) | Values::Views(..))
     }
 
+    /// Whether its values are bytes, and not text.
+    pub(crate) fn is_binary(&self) -> bool {
+        matches!(self.data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+    }
+
+    /// Whether its values are structs or lists.
+    pub(crate) fn is_nested(&self) -> bool {
+        matches!(self.values, Values::Struct(..) | Values::List(..))
+    }
+
     /// Whether its values are dates or times.
     pub(crate) fn is_temporal(&self) -> bool {
         matches!(self.values, Values::Date32(_) | Values::Time32(..) | Values::Time64(..) | Values::Timestamp(..))
@@ -207,6 +217,17 @@ impl Column {
         self.values.append(token, self.timestamps)?;
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    /// Appends a float that no format has digits for; gives `false` if the column holds no floats.
+    pub(crate) fn append_float(&mut self, value: f64) -> bool {
+        match &mut self.values {
+            Values::Float64(values) => values.push(value),
+            Values::Float32(values) => values.push(value as f32),
+            _ => return false,
+        }
+        self.nulls.append_non_null();
+        true
     }
 
     /// Appends a null. In a `NOT NULL` column it stands for nothing and must lie in a null struct.

@@ -51,6 +51,9 @@ pub enum EncodeOptions {
 pub struct JsonDecodeOptions {
     /// `timestamp_format`.
     pub timestamps: TimestampFormat,
+    /// Set for the rows of a database, whose values JSON does not hold all of: bytes are text, hexadecimal behind `\x`;
+    /// NaN and the infinities are text; a struct or list may stand as JSON in a text.
+    pub database_rows: bool,
 }
 
 /// How JSON is written.
@@ -124,11 +127,19 @@ impl Default for EncodeOptions {
 }
 
 impl DecodeOptions {
+    /// The rows of a database, as JSON objects.
+    pub fn database_rows() -> DecodeOptions {
+        DecodeOptions::Json(JsonDecodeOptions { database_rows: true, ..JsonDecodeOptions::default() })
+    }
+
     /// Takes the format's options of a table that is read. Without `format`, records are JSON. Notes the columns that
     /// the format cannot hold.
     pub fn take(table: &TableDefinition, options: &mut Options) -> DecodeOptions {
         let decode = match take_format(options) {
-            Format::Json => DecodeOptions::Json(JsonDecodeOptions { timestamps: take_timestamps(options) }),
+            Format::Json => {
+                let timestamps = take_timestamps(options);
+                DecodeOptions::Json(JsonDecodeOptions { timestamps, ..JsonDecodeOptions::default() })
+            }
             Format::RawString => DecodeOptions::RawString,
             Format::RawBytes => DecodeOptions::RawBytes,
             Format::Csv => {
@@ -161,7 +172,7 @@ impl DecodeOptions {
     /// When a column's type has no place in the format.
     pub fn decoder(&self, schema: SchemaRef) -> Result<Box<dyn Decoder>, FormatError> {
         Ok(match self {
-            DecodeOptions::Json(options) => Box::new(JsonDecoder::new(schema, options.timestamps)?),
+            DecodeOptions::Json(options) => Box::new(JsonDecoder::new(schema, options)?),
             DecodeOptions::RawString | DecodeOptions::RawBytes => Box::new(RawDecoder::new(self.name(), schema)?),
             DecodeOptions::Csv(options) => Box::new(CsvDecoder::new(options, schema)?),
         })

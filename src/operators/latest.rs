@@ -2,6 +2,8 @@
 //!
 //! Several windows of a key can be open at once, each published early and once more when it closes. An older window's
 //! final row must not replace a newer window's early one, so rows older than what the key already shows are dropped.
+//! A key whose window the watermark has passed is forgotten: whatever comes now is newer. So what is kept are the keys of
+//! open windows, not all that there ever were.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +17,15 @@ use datafusion::common::{Result, exec_err, internal_err};
 use super::subplan::with_schema;
 use super::window::{EVENT_TIME, TIME_TYPE};
 use super::{InputIndex, Operator, Output};
+use crate::time::EventTime;
+
+/// Keys are forgotten when there are more of them than this and twice as many as after the last time.
+const KEYS_WORTH_FORGETTING: usize = 1024;
 
 /// Drops rows whose key has already shown a later event time.
 ///
-/// Input: the sink's columns and, last, `__event_time`. Output: the sink's columns. State: one event time a key, kept
-/// in the key's columns, named by position, and `__event_time`.
+/// Input: the sink's columns and, last, `__event_time`. Output: the sink's columns. State: one event time a key of
+/// which a window is open, kept in the key's columns, named by position, and `__event_time`.
 pub struct Latest {
     keys: Vec<usize>,
     converter: RowConverter,
@@ -29,6 +35,9 @@ pub struct Latest {
     state: SchemaRef,
     output: SchemaRef,
     key_bytes: usize,
+    watermark: i64,
+    /// Keys when some were last forgotten.
+    kept: usize,
 }
 
 /// What a batch is to the keys in it.
@@ -50,7 +59,8 @@ impl Latest {
         let state = Latest::state_schema(&keys, input);
         let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let newest = HashMap::with_hasher(hashing);
-        Ok(Latest { keys, converter, newest, delta: vec![], state, output, key_bytes: 0 })
+        let watermark = EventTime::MIN.0;
+        Ok(Latest { keys, converter, newest, delta: vec![], state, output, key_bytes: 0, watermark, kept: 0 })
     }
 
     /// The schema of the state.
@@ -89,6 +99,17 @@ impl Latest {
         }
         Ok(Seen { current: BooleanArray::from(current), newer: BooleanArray::from(newer) })
     }
+
+    /// Forgets the keys of windows that the watermark has passed.
+    fn forget(&mut self) {
+        self.newest.retain(|key, time| {
+            let open = *time > self.watermark;
+            self.key_bytes -= if open { 0 } else { key.len() };
+            open
+        });
+        self.newest.shrink_to(2 * self.newest.len());
+        self.kept = self.newest.len();
+    }
 }
 
 impl Operator for Latest {
@@ -105,11 +126,23 @@ impl Operator for Latest {
         Ok(())
     }
 
+    fn on_watermark(&mut self, watermark: EventTime, _out: &mut Output) -> Result<()> {
+        self.watermark = watermark.0;
+        if self.newest.len() > KEYS_WORTH_FORGETTING.max(2 * self.kept) {
+            self.forget();
+        }
+        Ok(())
+    }
+
     fn snapshot(&mut self, _out: &mut Output) -> Result<Vec<RecordBatch>> {
         if self.delta.is_empty() {
             return Ok(vec![]);
         }
-        Ok(vec![concat_batches(&self.state, &std::mem::take(&mut self.delta))?])
+        let delta = concat_batches(&self.state, &std::mem::take(&mut self.delta))?;
+        let times = delta.column(delta.num_columns() - 1).as_primitive::<TimestampNanosecondType>();
+        // What is final when it is shown, as without early results all is, is nobody's after its watermark.
+        let open: BooleanArray = times.values().iter().map(|time| Some(*time > self.watermark)).collect();
+        Ok(if open.has_true() { vec![filter_record_batch(&delta, &open)?] } else { vec![] })
     }
 
     fn restore(&mut self, state: RecordBatch) -> Result<()> {
@@ -122,6 +155,7 @@ impl Operator for Latest {
     }
 
     fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        self.forget();
         if self.newest.is_empty() {
             return Ok(vec![]);
         }
@@ -208,6 +242,25 @@ mod tests {
         assert_eq!(latest.snapshot(&mut Output::default()).unwrap()[0].num_rows(), 1);
         assert_eq!(shown(&mut latest, rows(&[(Some("toys"), 2, 60)])), [2]);
         assert!(latest.snapshot(&mut Output::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn keys_are_forgotten_when_the_watermark_has_passed_their_window() {
+        let (input, output) = schemas();
+        let mut latest = Latest::new(vec![0], &input, output).unwrap();
+        let names: Vec<String> = (0..5000).map(|number| format!("key {number}")).collect();
+        for (name, time) in names.iter().zip(0..) {
+            assert_eq!(shown(&mut latest, rows(&[(Some(name), 1, time), (Some("open"), 2, 9000)])), [1, 2]);
+            latest.on_watermark(EventTime(time), &mut Output::default()).unwrap();
+            assert!(latest.newest.len() <= KEYS_WORTH_FORGETTING + 1, "{}", latest.newest.len());
+        }
+        let snapshot = latest.snapshot(&mut Output::default()).unwrap();
+        assert_eq!(snapshot[0].num_rows(), 1, "what is final is not kept either");
+        assert_eq!(latest.state().unwrap()[0].num_rows(), 1);
+        assert_eq!(latest.key_bytes, latest.newest.keys().map(|key| key.len()).sum::<usize>());
+        assert!(shown(&mut latest, rows(&[(Some("open"), 3, 8000)])).is_empty(), "its window is open");
+        latest.on_watermark(EventTime(9000), &mut Output::default()).unwrap();
+        assert!(latest.state().unwrap().is_empty());
     }
 
     #[test]

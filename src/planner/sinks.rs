@@ -22,7 +22,7 @@ use super::scans::TableExpressions;
 use super::streaming::ORIGIN;
 use crate::catalog::BadRows;
 use crate::connectors::{SinkFactory, SinkMode};
-use crate::dataflow::graph::{DEAD_LETTERS, Distribution, Edge, Node, NodeId, NodeKind, SinkNode};
+use crate::dataflow::graph::{DEAD_LETTERS, Distribution, Edge, Node, NodeId, NodeKind, SINK_SUFFIX, SinkNode};
 use crate::operators::latest::Latest;
 use crate::operators::{MAIN, Operator};
 use crate::program::Program;
@@ -168,7 +168,7 @@ impl<'a> Sinks<'a> {
 /// A table that is also read has a source node of its name already.
 fn sink_name(table: &str, compiler: &Compiler<'_>) -> String {
     let taken = compiler.graph.nodes.iter().any(|node| node.name == table);
-    if taken { format!("{table}.sink") } else { table.to_string() }
+    if taken { format!("{table}{SINK_SUFFIX}") } else { table.to_string() }
 }
 
 fn add_sink(

@@ -70,6 +70,21 @@ fn refuses(query: &str, message: &str, help: &str) {
     assert!(actual_help.contains(help), "help: {actual_help}");
 }
 
+/// The names of the sinks, and by what checkpoints know them.
+fn sinks(graph: &Graph) -> Vec<(&str, &str)> {
+    let sinks = graph.nodes.iter().filter(|node| matches!(node.kind, NodeKind::Sink(_)));
+    sinks.map(|node| (node.name.as_str(), node.identity())).collect()
+}
+
+#[test]
+fn a_table_that_is_written_and_read_has_two_nodes_and_its_sink_keeps_its_identity() {
+    let write = "INSERT INTO untimed SELECT id, page FROM clicks;";
+    assert_eq!(sinks(&graph(write)), [("untimed", "untimed")]);
+    let both = graph(&format!("{write} SELECT page FROM untimed;"));
+    assert_eq!(names(&both), ["clicks", "untimed", "untimed.map", "query.map", "untimed.sink", "query.print"]);
+    assert_eq!(sinks(&both), [("untimed.sink", "untimed"), ("query.print", "query.print")]);
+}
+
 #[test]
 fn only_needed_columns_are_read_and_a_table_is_read_once() {
     let graph = graph(

@@ -300,6 +300,19 @@ pub(super) fn unknown_column(name: &Name, table: &TableDefinition) -> SqlError {
     SqlError::new(name.location, message).help(help)
 }
 
+/// What is wrong with writing that column, if it has no place in what is written.
+pub(super) fn unwritable_column(name: &Name, column: &ColumnDefinition) -> Option<SqlError> {
+    let (what, help) = match column.kind {
+        ColumnKind::Generated(_) => ("is generated", "leave it out: it is computed when the table is read"),
+        ColumnKind::Metadata(key) if !key.can_be_written() => {
+            ("is METADATA", "leave it out: it is told when the table is read")
+        }
+        ColumnKind::Physical | ColumnKind::Metadata(_) => return None,
+    };
+    let message = format!("column '{}' {what}: it cannot be written", name.text);
+    Some(SqlError::new(name.location, message).related(column.location, "declared here").help(help))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::columns::unknown_column;
+use super::columns::{unknown_column, unwritable_column};
 use super::{Table, View};
-use crate::catalog::{BadRows, ColumnKind, TableName};
+use crate::catalog::{BadRows, TableName};
 use crate::sql::names::{Name, meant, relations};
 use crate::sql::statement::{CreateView, InsertInto};
 use crate::sql::{Location, SourceFiles, SqlError};
@@ -98,12 +98,7 @@ impl<'a> Names<'a> {
         for (at, name) in insert.columns.iter().enumerate() {
             match definition.column(&name.text) {
                 None => self.errors.push(unknown_column(name, definition)),
-                Some(column) if matches!(column.kind, ColumnKind::Generated(_)) => {
-                    let message = format!("column '{}' is generated: it cannot be written", name.text);
-                    let error = SqlError::new(name.location, message).related(column.location, "declared here");
-                    self.errors.push(error.help("leave it out: it is computed when the table is read"));
-                }
-                Some(_) => {}
+                Some(column) => self.errors.extend(unwritable_column(name, column)),
             }
             if let Some(first) = insert.columns[..at].iter().find(|other| other.text == name.text) {
                 let message = format!("column '{}' is listed twice", name.text);
@@ -140,8 +135,9 @@ impl<'a> Names<'a> {
         if table.connector.source().is_none() {
             let message = format!("table '{}' can only be written", name.text);
             let error = SqlError::new(name.location, message).related(table.definition.location, "declared here");
-            let help =
-                format!("connector '{}' has no source; read what is written to it instead", table.connector_name);
+            let help = table.connector.to_be_read().unwrap_or_else(|| {
+                format!("connector '{}' has no source; read what is written to it instead", table.connector_name)
+            });
             self.errors.push(error.help(help));
         }
     }
@@ -155,7 +151,8 @@ impl<'a> Names<'a> {
                 }
                 let message = format!("table '{}' can only be read", name.text);
                 let error = SqlError::new(name.location, message).related(table.definition.location, "declared here");
-                self.errors.push(error.help(format!("connector '{}' has no sink", table.connector_name)));
+                let no_sink = || format!("connector '{}' has no sink", table.connector_name);
+                self.errors.push(error.help(table.connector.to_be_written().unwrap_or_else(no_sink)));
                 None
             }
             Meaning::View(_) => {

@@ -334,14 +334,16 @@ INSERT INTO src SELECT 1; SELECT * FROM dst; INSERT INTO v SELECT 1"
 fn columns_of_an_insert_are_checked() {
     assert_eq!(
         errors(
-            "CREATE TABLE dst (id BIGINT, double BIGINT GENERATED ALWAYS AS (id * 2)) WITH ('connector' = 'out');
-INSERT INTO dst (idd, double, id, id) SELECT 1, 2, 3, 4"
+            "CREATE TABLE dst (id BIGINT, double BIGINT GENERATED ALWAYS AS (id * 2), raw TEXT METADATA FROM 'value',
+  k TEXT METADATA FROM 'key') WITH ('connector' = 'out');
+INSERT INTO dst (idd, double, id, id, raw, k) SELECT 1, 2, 3, 4, 5, 6"
         ),
         [
-            "2:18: there is no column 'idd' in table 'dst' (did you mean 'id'?)",
-            "2:23: column 'double' is generated: it cannot be written \
+            "3:18: there is no column 'idd' in table 'dst' (did you mean 'id'?)",
+            "3:23: column 'double' is generated: it cannot be written \
              (leave it out: it is computed when the table is read)",
-            "2:35: column 'id' is listed twice",
+            "3:35: column 'id' is listed twice",
+            "3:39: column 'raw' is METADATA: it cannot be written (leave it out: it is told when the table is read)",
         ]
     );
 }

@@ -1,15 +1,19 @@
 //! The base data: customers with their plans, buyers, and products with a category and a price that fits it.
+//!
+//! A seed gives one ([`Catalogue::new`]); a database that has base data already gives another ([`Catalogue::of`]).
+
+use std::collections::HashMap;
 
 use super::Dice;
 
-/// How many customers there are; their ids count from 1.
+/// How many customers a seed's base data has; their ids count from 1.
 pub const CUSTOMERS: u32 = 50;
-/// How many buyers there are; their ids count from 1.
+/// How many buyers a seed's base data has; their ids count from 1.
 pub const BUYERS: u32 = 100;
-/// How many products there are; their ids count from 1.
+/// How many products a seed's base data has; their ids count from 1.
 pub const PRODUCTS: u32 = 200;
 
-/// What kinds of products there are, with what they are called and what they cost.
+/// What kinds of products a seed's base data has, with what they are called and what they cost.
 pub const CATEGORIES: [Category; 8] = [
     category("electronics", ["Headphones", "Keyboard", "Monitor", "Charger", "Speaker"], 1_999, 149_900),
     category("clothing", ["T-Shirt", "Jacket", "Jeans", "Scarf", "Sneakers"], 990, 18_900),
@@ -42,7 +46,7 @@ const fn category(name: &'static str, goods: [&'static str; 5], lowest: u64, hig
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Customer {
     /// From 1.
-    pub id: u32,
+    pub id: u64,
     /// Whose shop it is.
     pub name: String,
     /// What the shop is called.
@@ -50,8 +54,8 @@ pub struct Customer {
     /// Where to write to.
     pub email: String,
     /// What it pays for: `free`, `basic`, `premium` or `enterprise`.
-    pub plan: &'static str,
-    /// The indexes of its products in [`Catalogue::products`]; at least two.
+    pub plan: String,
+    /// The indexes of its products in [`Catalogue::products`]; one without any sells nothing.
     pub products: Vec<usize>,
 }
 
@@ -59,7 +63,7 @@ pub struct Customer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Buyer {
     /// From 1.
-    pub id: u32,
+    pub id: u64,
     /// Their name.
     pub name: String,
     /// Where to write to.
@@ -72,25 +76,25 @@ pub struct Buyer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Product {
     /// From 1.
-    pub id: u32,
+    pub id: u64,
     /// Who sells it.
-    pub customer_id: u32,
+    pub customer_id: u64,
     /// What it is called.
     pub name: String,
-    /// The index of its kind in [`CATEGORIES`].
-    pub category: usize,
+    /// Its kind. Names of kinds are few and live as long as the process, so that totals by kind copy none.
+    pub category: &'static str,
     /// What it costs, in cents.
     pub price: u64,
 }
 
 impl Product {
-    /// Its kind.
-    pub fn category(&self) -> &'static Category {
-        &CATEGORIES[self.category]
+    /// What somebody searches for who wants such a thing: its name without the first word, `Lamp` for `Nordic Lamp`.
+    pub fn search_term(&self) -> &str {
+        self.name.split_once(' ').map_or(&self.name, |(_, term)| term)
     }
 }
 
-/// All base data of a seed. Entries stand in the order of their ids.
+/// All base data. Entries stand in the order of their ids.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Catalogue {
     /// The customers.
@@ -124,13 +128,28 @@ impl Catalogue {
     /// The base data of `seed`.
     pub fn new(seed: u64) -> Catalogue {
         let mut dice = Dice::new(seed ^ CATALOGUE_SEED);
-        let mut customers: Vec<Customer> = (1..=CUSTOMERS).map(|id| customer(id, &mut dice)).collect();
+        let customers = (1..=CUSTOMERS).map(|id| customer(id, &mut dice)).collect();
         let buyers = (1..=BUYERS).map(|id| buyer(id, &mut dice)).collect();
-        let products: Vec<Product> = (1..=PRODUCTS).map(|id| product(id, &mut dice)).collect();
+        let products = (1..=PRODUCTS).map(|id| product(id, &mut dice)).collect();
+        Catalogue::of(customers, buyers, products)
+    }
+
+    /// Base data that is there already, in the order of its ids. Products of customers that are not among them are left
+    /// out.
+    pub fn of(mut customers: Vec<Customer>, buyers: Vec<Buyer>, mut products: Vec<Product>) -> Catalogue {
+        let places: HashMap<u64, usize> =
+            customers.iter().enumerate().map(|(place, customer)| (customer.id, place)).collect();
+        products.retain(|product| places.contains_key(&product.customer_id));
+        customers.iter_mut().for_each(|customer| customer.products.clear());
         for (index, product) in products.iter().enumerate() {
-            customers[product.customer_id as usize - 1].products.push(index);
+            customers[places[&product.customer_id]].products.push(index);
         }
         Catalogue { customers, buyers, products }
+    }
+
+    /// The indexes of the customers that have something to sell.
+    pub fn sellers(&self) -> Vec<usize> {
+        (0..self.customers.len()).filter(|place| !self.customers[*place].products.is_empty()).collect()
     }
 }
 
@@ -144,28 +163,28 @@ fn customer(id: u32, dice: &mut Dice) -> Customer {
     let (name, mailbox) = person(dice);
     let business_name = format!("{} {}", dice.pick(&STYLES), dice.pick(&SHOP_KINDS));
     let email = format!("{mailbox}{id}@shops.example");
-    Customer { id, name, business_name, email, plan: dice.pick(&PLANS), products: vec![] }
+    let plan = dice.pick(&PLANS).to_owned();
+    Customer { id: id.into(), name, business_name, email, plan, products: vec![] }
 }
 
 fn buyer(id: u32, dice: &mut Dice) -> Buyer {
     let (name, mailbox) = person(dice);
     let address = format!("{} {}", dice.between(1, 240), dice.pick(&STREETS));
-    Buyer { id, name, email: format!("{mailbox}{id}@mail.example"), address }
+    Buyer { id: id.into(), name, email: format!("{mailbox}{id}@mail.example"), address }
 }
 
 /// Every customer gets two products; the others go to some more than to others.
 fn product(id: u32, dice: &mut Dice) -> Product {
-    let customer_id = if id <= 2 * CUSTOMERS { (id - 1) % CUSTOMERS } else { skewed(CUSTOMERS, dice) } + 1;
-    let category = dice.below(CATEGORIES.len() as u64) as usize;
-    let kind = &CATEGORIES[category];
+    let place = if id <= 2 * CUSTOMERS { (id - 1) % CUSTOMERS } else { skewed(CUSTOMERS as usize, dice) as u32 };
+    let kind = dice.pick(&CATEGORIES);
     let name = format!("{} {}", dice.pick(&STYLES), dice.pick(&kind.goods));
     // Cheap things are more common than dear ones.
     let price = dice.between(kind.lowest, kind.highest).min(dice.between(kind.lowest, kind.highest));
-    Product { id, customer_id, name, category, price }
+    Product { id: id.into(), customer_id: u64::from(place) + 1, name, category: kind.name, price }
 }
 
 /// A number below `bound`, small ones more often.
-pub(super) fn skewed(bound: u32, dice: &mut Dice) -> u32 {
-    let bound = u64::from(bound);
-    dice.below(bound).min(dice.below(bound)) as u32
+pub(super) fn skewed(bound: usize, dice: &mut Dice) -> usize {
+    let bound = bound as u64;
+    dice.below(bound).min(dice.below(bound)) as usize
 }

@@ -7,12 +7,15 @@
 
 mod catalogue;
 mod events;
-mod json;
+pub(crate) mod json;
 mod ledger;
+mod stream;
+mod timetable;
 
 pub use catalogue::{BUYERS, Buyer, CATEGORIES, CUSTOMERS, Catalogue, Category, Customer, PRODUCTS, Product};
-pub use events::{Behaviour, Cart, Event, Item, Search, ShopEvents, ShopOptions, Transaction};
+pub use events::{Behaviour, Cart, Event, Interaction, Item, Items, Search, Transaction};
 pub use ledger::{CategoryTotals, Ledger, WindowTotals};
+pub use stream::{ShopEvents, ShopOptions};
 
 /// One event as it goes to Kafka.
 #[derive(Clone, PartialEq, Eq, Debug)]

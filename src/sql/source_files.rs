@@ -28,6 +28,21 @@ impl std::fmt::Debug for SourceFile {
     }
 }
 
+impl SourceFile {
+    /// `part`, which begins at byte `start`, with `*` for what is hidden.
+    fn shown(&self, start: usize, part: &str) -> String {
+        let is_hidden = |at: usize| self.hidden.iter().any(|(from, to)| (*from..*to).contains(&(start + at)));
+        let mut shown = String::with_capacity(part.len());
+        for (at, character) in part.char_indices() {
+            match is_hidden(at) {
+                true => shown.extend(std::iter::repeat_n('*', character.len_utf8())),
+                false => shown.push(character),
+            }
+        }
+        shown
+    }
+}
+
 impl SourceFiles {
     /// Adds a file; its number is what [`Location::file`] says. A byte order mark is dropped.
     pub fn add(&mut self, path: PathBuf, text: String) -> u32 {
@@ -78,15 +93,17 @@ impl SourceFiles {
         let file = &self.files[location.file as usize];
         let start = file.text[..location.start as usize].rfind('\n').map_or(0, |at| at + 1);
         let line = file.text[start..].split('\n').next().unwrap_or_default().trim_end_matches('\r');
-        let is_hidden = |at: usize| file.hidden.iter().any(|(from, to)| (*from..*to).contains(&(start + at)));
-        let mut shown = String::with_capacity(line.len());
-        for (at, character) in line.char_indices() {
-            match is_hidden(at) {
-                true => shown.extend(std::iter::repeat_n('*', character.len_utf8())),
-                false => shown.push(character),
-            }
-        }
-        (start, shown)
+        (start, file.shown(start, line))
+    }
+
+    /// The text at `location`, with `*` for what is hidden.
+    pub fn shown(&self, location: Location) -> String {
+        self.files[location.file as usize].shown(location.start as usize, self.slice(location))
+    }
+
+    /// The whole text of a file, with `*` for what is hidden.
+    pub fn shown_text(&self, file: u32) -> String {
+        self.files[file as usize].shown(0, self.text(file))
     }
 
     /// The line and column, from 1, at which `location` begins; columns count characters.
@@ -137,6 +154,19 @@ mod tests {
         let mut files = SourceFiles::default();
         assert_eq!(files.add("a.sql".into(), "\u{feff}SELECT 1".into()), 0);
         assert_eq!(files.text(0), "SELECT 1");
+    }
+
+    #[test]
+    fn what_is_hidden_is_shown_nowhere() {
+        let mut files = SourceFiles::default();
+        let file = files.add("a.sql".into(), "SELECT 1;\n'password' = 'hunter2';\n".into());
+        files.hide(Location { file, start: 23, end: 32 });
+        assert_eq!(files.shown_text(file), "SELECT 1;\n'password' = *********;\n");
+        let statement = Location { file, start: 10, end: 32 };
+        assert_eq!(
+            (files.shown(statement), files.shown_line(statement).1),
+            ("'password' = *********".into(), "'password' = *********;".into())
+        );
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl Variables {
         std::env::vars_os().filter_map(utf8).collect()
     }
 
+    /// The same with these in the place of any of their names.
+    pub fn with<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Variables {
+        self.values.extend(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self
+    }
+
     /// The value of a variable; one that is set to nothing counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())

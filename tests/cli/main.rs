@@ -2,6 +2,9 @@
 
 mod audit;
 mod checkpoints;
+mod demo;
+mod monitoring;
+mod page;
 mod pages;
 mod running;
 mod trouble;
@@ -23,7 +26,16 @@ fn acequia() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
     command.env("ACEQUIA__RUN__DATA_DIR", data_folder());
-    for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "RUST_LOG"] {
+    for variable in [
+        "KAFKA_BROKERS",
+        "REDIS_URL",
+        "DWH_URL",
+        "SHOP_URL",
+        "CRM_URL",
+        "DEAD_LETTERS",
+        "RUST_LOG",
+        "ACEQUIA_PAGE_TOKEN",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -61,11 +73,13 @@ fn the_help_lists_commands_and_exit_codes() {
     assert_eq!(output.status.code(), Some(0));
     let help = stdout(&output);
     for word in [
+        "demo",
         "run",
         "audit",
         "check",
         "checkpoints",
         "explain",
+        "generate",
         "test",
         "Exit codes:",
         "  3  failure while running",
@@ -78,7 +92,7 @@ fn the_help_lists_commands_and_exit_codes() {
 
 #[test]
 fn the_help_of_each_command_has_an_example() {
-    for command in ["run", "audit", "check", "checkpoints", "explain", "test"] {
+    for command in ["demo", "run", "audit", "check", "checkpoints", "explain", "generate", "test"] {
         let help = stdout(&run(&[command, "--help"]));
         assert!(help.contains("Examples:") && help.contains(&format!("acequia {command}")), "{help}");
     }

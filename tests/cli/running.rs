@@ -17,8 +17,13 @@ pub struct Running {
 impl Running {
     pub fn start(pipeline: &Path, arguments: &[&str], directory: &Path) -> Running {
         let mut command = acequia();
-        command.current_dir(directory).args(["run", text(pipeline)]).args(arguments);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.current_dir(directory).args(["run", text(pipeline)]).args(arguments).stdout(Stdio::null());
+        Running::spawn(command)
+    }
+
+    /// Any command of the binary; what it prints on stdout goes where the caller has said.
+    pub fn spawn(mut command: Command) -> Running {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, said) = std::sync::mpsc::channel();
         std::thread::spawn(move || lines.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
@@ -75,7 +80,7 @@ impl Drop for Running {
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+pub fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
@@ -107,6 +112,8 @@ fn the_shops_queries_run_on_embedded_parts_and_stop_in_order() {
     }
     get_until(&address, "/readyz", "200");
     assert!(get(&address, "/metrics").contains("acequia_rows_read_total"));
+    get_until(&address, "/api/v1/kafka/messages?topic=transactions&count=2", "\"offset\":");
+    get_until(&address, "/api/v1/kafka/topics", "\"name\":\"transactions\",\"partitions\":[{\"partition\":0,");
     get_until(&address, "/api/v1/redis/get?key=metrics:transactions", "total_revenue");
     running.signal("-TERM");
     running.until("stopping");

@@ -1,13 +1,21 @@
-//! The sinks for databases and Redis against real servers, which `scripts/` start in temporary folders on free ports
+//! The sinks and sources for databases and Redis against real servers, which `scripts/` start in temporary folders on free ports
 //! and which are stopped, by their pids, when a test ends in whatever way.
 
 mod audit;
+mod cursor;
+mod cursor_faults;
+mod cursor_run;
+mod cursor_sqlite;
 mod once;
+mod page;
+#[path = "../servers/pipeline.rs"]
+mod pipeline;
 mod postgres;
 mod postgres_faults;
 #[path = "../servers/proxy.rs"]
 mod proxy;
 mod proxy_faults;
+mod reading;
 mod redis_delivery;
 mod redis_server;
 #[path = "../servers/server.rs"]
@@ -16,11 +24,11 @@ mod sqlite;
 
 use std::sync::Arc;
 
-use acequia::catalog::options::{OptionValue, Options};
+use acequia::catalog::options::{OptionError, OptionValue, Options};
 use acequia::catalog::{ColumnDefinition, ColumnKind, TableDefinition};
 use acequia::connectors::delivery::{OpenSink, Writer};
 use acequia::connectors::registry::connector;
-use acequia::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
+use acequia::connectors::{ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory};
 use acequia::sql::Location;
 use acequia::time::{Epoch, Incarnation, LogId};
 use arrow::array::{ArrayRef, RecordBatch};
@@ -37,6 +45,19 @@ fn factory(
     key: &[&str],
     options: &[(&str, &str)],
 ) -> Arc<dyn SinkFactory> {
+    let (table, errors) = definition(connector_name, name, schema, key, options);
+    assert!(errors.is_empty(), "{errors:?}");
+    table.sink().unwrap()
+}
+
+/// A table as its options describe it, and what is wrong with these.
+fn definition(
+    connector_name: &str,
+    name: &str,
+    schema: &SchemaRef,
+    key: &[&str],
+    options: &[(&str, &str)],
+) -> (Arc<dyn ConnectorTable>, Vec<OptionError>) {
     let definition = TableDefinition {
         name: name.into(),
         location: Location::default(),
@@ -57,9 +78,7 @@ fn factory(
     let values = options.iter().map(|(key, text)| OptionValue::new(*key, *text)).collect();
     let mut options = Options::new(Location::default(), values);
     let table = connector(connector_name).unwrap().table(&definition, &mut options);
-    let errors = options.finish(connector_name);
-    assert!(errors.is_empty(), "{errors:?}");
-    table.sink().unwrap()
+    (table, options.finish(connector_name))
 }
 
 /// Opens a sink of run `run` as a run with checkpoints does.

@@ -35,6 +35,8 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
     let began = Instant::now();
     let only = std::env::var("ACEQUIA_POINT").ok();
     let points = POINTS.iter().filter(|point| only.as_ref().is_none_or(|only| point.contains(only.as_str())));
+    // Those of the embedded Kafka, which has no part in this pipeline, are tried in `tests/faults/embedded.rs`.
+    let points = points.filter(|point| !point.starts_with("sink.kafka.embedded."));
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut trials = vec![];
     for (number, point) in points.enumerate() {
@@ -47,7 +49,8 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
             }),
         ));
     }
-    assert!(!trials.is_empty(), "there are no crash points");
+    let tried = trials.len();
+    assert!(tried > 0, "there are no crash points");
     let mut failures = vec![];
     let mut deaths = 0;
     for (point, trial) in trials {
@@ -61,8 +64,8 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
             (Ok(died), _) => deaths += died,
         }
     }
-    println!("{} crash points, {deaths} deaths, {:.0?}", POINTS.len(), began.elapsed());
-    assert!(failures.is_empty(), "{} of {} points:\n{}", failures.len(), POINTS.len(), failures.join("\n"));
+    println!("{tried} crash points, {deaths} deaths, {:.0?}", began.elapsed());
+    assert!(failures.is_empty(), "{} of {tried} points:\n{}", failures.len(), failures.join("\n"));
 }
 
 /// Lets a pipeline die at a point as often as it comes there, up to three times; how often that was.

@@ -1,6 +1,6 @@
 //! Reading back what is in each destination, as JSON documents.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use redis::Commands;
 use sqlx::{Connection, SqliteConnection};
 
-/// What readers of a topic see who read only what is committed, partition by partition in order.
+/// What readers of a topic see who read only what is committed, partition by partition in order, up to where it ends now.
+/// The reader of a topic that grows may see no end at all, so that what comes later is left out.
 pub fn topic(servers: &str, topic: &str) -> Vec<String> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
@@ -24,21 +25,28 @@ pub fn topic(servers: &str, topic: &str) -> Vec<String> {
     let wait = Duration::from_secs(20);
     let metadata = consumer.fetch_metadata(Some(topic), wait).unwrap();
     let mut list = TopicPartitionList::new();
-    let mut open = 0;
+    let mut open = BTreeMap::new();
     for partition in metadata.topics()[0].partitions() {
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-        open += 1;
+        let (_, end) = consumer.fetch_watermarks(topic, partition.id(), wait).unwrap();
+        open.insert(partition.id(), end);
     }
     consumer.assign(&list).unwrap();
     let (mut found, mut heard) = (vec![], Instant::now());
-    while open > 0 {
+    while !open.is_empty() {
         assert!(heard.elapsed() < Duration::from_secs(60), "{topic} does not come to its end");
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(record)) => {
-                found.push(String::from_utf8(record.payload().unwrap().to_vec()).unwrap());
                 heard = Instant::now();
+                let Some(end) = open.get(&record.partition()).copied() else { continue };
+                if record.offset() < end {
+                    found.push(String::from_utf8(record.payload().unwrap().to_vec()).unwrap());
+                }
+                if record.offset() + 1 >= end {
+                    open.remove(&record.partition());
+                }
             }
-            Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
             Some(Err(error)) => println!("reading {topic}: {error}"),
             None => {}
         }

@@ -11,12 +11,12 @@ use crate::trial::{Servers, Trial, assert_clean, exit_code};
 const PER_SECOND: u64 = 500;
 
 /// A small file system in memory, unmounted when dropped.
-struct SmallDisk {
+pub struct SmallDisk {
     path: PathBuf,
 }
 
 impl SmallDisk {
-    fn mount(path: &Path, options: &str) -> SmallDisk {
+    pub fn mount(path: &Path, options: &str) -> SmallDisk {
         std::fs::create_dir_all(path).unwrap();
         let disk = SmallDisk { path: path.to_owned() };
         disk.run("mount", &["-t", "tmpfs", "-o", options, "acequia-faults"]);
@@ -28,7 +28,7 @@ impl SmallDisk {
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) {
+    pub fn fill(&self) {
         use std::io::Write;
         let mut file = std::fs::File::create(self.path.join("filler")).unwrap();
         // Down to the last byte: a small file must not fit either.
@@ -36,7 +36,7 @@ impl SmallDisk {
         while file.write(&[0]).is_ok() {}
     }
 
-    fn make_room(&self) {
+    pub fn make_room(&self) {
         std::fs::remove_file(self.path.join("filler")).unwrap();
     }
 

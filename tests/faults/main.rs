@@ -17,6 +17,7 @@ mod crash_points;
 mod damage;
 mod destinations;
 mod disk;
+mod embedded;
 mod instances;
 mod ledger;
 mod network;

@@ -8,6 +8,7 @@ mod embedded;
 #[path = "../servers/pipeline.rs"]
 mod pipeline;
 mod positions;
+mod reach;
 mod silent;
 mod sink;
 mod source;

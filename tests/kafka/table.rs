@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -49,6 +50,11 @@ pub fn table(definition: &TableDefinition, servers: &str, pairs: &[(&str, &str)]
     table
 }
 
+/// Where these tests have embedded topics.
+fn data_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{}", std::process::id()))
+}
+
 /// A context for the only instance of a source that goes on without end.
 pub fn unbounded() -> SourceContext {
     SourceContext {
@@ -65,7 +71,7 @@ pub fn unbounded() -> SourceContext {
         positions: BTreeMap::new(),
         origin: None,
         accept_lost_input: false,
-        data_dir: std::env::temp_dir(),
+        data_dir: data_dir(),
         stop: CancellationToken::new(),
     }
 }
@@ -80,7 +86,7 @@ pub fn sink_context(definition: &TableDefinition) -> SinkContext {
         pipeline: "tests".into(),
         writer: None,
         schema: definition.writable_schema(),
-        data_dir: std::env::temp_dir(),
+        data_dir: data_dir(),
         stop: CancellationToken::new(),
     }
 }

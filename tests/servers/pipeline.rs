@@ -19,7 +19,16 @@ pub fn acequia() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
     command.env("ACEQUIA__RUN__DATA_DIR", data_folder());
-    for variable in ["KAFKA_BROKERS", "REDIS_URL", "DWH_URL", "DEAD_LETTERS", "RUST_LOG"] {
+    for variable in [
+        "KAFKA_BROKERS",
+        "REDIS_URL",
+        "DWH_URL",
+        "SHOP_URL",
+        "CRM_URL",
+        "DEAD_LETTERS",
+        "RUST_LOG",
+        "ACEQUIA_PAGE_TOKEN",
+    ] {
         command.env_remove(variable);
     }
     command

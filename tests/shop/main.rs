@@ -9,7 +9,9 @@ mod pipeline;
 #[path = "../servers/server.rs"]
 mod server;
 
+mod databases;
 mod feed;
+mod outcome;
 mod queries;
 mod results;
 mod totals;
@@ -20,6 +22,9 @@ use std::time::{Duration, Instant};
 use kafka::Cluster;
 use pipeline::{Pipeline, acequia};
 use server::Server;
+
+/// The topics of the shop.
+const TOPICS: [&str; 5] = ["transactions", "user_behavior", "searches", "cart_events", "transaction_items"];
 
 /// The servers of a test.
 struct Servers {
@@ -36,7 +41,12 @@ impl Servers {
     }
 
     fn database_url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.postgres.port)
+        self.database("postgres")
+    }
+
+    /// The URL of a database of that name.
+    fn database(&self, name: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.postgres.port)
     }
 
     fn redis_url(&self) -> String {

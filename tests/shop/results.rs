@@ -1,5 +1,6 @@
 //! Reading back what a pipeline wrote, in the ledger's units: milliseconds since 1970 and cents.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -39,6 +40,11 @@ pub async fn value(url: &str, key: &str) -> (Value, i64) {
 
 /// All records of a topic, as JSON.
 pub fn records(servers: &str, topic: &str) -> Vec<Value> {
+    keyed_records(servers, topic).into_iter().map(|(_, value)| value).collect()
+}
+
+/// All records of a topic, as JSON with the key that they have.
+pub fn keyed_records(servers: &str, topic: &str) -> Vec<(Option<String>, Value)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", "reads-results")
@@ -61,10 +67,29 @@ pub fn records(servers: &str, topic: &str) -> Vec<Value> {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
-            Some(record) => found.push(serde_json::from_slice(record.unwrap().payload().unwrap()).unwrap()),
+            Some(record) => {
+                let record = record.unwrap();
+                let key = record.key().map(|key| String::from_utf8_lossy(key).into_owned());
+                found.push((key, serde_json::from_slice(record.payload().unwrap()).unwrap()));
+            }
         }
     }
     found
+}
+
+/// JSON whose objects are in the order of their keys.
+pub fn canonical(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(fields) => {
+                let fields: BTreeMap<&String, Value> = fields.iter().map(|(key, value)| (key, sorted(value))).collect();
+                fields.into_iter().map(|(key, value)| (key.clone(), value)).collect()
+            }
+            Value::Array(values) => values.iter().map(sorted).collect(),
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
 }
 
 /// Cents of an amount: a number or text such as `12.30`.

@@ -31,13 +31,17 @@ async fn a_million_transactions_add_up_though_each_server_goes_away_once() {
     let mut pipeline = Pipeline::start(servers.run("tests/shop/totals", place.path()));
     pipeline.until("http://");
 
-    let options =
-        ShopOptions { transaction_share: 1.0, events_per_second: PER_SECOND, disorder: 2000, ..ShopOptions::default() };
+    let options = ShopOptions {
+        transaction_share: 1.0,
+        events_per_second: PER_SECOND as f64,
+        disorder: 2000,
+        ..ShopOptions::default()
+    };
     let mut feed = Feed::new(&servers.kafka.servers, options.clone());
     let (shares, mut to_send) = tokio::sync::mpsc::unbounded_channel();
     let feeding = tokio::spawn(async move {
         while let Some(count) = to_send.recv().await {
-            feed.send(count, |_, _| {}).await;
+            feed.send(count, |_, _, _, _| {}).await;
         }
         feed.ledger
     });
@@ -60,7 +64,7 @@ async fn a_million_transactions_add_up_though_each_server_goes_away_once() {
     servers.kafka.start_broker(2);
     let ledger = tokio::time::timeout(PATIENCE, feeding).await.unwrap().unwrap();
     let start = options.start + (TRANSACTIONS as u64 / PER_SECOND * 1000) as i64 + 60_000;
-    Feed::new(&servers.kafka.servers, ShopOptions { start, ..options }).send(CLOSING, |_, _| {}).await;
+    Feed::new(&servers.kafka.servers, ShopOptions { start, ..options }).send(CLOSING, |_, _, _, _| {}).await;
     until_read(&mut pipeline, TRANSACTIONS + CLOSING).await;
     pipeline.signal("-TERM");
     assert_eq!(pipeline.exit_code(), Some(0), "{}", pipeline.said());

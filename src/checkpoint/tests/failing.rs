@@ -165,7 +165,8 @@ pub(super) async fn late_manifest(store: Arc<dyn Store>) {
     }
     let (mut second, _) = open(&store).await;
     second.append(moved(400)).await.unwrap();
-    for (path, bytes) in std::mem::take(&mut *late.held.lock()) {
+    let held = std::mem::take(&mut *late.held.lock());
+    for (path, bytes) in held {
         store.put(&path, bytes).await.unwrap();
     }
     drop(second);

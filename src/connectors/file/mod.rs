@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::disk::{blocking, io_error, refused, sync_folder_of, waiting};
 use super::{Connector, ConnectorError, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::{Options, closest};
@@ -195,6 +196,15 @@ impl ConnectorTable for FileTable {
         Some(Arc::new(source::FileSourceFactory::new(self.clone())))
     }
 
+    fn json_lines(&self) -> Option<&Path> {
+        match &self.content {
+            Content::Lines(LineContent { encode: EncodeOptions::Json(_), .. }) if self.path != STDIO => {
+                Some(Path::new(&self.path))
+            }
+            _ => None,
+        }
+    }
+
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         Some(match &self.content {
             Content::Parquet => Arc::new(parquet_sink::ParquetSinkFactory {
@@ -224,62 +234,9 @@ impl CsvContent {
     }
 }
 
-/// What the operating system refused, in words that say what would be right.
-fn io_error(path: &Path, doing: &str, error: &std::io::Error) -> ConnectorError {
-    use std::io::ErrorKind;
-    let message = match error.kind() {
-        ErrorKind::NotFound => format!("cannot {doing} it: there is no such file or folder"),
-        ErrorKind::PermissionDenied => {
-            format!("cannot {doing} it: permission denied; give the user that runs acequia the right to {doing} it")
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            format!("cannot {doing} it: the disk is full; free some space and start again")
-        }
-        ErrorKind::ReadOnlyFilesystem => {
-            format!("cannot {doing} it: the file system is read-only; name a path on another one")
-        }
-        ErrorKind::IsADirectory => format!("cannot {doing} it: it is a folder, not a file"),
-        ErrorKind::NotADirectory => format!("cannot {doing} it: a part of the path is a file, not a folder"),
-        _ => format!("cannot {doing} it: {error}"),
-    };
-    ConnectorError::Refused { what: path.display().to_string(), message }
-}
-
-/// As [`io_error`], but a full disk is waited for.
-fn waiting(path: &Path, doing: &str, error: &std::io::Error) -> ConnectorError {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ConnectorError::Unavailable {
-            what: path.display().to_string(),
-            message: format!("cannot {doing} it: the disk is full; it goes on as soon as there is room"),
-        },
-        _ => io_error(path, doing, error),
-    }
-}
-
 /// Whether `mode = 'overwrite'` holds: a recovery goes on with what is there.
 fn begins_anew(writer: &Writer) -> bool {
     writer.fresh || writer.resumed == Epoch(0)
-}
-
-/// Makes what has changed in the folder of `path` survive a loss of power.
-fn sync_folder_of(path: &Path) -> Result<(), ConnectorError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let opened = std::fs::File::open(folder).map_err(|error| io_error(folder, "read", &error))?;
-    opened.sync_all().map_err(|error| waiting(folder, "write", &error))
-}
-
-/// Disk work off the runtime's own threads.
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce() -> Result<T, ConnectorError> + Send + 'static,
-) -> Result<T, ConnectorError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| refused(path, error.to_string()))?
-}
-
-/// Refuses with the path in front.
-fn refused(path: &Path, message: impl Into<String>) -> ConnectorError {
-    ConnectorError::Refused { what: path.display().to_string(), message: message.into() }
 }
 
 /// How long a part file may stay open at first.

@@ -5,7 +5,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
-use super::embedded;
 use super::messages;
 use super::options::{KafkaOptions, ReadMode, Servers};
 use crate::catalog::options::closest;
@@ -25,7 +24,7 @@ const RESERVED: [(&str, &str); 11] = [
     ("delivery.report.only.error", "every delivery is waited for"),
     ("transactional.id", "'delivery' says what is promised"),
     ("log.queue", "log lines go to Acequia's log"),
-    ("test.mock.num.brokers", "'bootstrap_servers' = 'embedded' gives a cluster inside the process"),
+    ("test.mock.num.brokers", "'bootstrap_servers' = 'embedded' gives a Kafka in the data folder"),
     ("plugin.library.paths", "Acequia loads no foreign code"),
     ("statistics.interval.ms", "Acequia has its own metrics"),
 ];
@@ -107,7 +106,11 @@ pub(super) fn place(servers: &Servers) -> String {
 
 fn base(servers: &Servers, client_id: &str) -> Result<ClientConfig, ConnectorError> {
     let addresses = match servers {
-        Servers::Embedded => embedded::bootstrap_servers()?,
+        // Its tables have sources and sinks of their own.
+        Servers::Embedded => {
+            let message = "it has no address that a client could connect to".into();
+            return Err(ConnectorError::Refused { what: server_name(servers), message });
+        }
         Servers::At(addresses) => addresses.clone(),
     };
     let mut config = ClientConfig::new();
@@ -134,9 +137,8 @@ pub(super) fn consumer(
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        // An offset that is gone is an error, never a silent jump. The embedded cluster drops records by design; the
-        // reader logs the gap.
-        .set("auto.offset.reset", if options.servers == Servers::Embedded { "earliest" } else { "error" })
+        // An offset that is gone is an error, never a silent jump.
+        .set("auto.offset.reset", "error")
         .set(
             "isolation.level",
             match options.read_mode {

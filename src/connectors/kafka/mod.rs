@@ -1,10 +1,10 @@
-//! Kafka as a source and a sink, by librdkafka.
+//! Kafka as a source and a sink: by librdkafka, or as a log of our own in the data folder ([`embedded`]).
 //!
 //! The way of a record: [`reader`] is a thread that takes messages from librdkafka by the batch (through
 //! [`messages`], the only unsafe code here) and hands whole events to [`source`]; the other way, [`sink`] has rows encoded
 //! by [`rows`] and gives them to a [`producer`], which knows how to wait. An [`epoch_sink`] does so in one
 //! [`transaction`] an epoch, with a marker in the topic that [`progress`] describes. [`options`] is what `WITH (...)` may say, [`errors`]
-//! which troubles heal by waiting, and [`embedded`] a cluster inside this process for demos.
+//! which troubles heal by waiting.
 
 mod client;
 pub mod embedded;
@@ -15,6 +15,7 @@ pub mod options;
 mod origin;
 pub mod producer;
 mod progress;
+mod reach;
 mod reader;
 mod records;
 mod rows;
@@ -25,12 +26,14 @@ mod transaction;
 
 use std::sync::Arc;
 
+use super::looking::Reach;
 use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{MetadataKey, TableDefinition};
 use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, EncodeOptions};
 
+use embedded::source::EmbeddedSourceFactory;
 use options::{KafkaOptions, ReadMode, Servers, Start, TableUse};
 use sink::KafkaSinkFactory;
 use source::KafkaSourceFactory;
@@ -64,8 +67,11 @@ struct KafkaTable {
 
 impl ConnectorTable for KafkaTable {
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
-        let decode = self.decode.clone()?;
-        Some(Arc::new(KafkaSourceFactory { options: self.options.clone(), decode }))
+        let (options, decode) = (self.options.clone(), self.decode.clone()?);
+        Some(match options.servers {
+            Servers::Embedded => Arc::new(EmbeddedSourceFactory { options, decode, read_back: false }),
+            Servers::At(_) => Arc::new(KafkaSourceFactory { options, decode }),
+        })
     }
 
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
@@ -77,7 +83,10 @@ impl ConnectorTable for KafkaTable {
             (None, _) => return None,
         };
         let options = KafkaOptions { start: Start::Earliest, read_mode: ReadMode::Committed, ..self.options.clone() };
-        Some(Arc::new(KafkaSourceFactory { options, decode }))
+        Some(match options.servers {
+            Servers::Embedded => Arc::new(EmbeddedSourceFactory { options, decode, read_back: true }),
+            Servers::At(_) => Arc::new(KafkaSourceFactory { options, decode }),
+        })
     }
 
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
@@ -97,5 +106,10 @@ impl ConnectorTable for KafkaTable {
 
     fn embedded(&self) -> Option<&'static str> {
         (self.options.servers == Servers::Embedded).then_some("Kafka")
+    }
+
+    fn reach(&self) -> Option<Box<dyn Reach>> {
+        let client = || Box::new(reach::KafkaReach::new(self.options.clone())) as _;
+        (self.options.servers != Servers::Embedded).then(client)
     }
 }

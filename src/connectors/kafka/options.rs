@@ -36,14 +36,17 @@ pub struct KafkaOptions {
     /// `audit_headers`: whether records say their epoch and their number in it, so that `acequia audit` can prove the
     /// topic complete. Only with exactly-once delivery. Default: true.
     pub audit_headers: bool,
-    /// `properties.*`: settings of librdkafka by their own names.
+    /// `embedded_retention`: how many bytes of a topic the embedded Kafka keeps, about; the oldest records go first.
+    /// No effect on a real one. Default: 1 GB.
+    pub embedded_retention: Option<u64>,
+    /// `properties.*`: settings of librdkafka by their own names. No effect on the embedded Kafka.
     pub properties: Properties,
 }
 
 /// Where Kafka is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Servers {
-    /// In this process.
+    /// In the data folder.
     Embedded,
     /// At these addresses.
     At(String),
@@ -113,8 +116,14 @@ impl KafkaOptions {
             key_field: take_key_field(table, options),
             promise: Promise::take(options),
             audit_headers: options.boolean(&["audit_headers"]).unwrap_or(true),
+            embedded_retention: options.size(&["embedded_retention"]),
             properties: take_properties(options),
         }
+    }
+
+    /// The consumer group of a table.
+    pub(super) fn group(&self, pipeline: &str, table: &str) -> String {
+        self.group_id.clone().unwrap_or_else(|| format!("{pipeline}-{table}"))
     }
 }
 
@@ -375,6 +384,7 @@ mod tests {
         assert_eq!((options.start, options.read_mode), (Start::Earliest, ReadMode::Committed));
         assert_eq!(options.partition_discovery, Duration::from_secs(30));
         assert_eq!((options.promise, options.audit_headers), (Promise::ExactlyOnce, true));
+        assert_eq!(options.embedded_retention, None);
 
         let (_, errors) = take_from(&table(&[]), &[]);
         let errors: Vec<_> = errors.iter().map(|e| (e.message.as_str(), e.help.as_deref().unwrap_or(""))).collect();
@@ -396,12 +406,14 @@ mod tests {
             ("properties.group.id", "readers"),
             ("scan.startup.mode", "latest-offset"),
             ("properties.isolation.level", "read_uncommitted"),
+            ("embedded_retention", "64MB"),
         ]);
         assert_eq!(options.servers, Servers::Embedded);
         assert_eq!(options.topics, ["clicks", "orders"]);
         assert_eq!(options.table_use, Some(TableUse::Source));
         assert_eq!(options.group_id.as_deref(), Some("readers"));
         assert_eq!((options.start, options.read_mode), (Start::Latest, ReadMode::Uncommitted));
+        assert_eq!(options.embedded_retention, Some(64 << 20));
     }
 
     #[test]

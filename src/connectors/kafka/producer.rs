@@ -19,7 +19,6 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
 
 use super::client;
-use super::embedded;
 use super::errors::{Outage, refusal};
 use super::messages;
 use super::options::Servers;
@@ -262,26 +261,20 @@ impl Producer {
     }
 }
 
-/// Sends generated records to a Kafka, real or embedded.
+/// Sends generated records to a Kafka at an address; [`super::embedded::Feeder`] does so where there is none.
 pub struct Feeder {
     producer: Producer,
-    servers: Servers,
-    known: Vec<String>,
 }
 
 impl Feeder {
-    /// A feeder for the Kafka at `bootstrap_servers`, or in this process for `embedded`. Connects when there is
-    /// something to send; `stop` ends every wait.
+    /// A feeder for the Kafka at `bootstrap_servers`. Connects when there is something to send; `stop` ends every wait.
     ///
     /// # Errors
     /// When librdkafka cannot start.
     pub fn new(bootstrap_servers: &str, client_id: &str, stop: CancellationToken) -> Result<Feeder, ConnectorError> {
-        let servers = match bootstrap_servers {
-            "embedded" => Servers::Embedded,
-            addresses => Servers::At(addresses.into()),
-        };
+        let servers = Servers::At(bootstrap_servers.into());
         let producer = Producer::new(&servers, &client::producer(&servers, client_id)?, stop)?;
-        Ok(Feeder { producer, servers, known: vec![] })
+        Ok(Feeder { producer })
     }
 
     /// Queues a record. Waits while the queue is full, and so for a server that is away, with log lines.
@@ -289,11 +282,15 @@ impl Feeder {
     /// # Errors
     /// When Kafka refuses a record, or `stop` is cancelled.
     pub async fn send(&mut self, topic: &str, key: Option<&[u8]>, value: &[u8]) -> Result<(), ConnectorError> {
-        if self.servers == Servers::Embedded && !self.known.iter().any(|known| known == topic) {
-            embedded::ensure_topic(topic)?;
-            self.known.push(topic.into());
-        }
         self.producer.send(Record { topic, partition: None, key, value, timestamp: None, headers: None }).await
+    }
+
+    /// Whether Kafka has refused a record that was sent; without waiting for those on their way.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn check(&self) -> Result<(), ConnectorError> {
+        self.producer.check()
     }
 
     /// Returns when all that was sent is in Kafka.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::Sender;
 use super::client;
 use super::errors::{Outage, refusal};
 use super::messages::{ClientEvent, Consumer, Message, Messages, TopicHandle, offset_list};
-use super::options::{KafkaOptions, Servers};
+use super::options::KafkaOptions;
 use super::origin::{self, Origin, SharedOrigin, WAY_OUT};
 use super::records::Gatherer;
 use super::splits::{self, BEGINNING, Range, SplitId};
@@ -163,9 +163,6 @@ impl Reader {
     fn first_ranges(&mut self) -> Result<Vec<(String, Vec<Range>)>, ConnectorError> {
         let mut found = vec![];
         for topic in self.options.topics.clone() {
-            if self.options.servers == Servers::Embedded {
-                super::embedded::ensure_topic(&topic)?;
-            }
             let asked = splits::partitions(&self.consumer, &self.what, &topic);
             // Only the events know why nobody answers.
             self.heed_events()?;
@@ -184,11 +181,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// Asks for the ids of the cluster and the topic, which old brokers and the embedded cluster may not give.
+    /// Asks for the ids of the cluster and the topic, which old brokers may not give.
     fn note_origin(&self, topic: &str) {
-        if self.options.servers == Servers::Embedded {
-            return;
-        }
         let cluster = self.consumer.cluster_id(PATIENCE);
         let id = self.consumer.topic_id(topic, PATIENCE);
         let mut origin = self.origin.lock();
@@ -223,7 +217,7 @@ impl Reader {
     /// Positions of a checkpoint that do not fit what is there are an error, or moved if that is accepted.
     fn check_positions(&self, topic: &str, ranges: &mut [Range]) -> Result<(), ConnectorError> {
         let is_restored = |range: &Range| self.context.positions.contains_key(&range.split.to_string());
-        if self.options.servers == Servers::Embedded || !ranges.iter().any(is_restored) {
+        if !ranges.iter().any(is_restored) {
             return Ok(());
         }
         let before = Origin::parse(self.context.origin.as_deref().unwrap_or_default());
@@ -404,14 +398,6 @@ impl Reader {
             if message.offset() >= split.end {
                 self.finish(at)?;
                 continue;
-            }
-            if self.options.servers == Servers::Embedded && split.next >= 0 && split.next < message.offset() {
-                tracing::warn!(
-                    "embedded Kafka has dropped {} records of {} before they were read: it keeps the newest 5 MB of a \
-                     partition; a real Kafka keeps what its topic's retention says",
-                    message.offset() - split.next,
-                    split.id
-                );
             }
             split.next = message.offset() + 1;
             let is_last = split.next >= split.end;

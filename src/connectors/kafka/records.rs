@@ -1,4 +1,4 @@
-//! Messages to [`RawRecords`]: one copy of each value into one buffer, and nothing else a record.
+//! Records as they are fetched to [`RawRecords`]: one copy of each value into one buffer, and nothing else a record.
 
 use super::messages::Message;
 use crate::formats::{Keys, RawRecords, Span, SplitIndex, SplitRun};
@@ -6,6 +6,42 @@ use crate::formats::{Keys, RawRecords, Span, SplitIndex, SplitRun};
 /// The most bytes of values, and of keys, in one event, unless one record alone is larger. Far below what a span can
 /// address, and enough that it seldom cuts a batch.
 const MAX_BYTES: usize = 16 << 20;
+
+/// A record where it was fetched: in librdkafka's memory, or in a block of the embedded log.
+pub(super) trait Fetched {
+    /// Its place in the partition.
+    fn offset(&self) -> i64;
+    /// Its value; empty if it has none.
+    fn value(&self) -> &[u8];
+    /// Its key, if it has one.
+    fn key(&self) -> Option<&[u8]>;
+    /// In milliseconds since 1970, if it has one.
+    fn timestamp(&self) -> Option<i64>;
+    /// Gives each of its headers to `each`, name and value, in their order.
+    fn headers(&self, each: impl FnMut(&[u8], Option<&[u8]>));
+}
+
+impl Fetched for Message<'_> {
+    fn offset(&self) -> i64 {
+        Message::offset(self)
+    }
+
+    fn value(&self) -> &[u8] {
+        Message::value(self)
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        Message::key(self)
+    }
+
+    fn timestamp(&self) -> Option<i64> {
+        Message::timestamp(self)
+    }
+
+    fn headers(&self, each: impl FnMut(&[u8], Option<&[u8]>)) {
+        Message::headers(self, each);
+    }
+}
 
 /// Gathers the records of the next event.
 #[derive(Debug)]
@@ -36,7 +72,7 @@ impl Gatherer {
     }
 
     /// Whether the record no longer fits into this event.
-    pub(super) fn is_full_for(&self, message: &Message<'_>) -> bool {
+    pub(super) fn is_full_for(&self, message: &impl Fetched) -> bool {
         let keys = self.records.keys.as_ref().map_or(0, |keys| keys.bytes.len());
         let headers = self.records.headers.as_ref().map_or(0, |headers| headers.len_bytes());
         !self.records.is_empty()
@@ -46,7 +82,7 @@ impl Gatherer {
     }
 
     /// Appends a record. A tombstone has an empty value, which no format takes for a row.
-    pub(super) fn push(&mut self, split: SplitIndex, message: &Message<'_>) {
+    pub(super) fn push(&mut self, split: SplitIndex, message: &impl Fetched) {
         let records = &mut self.records;
         let start = records.bytes.len() as u32;
         records.bytes.extend_from_slice(message.value());
@@ -72,6 +108,11 @@ impl Gatherer {
                 Span { start, end: bytes.len() as u32 }
             }));
         }
+    }
+
+    /// How many records were gathered.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// What was gathered, if anything was.

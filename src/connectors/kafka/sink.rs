@@ -1,5 +1,5 @@
 //! The sink: opens one of two. Rows go out at once and at least once, or by the epoch and exactly once
-//! ([`super::epoch_sink`]).
+//! ([`super::epoch_sink`]). The embedded log has two of its own ([`embedded::sink`]).
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -43,11 +43,10 @@ impl SinkFactory for KafkaSinkFactory {
         format!("kafka topic {} {}", self.topic, client::place(&self.options.servers))
     }
 
-    /// The embedded cluster shows open transactions and is gone with the process: there a marker would prove nothing.
     fn delivery(&self) -> Delivery {
-        match (self.options.promise, &self.options.servers) {
-            (Promise::ExactlyOnce, Servers::At(_)) => Delivery::PerEpoch,
-            _ => Delivery::AtOnce,
+        match self.options.promise {
+            Promise::ExactlyOnce => Delivery::PerEpoch,
+            Promise::AtLeastOnce => Delivery::AtOnce,
         }
     }
 
@@ -55,12 +54,13 @@ impl SinkFactory for KafkaSinkFactory {
         let KafkaOptions { servers, properties, audit_headers, .. } = &self.options;
         let what = self.describe();
         let rows = RowEncoder::new(self, &what, &context.schema)?;
-        if let (Delivery::PerEpoch, Some(writer)) = (self.delivery(), &context.writer) {
-            let sink = KafkaEpochSink::new(servers, &properties.0, rows, *audit_headers, writer.clone(), &context)?;
-            return sink.open().await;
-        }
+        let writer = context.writer.clone().filter(|_| self.delivery() == Delivery::PerEpoch);
         if *servers == Servers::Embedded {
-            embedded::ensure_topic(&self.topic)?;
+            return embedded::sink::open(&self.topic, &self.options, rows, writer, &context).await;
+        }
+        if let Some(writer) = writer {
+            let sink = KafkaEpochSink::new(servers, &properties.0, rows, *audit_headers, writer, &context)?;
+            return sink.open().await;
         }
         let mut config = client::producer(servers, &format!("{}-{}", context.pipeline, context.table))?;
         config.extend(properties.0.iter().cloned());

@@ -7,10 +7,9 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::client;
-use super::embedded;
 use super::errors;
 use super::messages::{ClientEvent, Consumer, offset_list};
-use super::options::{KafkaOptions, Servers};
+use super::options::KafkaOptions;
 use super::origin::SharedOrigin;
 use super::reader::{Read, Reader};
 use super::splits::{self, SplitId};
@@ -30,13 +29,10 @@ pub(super) struct KafkaSourceFactory {
 }
 
 impl KafkaSourceFactory {
-    fn group_id(&self, pipeline: &str, table: &str) -> String {
-        self.options.group_id.clone().unwrap_or_else(|| format!("{pipeline}-{table}"))
-    }
-
     fn consumer(&self, context: &SourceContext, suffix: &str) -> Result<Consumer, ConnectorError> {
         let client_id = format!("{}-{}-{suffix}", context.pipeline, context.table);
-        let config = client::consumer(&self.options, &client_id, &self.group_id(&context.pipeline, &context.table))?;
+        let config =
+            client::consumer(&self.options, &client_id, &self.options.group(&context.pipeline, &context.table))?;
         Consumer::new(&config).map_err(|error| client::unusable(&client::server_name(&self.options.servers), &error))
     }
 }
@@ -58,18 +54,11 @@ impl SourceFactory for KafkaSourceFactory {
     }
 
     fn consumer_group(&self, pipeline: &str, table: &str) -> Option<String> {
-        Some(self.group_id(pipeline, table))
-    }
-
-    fn is_ephemeral(&self) -> bool {
-        self.options.servers == Servers::Embedded
+        Some(self.options.group(pipeline, table))
     }
 
     /// As many as the largest topic has partitions; one for topics that do not exist yet.
     async fn instances(&self, context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
-        if self.options.servers == Servers::Embedded {
-            return Ok(parallelism.min(embedded::PARTITIONS as usize).max(1));
-        }
         let what = client::server_name(&self.options.servers);
         let consumer = Arc::new(self.consumer(context, "planning")?);
         let partitions =

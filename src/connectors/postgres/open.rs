@@ -16,12 +16,12 @@ use super::target::{self, Target};
 use crate::connectors::retry::until_available;
 use crate::connectors::sql_table::create::{Dialect, create_table};
 use crate::connectors::sql_table::transactions::Transactions;
-use crate::connectors::sql_table::{SqlTableOptions, warehouse};
+use crate::connectors::sql_table::{Migrations, SqlTableOptions};
 use crate::connectors::{ConnectorError, SinkContext};
 use crate::time::Epoch;
 
 /// Migrations build indexes over what is there already.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Opens the table, waiting for a server that is away; also gives the last epoch that it has.
 ///
@@ -40,8 +40,8 @@ pub(super) async fn open(
     let attempt = || async {
         let mut connection = connect(server, &session, &what).await?;
         let opening = async {
-            if table.migrate.is_some() {
-                warehouse::migrate_postgres(&mut connection).await.map_err(|error| migrate_error(&what, error))?;
+            if let Some(set) = table.migrate {
+                migrate(&mut connection, set, &what).await?;
             }
             find_or_create(&mut connection, table, &create, &what).await
         };
@@ -70,11 +70,15 @@ pub(super) async fn open(
     Transactions::open(what, database, connection, table, context).await
 }
 
-fn migrate_error(what: &str, error: MigrateError) -> ConnectorError {
-    match error {
+/// Brings a set of tables up to date. `what` names the database in errors.
+///
+/// # Errors
+/// When the database does not let us, or another version of Acequia has migrated it.
+pub(crate) async fn migrate(connection: &mut PgConnection, set: Migrations, what: &str) -> Result<(), ConnectorError> {
+    set.migrate_postgres(connection).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, &error),
-        error => ConnectorError::Refused { what: what.into(), message: format!("the warehouse's migrations: {error}") },
-    }
+        error => ConnectorError::Refused { what: what.into(), message: set.refusal(&error) },
+    })
 }
 
 async fn find_or_create(

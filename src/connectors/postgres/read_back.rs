@@ -12,7 +12,6 @@ use crate::connectors::sql_table::{SqlTableOptions, missing_column, quoted};
 use crate::connectors::{
     Boundedness, ConnectorError, DEAD_LETTERS, Decoding, Source, SourceContext, SourceEvent, SourceFactory,
 };
-use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, RawRecords, SplitIndex};
 
 /// The types of columns whose values do not come back as they were written, with the reason.
@@ -45,7 +44,7 @@ impl SourceFactory for PostgresRows {
     }
 
     fn decoding(&self) -> Decoding {
-        Decoding::Format(DecodeOptions::Json(JsonDecodeOptions::default()))
+        Decoding::Format(DecodeOptions::database_rows())
     }
 
     fn describe(&self) -> String {

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Error, PgConnection};
 
 use super::errors::connector_error;
-use crate::connectors::{ConnectorError, SinkContext};
+use crate::connectors::{ConnectorError, SinkContext, SourceContext};
 
 /// A server that takes longer to answer a new connection counts as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const SETTINGS: &str = "SELECT set_config(name, value, false) FROM (VALUES \
     JOIN pg_settings USING (name)";
 
 /// Whose sessions they are, told apart by their application names.
-pub(super) struct Session {
+pub(crate) struct Session {
     /// `acequia shop run 7 1a2b3c4d`: the pipeline, the run, and a hash of pipeline and table. Only `acequia shop` in a
     /// run without checkpoints, which knows no earlier runs.
     name: String,
@@ -30,22 +30,37 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Of nobody who would ever have to end it.
+    pub(crate) fn named(name: &str) -> Session {
+        Session { name: name.into(), hash: None }
+    }
+
+    /// For one who only reads.
+    pub(super) fn reading(context: &SourceContext) -> Session {
+        Session::named(&application_name(&context.pipeline))
+    }
+
     pub(super) fn new(context: &SinkContext) -> Session {
-        // PostgreSQL cuts names at 63 bytes.
-        let pipeline: String = context.pipeline.chars().filter(char::is_ascii).take(24).collect();
+        let name = application_name(&context.pipeline);
         match &context.writer {
-            None => Session { name: format!("acequia {pipeline}"), hash: None },
+            None => Session { name, hash: None },
             Some(writer) => {
                 let hash = crc32fast::hash(format!("{}\0{}", context.pipeline, context.table).as_bytes());
-                let name = format!("acequia {pipeline} run {} {hash:08x}", writer.incarnation);
+                let name = format!("{name} run {} {hash:08x}", writer.incarnation);
                 Session { name, hash: Some(format!("{hash:08x}")) }
             }
         }
     }
 }
 
+fn application_name(pipeline: &str) -> String {
+    // PostgreSQL cuts names at 63 bytes.
+    let pipeline: String = pipeline.chars().filter(char::is_ascii).take(24).collect();
+    format!("acequia {pipeline}")
+}
+
 /// Connects to a server that may be away or deaf.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     server: &PgConnectOptions,
     session: &Session,
     what: &str,

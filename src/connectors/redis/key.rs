@@ -96,6 +96,31 @@ impl KeyTemplate {
         &self.columns
     }
 
+    /// The key, if it is the same for all rows.
+    pub fn constant(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A pattern in Redis' own language that all its keys match: `metrics:products:*`.
+    pub fn pattern(&self) -> String {
+        let mut pattern = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Column(_) => pattern.push('*'),
+                Part::Text(text) => text.chars().for_each(|character| {
+                    if matches!(character, '*' | '?' | '[' | ']' | '^' | '\\') {
+                        pattern.push('\\');
+                    }
+                    pattern.push(character);
+                }),
+            }
+        }
+        pattern
+    }
+
     /// The key of `row`; `values` are the columns of [`KeyTemplate::columns`] as text.
     ///
     /// # Errors
@@ -174,6 +199,13 @@ mod tests {
         assert_eq!(mistake(""), "it is empty");
         assert_eq!(mistake("m:{zzz}"), "there is no column zzz");
         assert_eq!(mistake("a\nb"), "it holds a control character");
+    }
+
+    #[test]
+    fn its_pattern_finds_its_keys_and_no_more_than_it_must() {
+        let template = |text: &str| KeyTemplate::parse(text, &["a"]).unwrap();
+        assert_eq!(template("m:{a}:[*]?").pattern(), r"m:*:\[\*\]\?");
+        assert_eq!((template("m:{a}").constant(), template("m:{{a}}").constant()), (None, Some("m:{a}")));
     }
 
     #[test]

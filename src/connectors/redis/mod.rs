@@ -33,6 +33,7 @@
 
 pub mod commands;
 mod current;
+mod current_rows;
 pub mod embedded;
 pub mod key;
 mod scripts;
@@ -48,6 +49,7 @@ use std::time::Duration;
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use async_trait::async_trait;
 
+use self::current_rows::RedisRows;
 use self::key::KeyTemplate;
 use self::server::Server;
 use self::sink::RedisSink;
@@ -58,6 +60,7 @@ use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory,
 use crate::catalog::options::Options;
 use crate::catalog::{ColumnKind, TableDefinition};
 use crate::connectors::delivery::{Delivery, OpenSink, Promise};
+use crate::connectors::looking::CurrentRows;
 use crate::formats::EncodeOptions;
 
 const URL_EXAMPLE: &str = "redis://localhost:6379";
@@ -243,6 +246,11 @@ impl ConnectorTable for RedisTable {
 
     fn embedded(&self) -> Option<&'static str> {
         self.0.options.server.is_none().then_some("Redis")
+    }
+
+    fn current(&self) -> Option<Box<dyn CurrentRows>> {
+        let options = &self.0.options;
+        (options.data_type == RedisType::String).then(|| Box::new(RedisRows::new(options.clone())) as _)
     }
 }
 

@@ -6,22 +6,31 @@
 //! epochs.
 
 pub mod create;
+pub mod cursor_options;
+pub mod cursor_reader;
+pub mod cursor_source;
 pub mod database;
 mod epochs;
 pub mod keyed;
 pub mod markers;
+pub mod migrations;
+mod no_rows;
+pub mod origin;
 pub mod own_tables;
 pub mod savepoints;
 mod sink;
 pub mod transactions;
-pub mod warehouse;
+
+use std::fmt;
 
 use arrow::datatypes::Schema;
 
-use crate::catalog::options::{Options, closest};
+use crate::catalog::options::{OptionValue, Options, closest};
 use crate::catalog::{ColumnKind, TableDefinition};
 
 pub use epochs::TableEpochs;
+pub use migrations::Migrations;
+pub use no_rows::NoRows;
 pub(crate) use sink::arrow_error;
 pub use sink::{RowStore, TableSink};
 
@@ -39,7 +48,7 @@ pub struct SqlTableOptions {
     pub name: String,
     /// `create`: make the table from its columns when it is missing. `None` if it was not said.
     pub create: Option<bool>,
-    /// `migrate = 'warehouse'`: bring the warehouse's tables up to date first. `None` if it was not said.
+    /// `migrate`: bring this set of tables up to date first. `None` if it was not said.
     pub migrate: Option<Migrations>,
     /// `on_error`: what becomes of rows that the database refuses.
     pub on_error: OnError,
@@ -47,13 +56,6 @@ pub struct SqlTableOptions {
     pub promise: Promise,
     /// The columns of the primary key; empty when rows are only added.
     pub key: Vec<String>,
-}
-
-/// A set of tables that Acequia knows how to make.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Migrations {
-    /// `realtime_events` and `customer_sessions`.
-    Warehouse,
 }
 
 impl SqlTableOptions {
@@ -68,31 +70,13 @@ impl SqlTableOptions {
                 );
             }
         }
-        let (schema, name) = match options.take(&["table", "table_name"]) {
-            None => (None, table.name.clone()),
-            Some(option) => {
-                let parts: Vec<&str> = option.text.split('.').collect();
-                match parts.as_slice() {
-                    [name] if !name.is_empty() => (None, (*name).to_string()),
-                    [schema, name] if !schema.is_empty() && !name.is_empty() => {
-                        (Some((*schema).to_string()), (*name).to_string())
-                    }
-                    _ => {
-                        options.error(
-                            option.location,
-                            format!("option 'table' does not take '{}'", option.text),
-                            Some("it takes a table's name, such as 'events' or 'public.events'".into()),
-                        );
-                        (None, table.name.clone())
-                    }
-                }
-            }
-        };
+        let named = options.take(&["table", "table_name"]).and_then(|option| SqlName::of_option(&option, options));
+        let SqlName { schema, name } = named.unwrap_or(SqlName { schema: None, name: table.name.clone() });
         SqlTableOptions {
             schema,
             name,
             create: options.boolean(&["create"]),
-            migrate: options.choice(&["migrate"], &[("warehouse", Migrations::Warehouse)]),
+            migrate: options.choice(&["migrate"], &Migrations::NAMES),
             on_error: OnError::take_with_dead_letters(options),
             promise: Promise::take(options),
             key: table.primary_key.clone(),
@@ -145,6 +129,54 @@ impl SqlTableOptions {
     }
 }
 
+/// The name of a table in a database.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SqlName {
+    /// The schema in front of it, if one was given.
+    pub schema: Option<String>,
+    /// The name itself.
+    pub name: String,
+}
+
+impl SqlName {
+    /// The name that an option holds, or a mistake noted and none.
+    fn of_option(option: &OptionValue, options: &mut Options) -> Option<SqlName> {
+        let parts: Vec<&str> = option.text.split('.').collect();
+        match parts.as_slice() {
+            [name] if !name.is_empty() => Some(SqlName { schema: None, name: (*name).into() }),
+            [schema, name] if !schema.is_empty() && !name.is_empty() => {
+                Some(SqlName { schema: Some((*schema).into()), name: (*name).into() })
+            }
+            _ => {
+                options.error(
+                    option.location,
+                    format!("option '{}' does not take '{}'", option.key, option.text),
+                    Some("it takes a table's name, such as 'events' or 'public.events'".into()),
+                );
+                None
+            }
+        }
+    }
+
+    /// As it stands in a statement.
+    pub fn quoted(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{}.{}", quoted(schema), quoted(&self.name)),
+            None => quoted(&self.name),
+        }
+    }
+}
+
+/// As a person writes it.
+impl fmt::Display for SqlName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
 /// An identifier in double quotes, whatever it holds.
 pub fn quoted(identifier: &str) -> String {
     format!("\"{}\"", identifier.replace('"', "\"\""))
@@ -182,7 +214,7 @@ pub(crate) mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
-    use crate::catalog::options::{OptionError, OptionValue};
+    use crate::catalog::options::OptionError;
     use crate::catalog::{ColumnDefinition, MetadataKey};
     use crate::sql::Location;
 

@@ -42,7 +42,7 @@ fn words(error: &Error) -> String {
 }
 
 /// The error of a connector for one that no row is to blame for.
-pub(super) fn connector_error(what: &str, error: &Error) -> ConnectorError {
+pub(crate) fn connector_error(what: &str, error: &Error) -> ConnectorError {
     let (what, message) = (what.to_string(), words(error));
     match remedy(error) {
         Remedy::Wait => ConnectorError::Unavailable { what, message },

@@ -1,9 +1,11 @@
-//! SQLite as a sink: `connector = 'sqlite'`, and the stand-in for PostgreSQL when its `url` is `'embedded'`.
+//! SQLite as a sink and, by a cursor, as a source: `connector = 'sqlite'`, and the stand-in for PostgreSQL when its `url`
+//! is `'embedded'`.
 //!
 //! | option | meaning |
 //! |---|---|
 //! | `path` | the database's file, made when it is missing |
 //! | `table`, `create`, `migrate`, `on_error`, `delivery` | as for `postgres`; the tables are `_acequia_epochs` and `_acequia_dead_letters` |
+//! | `cursor`, `query`, `poll_interval`, `source.offset` | as for `postgres`, to read |
 //!
 //! Values are written so that SQLite's own functions read them, and nothing is lost: whole numbers and booleans (0, 1)
 //! as INTEGER, floats as REAL (NaN, which SQLite does not have, becomes NULL), decimals as text that a column of type
@@ -12,10 +14,12 @@
 //!
 //! The file is in WAL mode, so that others can read while rows are written.
 
-mod errors;
+pub(crate) mod errors;
 mod open;
 mod read_back;
+mod row_json;
 mod sink;
+mod source;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -23,16 +27,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::sql_table::{SqlTableOptions, TableEpochs, TableSink};
+use super::looking::{Database, TableDatabase};
+use super::sql_table::cursor_options::{CursorOptions, Rows, cursor_help};
+use super::sql_table::{Migrations, SqlTableOptions, TableEpochs, TableSink};
 use super::{Connector, ConnectorError, ConnectorTable, SinkContext, SinkFactory, SinkMode, SourceFactory};
 use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::connectors::delivery::{Delivery, OpenSink};
 use crate::connectors::refused_rows::OnError;
+pub(crate) use open::migrate;
 pub use read_back::SqliteRows;
+pub use source::SqliteSourceFactory;
 
-/// The file of the embedded warehouse, in the data folder.
-pub const WAREHOUSE_FILE: &str = "warehouse.sqlite";
+/// The file of an embedded database in the data folder: `shop.sqlite`.
+pub fn embedded_file(name: &str) -> String {
+    format!("{name}.sqlite")
+}
 
 /// `connector = 'sqlite'`.
 pub struct SqliteConnector;
@@ -44,20 +54,46 @@ impl Connector for SqliteConnector {
 
     fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
         let sql_table = SqlTableOptions::take(self.name(), table, options);
-        let path = options.required(&["path"], "shop.sqlite");
-        Arc::new(SqliteTable(Arc::new(SqliteSinkFactory::new(Place::File(path.into()), sql_table))))
+        let place = Place::File(options.required(&["path"], "shop.sqlite").into());
+        let cursor = CursorOptions::take(self.name(), table, &sql_table, false, options);
+        let is_query = cursor.as_ref().is_some_and(|cursor| matches!(cursor.rows, Rows::Query(_)));
+        let migrate = sql_table.migrate;
+        let source = cursor.map(|cursor| Arc::new(SqliteSourceFactory::new(place.clone(), migrate, cursor)));
+        let sink = (!is_query).then(|| Arc::new(SqliteSinkFactory::new(place, sql_table)));
+        Arc::new(SqliteTable { source, sink, cursor_help: cursor_help(table) })
     }
 }
 
-struct SqliteTable(Arc<SqliteSinkFactory>);
+struct SqliteTable {
+    source: Option<Arc<SqliteSourceFactory>>,
+    sink: Option<Arc<SqliteSinkFactory>>,
+    /// What would let it be read.
+    cursor_help: String,
+}
 
 impl ConnectorTable for SqliteTable {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        Some(self.source.clone()?)
+    }
+
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
-        Some(self.0.clone())
+        Some(self.sink.clone()?)
     }
 
     fn read_back(&self) -> Option<Arc<dyn SourceFactory>> {
-        Some(Arc::new(self.0.rows()))
+        Some(Arc::new(self.sink.as_ref()?.rows()))
+    }
+
+    fn to_be_read(&self) -> Option<String> {
+        Some(self.cursor_help.clone())
+    }
+
+    fn to_be_written(&self) -> Option<String> {
+        Some("it has a 'query': name a table".into())
+    }
+
+    fn database(&self, data_dir: &Path) -> Option<TableDatabase> {
+        Some(self.sink.as_ref()?.database(data_dir))
     }
 }
 
@@ -66,8 +102,8 @@ impl ConnectorTable for SqliteTable {
 pub enum Place {
     /// In a file.
     File(PathBuf),
-    /// In the embedded warehouse, whose tables are made when it opens.
-    Embedded,
+    /// In the embedded database of this name, such as `warehouse`, whose tables are made when it opens.
+    Embedded(String),
 }
 
 /// Opens sinks into one table of a SQLite database.
@@ -81,11 +117,18 @@ impl SqliteSinkFactory {
     /// us looks after the embedded database, so that missing tables are made there unless the options say otherwise.
     pub fn new(place: Place, mut table: SqlTableOptions) -> SqliteSinkFactory {
         table.schema = None;
-        if place == Place::Embedded {
+        if let Place::Embedded(name) = &place {
             table.create = table.create.or(Some(true));
-            table.migrate = table.migrate.or(Some(super::sql_table::Migrations::Warehouse));
+            table.migrate = table.migrate.or(Migrations::named(name));
         }
         SqliteSinkFactory { place, table }
+    }
+
+    /// The file in which its table lies.
+    pub fn database(&self, data_dir: &Path) -> TableDatabase {
+        let path = self.place.path(data_dir);
+        let place = format!("SQLite file {}", path.display());
+        TableDatabase { database: Database::Sqlite(path), table: self.table.quoted_name(), place }
     }
 
     /// How to read back for an audit what it writes.
@@ -98,14 +141,14 @@ impl Place {
     fn path(&self, data_dir: &Path) -> PathBuf {
         match self {
             Place::File(path) => path.clone(),
-            Place::Embedded => data_dir.join(WAREHOUSE_FILE),
+            Place::Embedded(name) => data_dir.join(embedded_file(name)),
         }
     }
 
     fn describe(&self, table: &SqlTableOptions) -> String {
         let file = match self {
             Place::File(path) => path.display().to_string(),
-            Place::Embedded => WAREHOUSE_FILE.to_string(),
+            Place::Embedded(name) => embedded_file(name),
         };
         format!("SQLite table {} in {file}", table.name)
     }

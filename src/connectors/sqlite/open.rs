@@ -15,7 +15,7 @@ use super::values::Values;
 use crate::connectors::retry::until_available;
 use crate::connectors::sql_table::create::{Dialect, create_table};
 use crate::connectors::sql_table::transactions::Transactions;
-use crate::connectors::sql_table::{SqlTableOptions, missing_column, quoted_list, warehouse};
+use crate::connectors::sql_table::{Migrations, SqlTableOptions, missing_column, quoted_list};
 use crate::connectors::{ConnectorError, SinkContext};
 use crate::time::Epoch;
 
@@ -58,8 +58,8 @@ async fn open_with(
     let create = create_table(Dialect::Sqlite, table, &context.schema);
     let attempt = || async {
         let mut connection = connect(&options, &what).await?;
-        if table.migrate.is_some() {
-            warehouse::migrate_sqlite(&mut connection).await.map_err(|error| migrate_error(&what, error))?;
+        if let Some(set) = table.migrate {
+            migrate(&mut connection, set, &what).await?;
         }
         if table.create == Some(true) {
             run(&mut connection, &create).await.map_err(|error| connector_error(&what, &error))?;
@@ -84,11 +84,19 @@ async fn open_with(
     Transactions::open(what, database, connection, table, context).await
 }
 
-fn migrate_error(what: &str, error: MigrateError) -> ConnectorError {
-    match error {
+/// Brings a set of tables up to date. `what` names the database in errors.
+///
+/// # Errors
+/// When the database does not let us, or another version of Acequia has migrated it.
+pub(crate) async fn migrate(
+    connection: &mut SqliteConnection,
+    set: Migrations,
+    what: &str,
+) -> Result<(), ConnectorError> {
+    set.migrate_sqlite(connection).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => connector_error(what, &error),
-        error => ConnectorError::Refused { what: what.into(), message: format!("the warehouse's migrations: {error}") },
-    }
+        error => ConnectorError::Refused { what: what.into(), message: set.refusal(&error) },
+    })
 }
 
 /// The table as the database has it. SQLite takes any value in any column, so that only names matter.

@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqliteConnection, TypeInfo, ValueRef};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqliteConnection};
 
 use super::Place;
 use super::errors::connector_error;
 use super::open::{BUSY_TIMEOUT, Target};
-use crate::connectors::sql_table::create::{Dialect, is_nested};
+use super::row_json::{is_binary, row_json};
+use crate::connectors::sql_table::create::Dialect;
 use crate::connectors::sql_table::own_tables::OwnTable;
 use crate::connectors::sql_table::{SqlTableOptions, missing_column, quoted, quoted_list};
 use crate::connectors::{
     Boundedness, ConnectorError, DEAD_LETTERS, Decoding, Source, SourceContext, SourceEvent, SourceFactory,
 };
-use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{DecodeOptions, RawRecords, SplitIndex};
 
 /// Opens a table to be read once.
@@ -50,7 +50,7 @@ impl SourceFactory for SqliteRows {
     }
 
     fn decoding(&self) -> Decoding {
-        Decoding::Format(DecodeOptions::Json(JsonDecodeOptions::default()))
+        Decoding::Format(DecodeOptions::database_rows())
     }
 
     fn describe(&self) -> String {
@@ -110,18 +110,14 @@ impl SourceFactory for SqliteRows {
     }
 }
 
-async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+/// Opens a file that is there, to read it.
+pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).pragma("query_only", "ON");
-    SqliteConnection::connect_with(&options).await
+    SqliteConnection::connect_with(&options.disable_statement_logging()).await
 }
 
 fn page(table: &str, columns: &str, condition: &str) -> String {
     format!("SELECT _rowid_, {columns} FROM {table} WHERE _rowid_ >= ?1 AND {condition} ORDER BY _rowid_ LIMIT ?2")
-}
-
-fn is_binary(data_type: &DataType) -> bool {
-    use DataType::{Binary, BinaryView, FixedSizeBinary, LargeBinary};
-    matches!(data_type, Binary | LargeBinary | BinaryView | FixedSizeBinary(_))
 }
 
 #[async_trait]
@@ -162,35 +158,4 @@ impl Source for OpenRows {
         }
         Ok(SourceEvent::End)
     }
-}
-
-fn row_json(row: &SqliteRow, schema: &SchemaRef) -> Result<String, sqlx::Error> {
-    let cells = schema.fields().iter().enumerate().map(|(at, field)| {
-        let name = serde_json::Value::from(field.name().as_str());
-        Ok(format!("{name}:{}", cell_json(row, at + 1, field.data_type())?))
-    });
-    Ok(format!("{{{}}}", cells.collect::<Result<Vec<String>, sqlx::Error>>()?.join(",")))
-}
-
-/// A cell by what it holds: SQLite takes any value in any column.
-fn cell_json(row: &SqliteRow, at: usize, data_type: &DataType) -> Result<String, sqlx::Error> {
-    let cell = row.try_get_raw(at)?;
-    let kind = cell.type_info().name().to_owned();
-    Ok(match kind.as_str() {
-        _ if cell.is_null() => "null".into(),
-        "INTEGER" => match (row.try_get_unchecked::<i64, _>(at)?, data_type) {
-            (0, DataType::Boolean) => "false".into(),
-            (1, DataType::Boolean) => "true".into(),
-            (number, _) => number.to_string(),
-        },
-        "REAL" => serde_json::Value::from(row.try_get_unchecked::<f64, _>(at)?).to_string(),
-        "BLOB" => serde_json::Value::from(format!("{:x?}", row.try_get_unchecked::<Vec<u8>, _>(at)?)).to_string(),
-        _ => {
-            let text: String = row.try_get_unchecked(at)?;
-            match is_nested(data_type) && serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok() {
-                true => text,
-                false => serde_json::Value::from(text).to_string(),
-            }
-        }
-    })
 }

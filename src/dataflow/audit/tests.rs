@@ -106,7 +106,7 @@ async fn write(graph: &Graph, batches: &[RecordBatch]) -> Tally {
 
 async fn audited(program: &Program, graph: &Graph, expected: Tally) -> Finding {
     let options = AuditOptions { pipeline: "p".into(), data_dir: PathBuf::new(), stop: CancellationToken::new() };
-    let expected = BTreeMap::from([("t.sink".to_owned(), expected)]);
+    let expected = BTreeMap::from([("t".to_owned(), expected)]);
     audit(program, graph, &expected, &options).await.remove(0)
 }
 

@@ -62,6 +62,11 @@ impl<'a> Cursor<'a> {
         &self.bytes[from..to]
     }
 
+    /// What is left of the record.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at.min(self.end)..self.end]
+    }
+
     /// The place `at` as a user counts: bytes from the record's beginning.
     pub(super) fn byte(&self, at: usize) -> usize {
         at - self.start

@@ -10,9 +10,10 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 
 use super::cursor::{Cursor, Outcome};
+use super::database::{self, Texts};
 use super::keys::Keys;
 use crate::formats::column::{self, Column, Token, Trouble, Values};
-use crate::formats::options::TimestampFormat;
+use crate::formats::options::JsonDecodeOptions;
 use crate::formats::{BadReason, BadRecord, Decoded, Decoder, FormatError, RawRecords};
 
 /// The largest record that is read.
@@ -32,14 +33,16 @@ pub(crate) struct JsonDecoder {
     columns: Vec<Column>,
     keys: Keys,
     scratch: Vec<u8>,
+    /// Set for the rows of a database.
+    texts: Option<Texts>,
 }
 
 impl JsonDecoder {
     /// # Errors
     /// When a column's type has no place in JSON.
-    pub(crate) fn new(schema: SchemaRef, timestamps: TimestampFormat) -> Result<JsonDecoder, FormatError> {
+    pub(crate) fn new(schema: SchemaRef, options: &JsonDecodeOptions) -> Result<JsonDecoder, FormatError> {
         let columns = schema.fields().iter().map(|field| {
-            Column::new(field, "", timestamps).ok_or_else(|| FormatError::UnsupportedType {
+            Column::new(field, "", options.timestamps).ok_or_else(|| FormatError::UnsupportedType {
                 format: "json",
                 column: field.name().clone(),
                 data_type: column::type_name(field.data_type()),
@@ -48,7 +51,8 @@ impl JsonDecoder {
         });
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let keys = Keys::new(schema.fields().iter().map(|field| field.name().as_str()));
-        Ok(JsonDecoder { schema, columns, keys, scratch: vec![] })
+        let texts = options.database_rows.then(Texts::default);
+        Ok(JsonDecoder { schema, columns, keys, scratch: vec![], texts })
     }
 
     /// Reads one record into row `row`; what it leaves behind when it fails is the caller's to take back.
@@ -58,7 +62,13 @@ impl JsonDecoder {
         if cursor.peek() != b'{' {
             return Err(no_object(cursor));
         }
-        object(&mut self.columns, &mut self.keys, row, cursor, &mut self.scratch)?;
+        let (columns, keys, scratch) = (&mut self.columns, &mut self.keys, &mut self.scratch);
+        match &mut self.texts {
+            None => object(columns, keys, row, cursor, scratch)?,
+            Some(texts) => object_with(columns, keys, row, cursor, scratch, |column, cursor, scratch| {
+                database::value(column, cursor, scratch, texts)
+            })?,
+        }
         cursor.skip_space();
         if !cursor.at_end() {
             return Err(cursor.expected("nothing behind the object"));
@@ -118,6 +128,19 @@ fn no_object(cursor: &mut Cursor) -> Box<Trouble> {
 /// Reads an object into value `row` of each column; the next byte is its opening bracket.
 #[inline]
 fn object(columns: &mut [Column], keys: &mut Keys, row: usize, cursor: &mut Cursor, scratch: &mut Vec<u8>) -> Outcome {
+    object_with(columns, keys, row, cursor, scratch, value)
+}
+
+/// As [`object`], with `read` to read the values of columns.
+#[inline]
+fn object_with(
+    columns: &mut [Column],
+    keys: &mut Keys,
+    row: usize,
+    cursor: &mut Cursor,
+    scratch: &mut Vec<u8>,
+    mut read: impl FnMut(&mut Column, &mut Cursor, &mut Vec<u8>) -> Outcome,
+) -> Outcome {
     let (mut filled, mut place) = (0, 0);
     let mut more = !cursor.open(b'}')?;
     while more {
@@ -130,7 +153,7 @@ fn object(columns: &mut [Column], keys: &mut Keys, row: usize, cursor: &mut Curs
                 } else {
                     filled += 1;
                 }
-                value(column, cursor, scratch)?;
+                read(column, cursor, scratch)?;
             }
         }
         place += 1;
@@ -149,7 +172,7 @@ fn object(columns: &mut [Column], keys: &mut Keys, row: usize, cursor: &mut Curs
 
 /// Reads a value into a column.
 #[inline]
-fn value(column: &mut Column, cursor: &mut Cursor, scratch: &mut Vec<u8>) -> Outcome {
+pub(super) fn value(column: &mut Column, cursor: &mut Cursor, scratch: &mut Vec<u8>) -> Outcome {
     let start = cursor.at;
     let token = match cursor.peek() {
         b'"' => {

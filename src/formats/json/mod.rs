@@ -1,6 +1,7 @@
 //! JSON, one object a record.
 
 mod cursor;
+mod database;
 mod decode;
 mod encode;
 mod keys;

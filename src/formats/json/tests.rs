@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{JsonDecoder, JsonEncoder};
-use crate::formats::options::{JsonNulls, TimestampFormat};
+use crate::formats::options::{JsonDecodeOptions, JsonNulls, TimestampFormat};
 use crate::formats::{BadReason, Decoded, Decoder, EncodedRows, Encoder, FormatError, RawRecords, SplitIndex};
 
 fn schema(fields: &[(&str, DataType, bool)]) -> SchemaRef {
@@ -28,7 +28,8 @@ fn decode_as<T: AsRef<[u8]>>(schema: SchemaRef, timestamps: TimestampFormat, rec
     for (record, offset) in records.iter().zip(0..) {
         raw.push(SplitIndex(0), offset, record.as_ref());
     }
-    let mut decoder = JsonDecoder::new(schema, timestamps).unwrap_or_else(|error| panic!("{error}"));
+    let options = JsonDecodeOptions { timestamps, ..JsonDecodeOptions::default() };
+    let mut decoder = JsonDecoder::new(schema, &options).unwrap_or_else(|error| panic!("{error}"));
     let first = decoder.decode(&raw).unwrap_or_else(|error| panic!("{error}"));
     // The second time the order of keys is known; nothing else may differ.
     let second = decoder.decode(&raw).unwrap_or_else(|error| panic!("{error}"));
