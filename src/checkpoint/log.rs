@@ -74,6 +74,9 @@ pub struct SinkRows {
     pub batches: Vec<RecordBatch>,
     /// These are all rows of the epoch (a sink that is delivered to by the epoch), so that the ledger counts them.
     pub whole: bool,
+    /// Everything up to this epoch was in the destination when the rows were gathered. Rows that are not among them because
+    /// they were there too may have replaced those of earlier epochs, which must not come again.
+    pub confirmed: Option<Epoch>,
 }
 
 /// What became of an epoch.
@@ -410,6 +413,10 @@ impl CheckpointLog {
         mut outbox: BTreeMap<String, SinkRows>,
     ) -> Result<u64, CheckpointError> {
         let epoch = Epoch(next.epoch);
+        for (sink, rows) in outbox.iter().filter(|(_, rows)| rows.confirmed.is_some()) {
+            let entry = next.sinks.entry(sink.clone()).or_default();
+            entry.settled = entry.settled.max(rows.confirmed.map(|epoch| epoch.0));
+        }
         outbox.values_mut().for_each(|rows| rows.batches.retain(|batch| batch.num_rows() > 0));
         outbox.retain(|_, rows| !rows.batches.is_empty());
         if outbox.is_empty() {
@@ -418,7 +425,7 @@ impl CheckpointLog {
         let encoded = files::offload(move || {
             let mut writer = SectionWriter::new();
             let mut written = vec![];
-            for (sink, SinkRows { batches, whole }) in outbox {
+            for (sink, SinkRows { batches, whole, .. }) in outbox {
                 let what = || format!("the rows for {sink}");
                 let mut tally = Tally::default();
                 for batch in &batches {

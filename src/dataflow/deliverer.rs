@@ -120,10 +120,8 @@ impl Deliverer {
                     self.flush(sink.as_mut()).await?;
                     flush_at = None;
                 }
-                Some(Work::Settled(epoch)) => {
-                    self.statistics.delivery.settled(epoch, 0);
-                    self.note(epoch);
-                }
+                // The next epoch says so: told to the log by itself, it might come after an epoch that rests on it.
+                Some(Work::Settled(epoch)) => self.statistics.delivery.settled(epoch, 0),
                 Some(Work::Close) => {
                     self.flush(sink.as_mut()).await?;
                     return sink.close().await.map_err(failed);

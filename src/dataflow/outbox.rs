@@ -175,6 +175,17 @@ impl Outbox {
         rows
     }
 
+    /// The last epoch of which a sink that takes rows at once has confirmed everything. Asked after [`Outbox::seal`]: what
+    /// the sealed epoch does not hold because it is confirmed came after all that.
+    pub fn confirmed(&self) -> Option<Epoch> {
+        let queue = self.queue.lock();
+        if self.delivery == Delivery::PerEpoch {
+            return None;
+        }
+        let confirmed = queue.epochs.iter().take_while(|waiting| waiting.sealed && waiting.is_empty());
+        confirmed.filter_map(|waiting| waiting.epoch).last().max(queue.settled)
+    }
+
     /// What was sealed at the end of the input belongs to `epoch`.
     pub fn assign(&self, epoch: Epoch) {
         let mut queue = self.queue.lock();
@@ -588,5 +599,26 @@ mod tests {
                 Delivery::PerEpoch => assert_eq!(next(&outbox), "deliver 2 from the log"),
             }
         }
+    }
+
+    #[test]
+    fn an_epoch_that_lacks_what_is_confirmed_says_up_to_where_everything_is() {
+        let outbox = Outbox::new(Delivery::AtOnce, true, &[]);
+        outbox.push(batch(1));
+        assert_eq!(values(&outbox.seal(Some(Epoch(7)))), [1]);
+        assert_eq!(outbox.confirmed(), None);
+        outbox.push(batch(2));
+        for expected in ["write [1]", "write [2]"] {
+            assert_eq!(next(&outbox), expected);
+        }
+        outbox.confirm();
+        // The newer row is nowhere in the log. Were the older one given to the destination again, it would stay there.
+        assert!(outbox.seal(Some(Epoch(8))).is_empty());
+        assert_eq!(outbox.confirmed(), Some(Epoch(7)));
+        outbox.durable(Epoch(8));
+        assert_eq!(next(&outbox), "settled 7");
+        assert_eq!(outbox.confirmed(), Some(Epoch(7)));
+        // The marker of a sink that takes whole epochs says so itself.
+        assert_eq!(Outbox::new(Delivery::PerEpoch, true, &[Epoch(3)]).confirmed(), None);
     }
 }

@@ -110,8 +110,9 @@ impl SinkTask {
         let batches = self.outbox.seal(epoch);
         let Backlog { epochs, rows, bytes } = self.outbox.backlog();
         self.statistics.delivery.waits(epochs, rows, bytes);
-        let whole = self.outbox.delivery() == Delivery::PerEpoch;
-        let outbox = (!batches.is_empty()).then(|| (self.name.clone(), SinkRows { batches, whole }));
+        let (whole, confirmed) = (self.outbox.delivery() == Delivery::PerEpoch, self.outbox.confirmed());
+        let outbox = (!batches.is_empty() || confirmed.is_some())
+            .then(|| (self.name.clone(), SinkRows { batches, whole, confirmed }));
         TaskSnapshot { outbox, ..TaskSnapshot::default() }
     }
 }

@@ -40,7 +40,7 @@ planted! {
     a_fence_forgotten_is_noticed: FenceForgotten within 3000;
     an_unknown_outcome_taken_for_done_is_noticed: UnknownTakenForDone within 500;
     an_unknown_outcome_taken_for_failed_is_noticed: UnknownTakenForFailed within 500;
-    a_producer_that_is_not_recycled_is_noticed: ProducerNotRecycled within 3000;
+    a_producer_that_is_not_recycled_is_noticed: ProducerNotRecycled within 12000;
     a_loss_that_is_not_made_good_is_noticed: RewindForgotten within 3000;
     what_is_not_synced_is_noticed: NoSync within 3000;
     a_folder_that_is_not_synced_is_noticed: NoFolderSync within 3000;

@@ -54,7 +54,7 @@ fn record(epoch: Epoch) -> EpochRecord {
             sources: [("source".into(), source)].into(),
             operators: [("sums".into(), operator)].into(),
         },
-        outbox: [("sink".into(), SinkRows { batches: vec![batch([n], 0)], whole: true })].into(),
+        outbox: [("sink".into(), SinkRows { batches: vec![batch([n], 0)], whole: true, confirmed: None })].into(),
         finished: false,
     }
 }

@@ -70,6 +70,19 @@ async fn checkpoints_of_a_version_that_left_the_run_out_of_their_names_are_gone_
 }
 
 #[tokio::test]
+async fn rows_that_were_confirmed_when_an_epoch_was_gathered_do_not_come_again_after_it() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 3).await;
+    let mut fourth = record(Epoch(4));
+    fourth.outbox = [("sink".into(), SinkRows { confirmed: Some(Epoch(2)), ..SinkRows::default() })].into();
+    log.append(fourth).await.unwrap();
+    drop(log);
+    let (_, recovered) = open(&store).await;
+    assert_eq!(recovered.unwrap().undelivered["sink"], epochs([3]));
+}
+
+#[tokio::test]
 async fn nothing_new_writes_nothing() {
     let store = memory();
     let (mut log, _) = open(&store).await;

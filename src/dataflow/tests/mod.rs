@@ -1,5 +1,6 @@
 //! Whole runs over toy parts.
 
+mod confirmed;
 mod departing;
 mod epochs;
 pub mod parts;
