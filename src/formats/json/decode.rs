@@ -25,7 +25,7 @@ pub(crate) const MAX_RECORD_BYTES: usize = 16 * 1024 * 1024;
 /// - A missing key and `null` are null, and an error in a `NOT NULL` column.
 /// - Integers may be written `12.0` or `1.2e1`; integers, floats and decimals also as strings. Decimals never pass
 ///   through a float. A number that its column cannot hold without loss is an error (floats are rounded).
-/// - Timestamps: see [`TimestampFormat`]. Dates are `2026-11-24` or days since 1970, times `10:00:00.123` or units
+/// - Timestamps: see [`TimestampFormat`](crate::formats::options::TimestampFormat). Dates are `2026-11-24` or days since 1970, times `10:00:00.123` or units
 ///   since midnight. Digits of a fraction that the column's unit cannot hold are cut off.
 /// - Text columns also take numbers and truth values, as they are written, and objects and arrays, as JSON text.
 pub(crate) struct JsonDecoder {
