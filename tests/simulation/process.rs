@@ -24,6 +24,8 @@ struct State {
     steps_left: Option<u64>,
     /// Which run of the pipeline it is, once it knows.
     incarnation: u64,
+    /// How many destinations it has opened, and so fenced off from older runs.
+    opened: usize,
 }
 
 /// Whether a process may go on.
@@ -77,6 +79,16 @@ impl Process {
 
     pub fn incarnation(&self) -> u64 {
         self.state.lock().incarnation
+    }
+
+    /// It has opened one more destination.
+    pub fn has_opened(&self) {
+        self.state.lock().opened += 1;
+    }
+
+    /// How many destinations it has opened.
+    pub fn opened(&self) -> usize {
+        self.state.lock().opened
     }
 
     /// Nothing of it gets further.

@@ -246,7 +246,7 @@ impl Simulation {
                 outcome = &mut current.run => {
                     self.note_end(&current, &outcome);
                     match outcome {
-                        Ok(()) if !current.asked_to_stop || self.is_complete() => {
+                        Ok(()) if !current.asked_to_stop || self.is_complete_by(&current) => {
                             self.must_be_complete("the run has ended")?;
                             if !extra_run {
                                 return self.outlive(zombie).await;
@@ -309,7 +309,7 @@ impl Simulation {
                         if deadline < Instant::now() {
                             return Err(format!("no end in sight; lacking: {:?}", self.lacking()));
                         }
-                        if !self.world.knobs().ends && !current.asked_to_stop && self.is_complete() {
+                        if !self.world.knobs().ends && !current.asked_to_stop && self.is_complete_by(&current) {
                             self.world.note(format_args!("complete"));
                             current.asked_to_stop = true;
                             current.drain.cancel();
@@ -416,8 +416,11 @@ impl Simulation {
         lacking.filter(|(_, rows)| !rows.is_empty()).collect()
     }
 
-    fn is_complete(&self) -> bool {
-        self.destinations.values().all(|(_, destination)| destination.lacking().is_empty())
+    /// Whether all is there and stays: before the newest run has opened every destination, an older one that wakes up may
+    /// still write older rows over newer ones, which the next run then puts right.
+    fn is_complete_by(&self, newest: &Running) -> bool {
+        newest.process.opened() == self.destinations.len()
+            && self.destinations.values().all(|(_, destination)| destination.lacking().is_empty())
     }
 
     fn must_be_complete(&self, when: &str) -> Result<(), String> {

@@ -177,7 +177,9 @@ impl SinkFactory for SimSink {
     }
 
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
-        Arc::clone(&self.destination).open(self.end.clone(), context).await
+        let opened = Arc::clone(&self.destination).open(self.end.clone(), context).await?;
+        self.end.process.has_opened();
+        Ok(opened)
     }
 }
 
