@@ -23,9 +23,17 @@ pub fn color() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// What is not worth a line unless asked for: a migration that finds its own table makes PostgreSQL say so.
+const QUIET: &str = "sqlx::postgres::notice=warn";
+
 /// Sends the log of this process to stderr. `RUST_LOG` says what is logged; without it, `level` and worse.
 pub fn start(format: LogFormat, level: LevelFilter) {
-    let filter = EnvFilter::builder().with_default_directive(level.into()).with_env_var("RUST_LOG").from_env_lossy();
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(wanted) if !wanted.is_empty() => {
+            EnvFilter::builder().with_default_directive(level.into()).parse_lossy(wanted)
+        }
+        _ => EnvFilter::new(format!("{level},{QUIET}")),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AroundProgress).with_target(false);
     // A second start, as in tests within one process, keeps the first.
     let _ = match format {

@@ -6,40 +6,17 @@ mod demo;
 mod monitoring;
 mod page;
 mod pages;
+#[path = "../servers/pipeline.rs"]
+mod pipeline;
 mod running;
 mod trouble;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
+use pipeline::acequia;
 use tempfile::TempDir;
-
-/// A data folder of its own for each run: two runs of one pipeline at a time would be one too many.
-fn data_folder() -> std::path::PathBuf {
-    static RUNS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let run = RUNS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("data-{}-{run}", std::process::id()))
-}
-
-fn acequia() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1").stdin(Stdio::null());
-    command.env("ACEQUIA__RUN__DATA_DIR", data_folder());
-    for variable in [
-        "KAFKA_BROKERS",
-        "REDIS_URL",
-        "DWH_URL",
-        "SHOP_URL",
-        "CRM_URL",
-        "DEAD_LETTERS",
-        "RUST_LOG",
-        "ACEQUIA_PAGE_TOKEN",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-}
 
 fn run(arguments: &[&str]) -> Output {
     acequia().args(arguments).output().unwrap()

@@ -237,7 +237,10 @@ pub(super) fn unusable(what: &str, error: &KafkaError) -> ConnectorError {
 /// A log line of librdkafka. Connection failures come as events too and are told from there, once an outage.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN") => {
+        // What is tried again by librdkafka itself: a new cluster is a while about its transaction log, for each producer.
+        _ if matches!(facility, "FAIL" | "ERROR" | "CONFWARN")
+            || facility == "GETPID" && message.ends_with("retrying") =>
+        {
             tracing::debug!(target: "librdkafka", "{facility}: {message}");
         }
         RDKafkaLogLevel::Emerg
