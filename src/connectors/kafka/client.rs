@@ -104,6 +104,12 @@ pub(super) fn place(servers: &Servers) -> String {
     }
 }
 
+/// What a source reads, for `describe`: `kafka topics clicks, searches at localhost:9092`.
+pub(super) fn topics(options: &KafkaOptions) -> String {
+    let noun = if options.topics.len() == 1 { "topic" } else { "topics" };
+    format!("kafka {noun} {} {}", options.topics.join(", "), place(&options.servers))
+}
+
 fn base(servers: &Servers, client_id: &str) -> Result<ClientConfig, ConnectorError> {
     let addresses = match servers {
         // Its tables have sources and sinks of their own.

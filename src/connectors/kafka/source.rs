@@ -48,9 +48,7 @@ impl SourceFactory for KafkaSourceFactory {
     }
 
     fn describe(&self) -> String {
-        let KafkaOptions { topics, servers, .. } = &self.options;
-        let noun = if topics.len() == 1 { "topic" } else { "topics" };
-        format!("kafka {noun} {} {}", topics.join(", "), client::place(servers))
+        client::topics(&self.options)
     }
 
     fn consumer_group(&self, pipeline: &str, table: &str) -> Option<String> {

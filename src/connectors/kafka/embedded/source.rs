@@ -17,6 +17,7 @@ use super::start;
 use super::topic::{Extent, Topic};
 use super::{PARTITIONS, folder, what};
 use crate::connectors::disk::blocking;
+use crate::connectors::kafka::client;
 use crate::connectors::kafka::options::KafkaOptions;
 use crate::connectors::kafka::origin::Origin;
 use crate::connectors::kafka::records::Gatherer;
@@ -47,8 +48,7 @@ impl SourceFactory for EmbeddedSourceFactory {
     }
 
     fn describe(&self) -> String {
-        let topics = &self.options.topics;
-        format!("kafka {} {} (embedded)", if topics.len() == 1 { "topic" } else { "topics" }, topics.join(", "))
+        client::topics(&self.options)
     }
 
     fn consumer_group(&self, pipeline: &str, table: &str) -> Option<String> {
