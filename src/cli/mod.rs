@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::connectors::choose_cryptography;
 pub use exit::Exit;
 use logs::LogFormat;
 
@@ -103,6 +104,7 @@ impl Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logs::start(arguments.log, arguments.command.log_level());
+    choose_cryptography();
     // Planning walks deep syntax trees by recursion, deeper than the stack of the main thread allows.
     let work = std::thread::Builder::new().name("acequia".into()).stack_size(PLANNING_STACK);
     let outcome = work.spawn(move || run_command(arguments.command)).map(std::thread::JoinHandle::join);

@@ -6,6 +6,7 @@
 //! and a line in [`registry`].
 
 pub mod blackhole;
+mod cryptography;
 pub mod datagen;
 pub mod delivery;
 mod disk;
@@ -37,6 +38,7 @@ use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
 use crate::formats::{DecodeOptions, FormatError, RawRecords, SplitIndex, SplitRun};
 use crate::time::Epoch;
+pub use cryptography::choose_cryptography;
 use delivery::{Delivery, OpenSink, Writer};
 use looking::{CurrentRows, Reach, TableDatabase};
 

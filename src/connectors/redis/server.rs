@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, TlsCertificates};
 
-use crate::connectors::ConnectorError;
+use crate::connectors::{ConnectorError, choose_cryptography};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +29,7 @@ impl Server {
         authorities: Option<&Path>,
         timeout: Duration,
     ) -> Result<Server, ConnectorError> {
+        choose_cryptography();
         let client = match authorities {
             None => Client::open(server.clone()),
             Some(path) => {
