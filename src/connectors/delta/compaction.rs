@@ -8,23 +8,25 @@
 //! A file is written again only when it comes into one at least twice its size, so that each row is rewritten a few
 //! times in all, however long the table grows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use deltalake_core::datafile::DataFileReader;
 use deltalake_core::datafile::reader::ParquetFileReader;
-use deltalake_core::datafile::writer::{PartitionWriter, PartitionWriterConfig};
-use deltalake_core::kernel::{Action, Add, DataType, Remove, cast_record_batch};
-use deltalake_core::operations::get_num_idx_cols_and_stats_columns;
+use deltalake_core::kernel::{Action, Add, Remove, cast_record_batch};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
+use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use parquet::file::properties::WriterProperties;
+use parquet::arrow::AsyncArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use tokio_util::sync::CancellationToken;
 
+use super::stats::stats;
+use super::writer::properties;
 use crate::faults::{Bug, planted};
 
 /// So many small files of a partition are put together, and not fewer.
@@ -151,8 +153,6 @@ fn filled(sizes: &[u64], row: Range<usize>, target: u64) -> Vec<Range<usize>> {
 /// Writes small files anew.
 pub(super) struct Compactor<'a> {
     pub(super) table: &'a DeltaTable,
-    /// How Parquet is written.
-    pub(super) properties: WriterProperties,
     /// A file is not made larger than this, about.
     pub(super) target: u64,
     /// The time, in milliseconds since 1970.
@@ -191,25 +191,36 @@ impl Compactor<'_> {
         }
     }
 
-    /// One file in place of several.
+    /// One file in place of several; `None` when there was no time.
     async fn merge(&self, merge: &Merge) -> Result<Option<Add>, DeltaTableError> {
-        let mut writer = self.writer(merge)?;
+        let folder = merge.files.first().and_then(|file| file.remove.path.rsplit_once('/'));
+        let folder = folder.map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
+        let name = format!("{folder}part-{:032x}.zstd.parquet", rand::random::<u128>());
+        let place = BufWriter::new(self.table.object_store(), stored_at(&name));
+        let options = ArrowWriterOptions::new().with_properties(properties()).with_skip_arrow_metadata(true);
+        let mut writer = AsyncArrowWriter::try_new_with_options(place, self.file_schema()?, options)?;
         match self.copy(merge, &mut writer).await {
             Ok(true) => {}
             broken_off => {
-                writer.abort().await?;
+                writer.into_inner().abort().await?;
                 return broken_off.map(|_| None);
             }
         }
-        let mut adds = writer.close().await?;
-        match (adds.pop(), adds.is_empty()) {
-            (Some(add), true) => Ok(Some(add)),
-            _ => Err(DeltaTableError::generic("files were put together into none, or into several")),
-        }
+        let metadata = writer.finish().await?;
+        Ok(Some(Add {
+            path: name,
+            partition_values: merge.partition.clone().into_iter().collect(),
+            size: writer.bytes_written() as i64,
+            // As old as its youngest rows, so that it keeps its place before those that came later.
+            modification_time: merge.files.iter().map(|file| file.written).max().unwrap_or(self.now),
+            data_change: false,
+            stats: Some(stats(&metadata)),
+            ..Add::default()
+        }))
     }
 
     /// All rows of the files, in their order, or false when there was no time.
-    async fn copy(&self, merge: &Merge, writer: &mut PartitionWriter) -> Result<bool, DeltaTableError> {
+    async fn copy(&self, merge: &Merge, writer: &mut AsyncArrowWriter<BufWriter>) -> Result<bool, DeltaTableError> {
         let (reader, schema) = (ParquetFileReader::new(self.table.object_store()), self.file_schema()?);
         for file in &merge.files {
             let mut rows = 0;
@@ -221,6 +232,8 @@ impl Compactor<'_> {
                 rows += batch.num_rows();
                 // Older files lack the columns that were added since.
                 writer.write(&cast_record_batch(&batch, schema.clone(), false, true)?).await?;
+                // It takes all the time that there is otherwise.
+                tokio::task::yield_now().await;
             }
             if let Some(expected) = file.rows
                 && expected != rows
@@ -230,32 +243,6 @@ impl Compactor<'_> {
             }
         }
         Ok(true)
-    }
-
-    fn writer(&self, merge: &Merge) -> Result<PartitionWriter, DeltaTableError> {
-        let state = self.table.snapshot()?;
-        let table_schema = state.schema();
-        let values = state.metadata().partition_columns().iter().map(|name| {
-            let field = table_schema.field(name);
-            let Some(DataType::Primitive(kind)) = field.map(|field| field.data_type()) else {
-                return Err(DeltaTableError::generic(format!("partition column {name} is not a simple one")));
-            };
-            // No text at all is how a null is written.
-            let text = merge.partition.get(name).and_then(Option::as_deref).unwrap_or_default();
-            let value = kind.parse_scalar(text).map_err(|error| DeltaTableError::generic(error.to_string()))?;
-            Ok((name.clone(), value))
-        });
-        let config = PartitionWriterConfig::try_new(
-            self.file_schema()?,
-            values.collect::<Result<_, DeltaTableError>>()?,
-            Some(self.properties.clone()),
-            None,
-            None,
-            Some(1),
-            None,
-        )?;
-        let (indexed, columns) = get_num_idx_cols_and_stats_columns(Some(state.table_config()), HashMap::new());
-        PartitionWriter::try_with_config(self.table.object_store(), config, indexed, columns)
     }
 
     /// The columns that are in files: those of the table but for what the folders are named by.
@@ -269,13 +256,9 @@ impl Compactor<'_> {
 }
 
 impl Compacted {
-    fn include(&mut self, merge: Merge, mut add: Add, now: i64) {
+    fn include(&mut self, merge: Merge, add: Add, now: i64) {
         self.bytes += merge.files.iter().map(|file| file.size).sum::<u64>();
-        self.written.push(Path::parse(&add.path).unwrap_or_else(|_| Path::from(add.path.as_str())));
-        add.data_change = false;
-        // As old as its youngest rows, so that it keeps its place before those that came later.
-        add.modification_time = merge.files.iter().map(|file| file.written).max().unwrap_or(now);
-        add.partition_values = merge.partition.into_iter().collect();
+        self.written.push(stored_at(&add.path));
         for file in merge.files {
             self.replaced.insert(file.remove.path.clone());
             if !planted(Bug::CompactedTwice) {
@@ -283,5 +266,54 @@ impl Compacted {
             }
         }
         self.actions.push(Action::Add(add));
+    }
+}
+
+/// Where a file is that the log calls so.
+fn stored_at(path: &str) -> Path {
+    Path::parse(path).unwrap_or_else(|_| Path::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_written_again_a_few_times_in_all() {
+        let (target, mut rewritten, mut most) = (1000, 0, 0);
+        let mut sizes: Vec<u64> = vec![];
+        for _ in 0..50_000 {
+            sizes.push(1);
+            for range in ranges(&sizes, target).into_iter().rev() {
+                let together = sizes[range.clone()].iter().sum();
+                rewritten += together;
+                sizes.splice(range, [together]);
+            }
+            most = most.max(sizes.iter().filter(|size| **size < target / 2).count());
+        }
+        assert_eq!(sizes.iter().sum::<u64>(), 50_000);
+        assert!(rewritten < 9 * 50_000, "each row {} times", rewritten as f64 / 50_000.0);
+        assert!(most < 2 * FEWEST, "{most} small files at a time");
+        assert!(sizes.iter().all(|size| *size <= target));
+    }
+
+    #[test]
+    fn large_files_and_few_small_ones_stay_as_they_are() {
+        assert_eq!(ranges(&[1; 9], 1000), []);
+        assert_eq!(ranges(&[1; 10], 1000), [0..10]);
+        // One that is half as large as it may be is as good as any.
+        let (few, large) = ([1; 9], [500]);
+        assert_eq!(ranges(&[&few[..], &large, &few].concat(), 1000), []);
+        assert_eq!(ranges(&[&[1; 10][..], &large, &[1; 12]].concat(), 1000), [0..10, 11..23]);
+        // One that is larger than all that came since waits until they are as large.
+        assert_eq!(ranges(&[&[100][..], &[1; 10]].concat(), 1000), [1..11]);
+        assert_eq!(ranges(&[&[100][..], &[10; 10]].concat(), 1000), [0..11]);
+        assert_eq!(ranges(&[], 1000), []);
+    }
+
+    #[test]
+    fn a_file_is_filled_and_no_more() {
+        assert_eq!(ranges(&[300; 10], 1000), [0..3, 3..6, 6..9]);
+        assert_eq!(ranges(&[1; 2500], 100_000), [0..1000, 1000..2000, 2000..2500]);
     }
 }

@@ -107,6 +107,12 @@ impl Upkeep {
         Ok(())
     }
 
+    /// What does not work at the moment.
+    #[cfg(test)]
+    pub(super) fn failing(&self) -> Option<&str> {
+        self.failing.as_deref()
+    }
+
     fn is_due(&self, work: Work, version: u64) -> bool {
         let now = self.clock.now();
         let is_past = |last: Option<EventTime>, every| last.is_none_or(|last| last <= now.saturating_sub(every));
@@ -151,7 +157,7 @@ impl Upkeep {
     }
 
     /// Reads on in the log.
-    async fn catch_up(&mut self) -> Result<(), ConnectorError> {
+    pub(super) async fn catch_up(&mut self) -> Result<(), ConnectorError> {
         match &mut self.log {
             Some(log) => drop(log.catch_up(&self.pipeline, &self.table).await?),
             None => self.log = Some(TableLog::open(&self.place, &self.pipeline, &self.table).await?),
@@ -171,7 +177,7 @@ impl Upkeep {
     }
 
     /// Puts small files together, commit by commit.
-    async fn compact(&mut self, table: &DeltaTable, stop: &CancellationToken) -> Result<(), ConnectorError> {
+    pub(super) async fn compact(&mut self, table: &DeltaTable, stop: &CancellationToken) -> Result<(), ConnectorError> {
         let place = self.place.clone();
         let failure = |error: DeltaTableError| place.failure(&error);
         let target = self.options.target_file_size;
@@ -189,8 +195,12 @@ impl Upkeep {
             }
             // What cannot be put together does not keep the rest from it.
             if let Some((merge, error)) = broken {
+                let error = failure(error);
+                if matches!(error, ConnectorError::Unavailable { .. }) {
+                    return Err(error);
+                }
                 self.refuse_if_lost(&merge).await?;
-                failed = failed.or(Some(failure(error)));
+                failed = failed.or(Some(error));
             }
         }
         failed.map_or(Ok(()), Err)
