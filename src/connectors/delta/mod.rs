@@ -69,20 +69,10 @@ struct DeltaTableOptions {
     options: DeltaOptions,
 }
 
-impl DeltaTableOptions {
-    fn place(&self, data_dir: &Path) -> Result<DeltaPlace, ConnectorError> {
-        match &self.options.path {
-            options::Path::DataFolder(table) => DeltaPlace::folder(data_dir.join(HISTORY_FOLDER).join(table)),
-            options::Path::Folder(folder) => DeltaPlace::folder(folder),
-            options::Path::Bucket(url, access) => Ok(DeltaPlace::bucket(url, access.clone())),
-        }
-    }
-}
-
 impl ConnectorTable for DeltaTableOptions {
     fn history(&self, data_dir: &Path) -> Option<DeltaHistory> {
         // A place that cannot be told has been refused when it was to be written.
-        let place = self.place(data_dir).ok()?;
+        let place = self.options.place(data_dir).ok()?;
         let history_of = self.options.history_of.as_ref().map(|table| table.name.clone());
         Some(DeltaHistory { place, partition_by: self.options.partition_by.clone(), history_of })
     }
