@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stats::stats;
 use super::writer::properties;
-use crate::faults::{Bug, planted};
+use crate::faults::{Bug, crash_point, planted};
 
 /// So many small files of a partition are put together, and not fewer.
 const FEWEST: usize = 10;
@@ -173,7 +173,10 @@ impl Compactor<'_> {
             && let Some(merge) = merges.pop_front()
         {
             match self.merge(&merge).await {
-                Ok(Some(add)) => done.include(merge, add, self.now),
+                Ok(Some(add)) => {
+                    crash_point!("sink.delta.amid_compaction");
+                    done.include(merge, add, self.now);
+                }
                 Ok(None) => break,
                 Err(error) => return (done, Some((merge, error))),
             }

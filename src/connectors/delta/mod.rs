@@ -4,11 +4,22 @@
 //! that says which of them are the table. One commit holds the rows of one or more epochs together with the marker of
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
+mod commit;
+mod compaction;
+mod evolution;
 mod history_of;
 mod options;
+mod partitions;
 pub mod place;
+mod stats;
 mod store;
 pub(crate) mod types;
+mod upkeep;
+mod upkeep_task;
+#[cfg(test)]
+mod upkeep_tests;
+mod vacuum;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
