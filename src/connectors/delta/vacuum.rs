@@ -4,12 +4,11 @@
 //! Which these are deltalake-core works out. Here is added how old a file must be that the log has never named: it may be
 //! one whose commit is about to be made.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deltalake_core::operations::vacuum::{Clock, VacuumMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use object_store::path::Path;
 
 use crate::faults::{Bug, crash_point, planted};
