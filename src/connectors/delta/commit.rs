@@ -197,8 +197,13 @@ impl TableLog {
         if self.seen.elapsed() > FORGOTTEN && self.pending.is_none() {
             return self.read_anew(pipeline, table).await;
         }
-        loop {
-            let version = self.known.as_ref().map_or(0, |known| known.version + 1);
+        if self.known.is_none() {
+            // Somebody else may have made the table.
+            self.load(pipeline, table).await?;
+            self.news.metadata_changed |= self.known.is_some();
+        }
+        while let Some(known) = &self.known {
+            let version = known.version + 1;
             let read = self.store.read_commit_entry(version).await;
             let Some(bytes) = read.map_err(|error| self.place.failure(&error))? else { break };
             if self.pending.as_ref().is_some_and(|(at, ours)| *at == version && *ours == bytes) {
@@ -247,8 +252,8 @@ impl TableLog {
                 protocol: protocol.unwrap_or(known.protocol),
                 marker: known.marker,
             },
+            // Our own first commit.
             (None, Some(metadata), Some(protocol)) => Known { version, metadata, protocol, marker: None },
-            // A first commit that makes no table: as if it were not there, whoever opens it next is told.
             (None, ..) => return,
         };
         let before = known.marker.as_ref();
