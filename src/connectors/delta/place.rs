@@ -32,6 +32,9 @@ enum Root {
     Folder(PathBuf),
     /// A bucket, with what the options say of its access.
     Bucket(BTreeMap<String, String>),
+    /// A test's store.
+    #[cfg(test)]
+    Given(Arc<dyn ObjectStore>),
 }
 
 // The access may hold a password.
@@ -61,6 +64,13 @@ impl DeltaPlace {
         DeltaPlace { url: url.clone(), root: Root::Bucket(access), shown: url.as_str().trim_end_matches('/').into() }
     }
 
+    /// A table `t` in a test's store.
+    #[cfg(test)]
+    pub(super) fn given(store: Arc<dyn ObjectStore>) -> DeltaPlace {
+        let url = Url::parse("memory:///t/").unwrap();
+        DeltaPlace { url, root: Root::Given(store), shown: "t".into() }
+    }
+
     /// The table's own URL.
     pub fn url(&self) -> &Url {
         &self.url
@@ -79,6 +89,8 @@ impl DeltaPlace {
         let access = match &self.root {
             Root::Folder(folder) => return Ok(Arc::new(DurableFolder::new(folder))),
             Root::Bucket(access) => access,
+            #[cfg(test)]
+            Root::Given(store) => return Ok(Arc::clone(store)),
         };
         let bucket = self.url.host_str().unwrap_or_default();
         let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_retry(retries());
