@@ -9,7 +9,7 @@ use super::recovering::{fencing, going_on};
 use super::*;
 use crate::connectors::moto::Moto;
 
-fn store(moto: &Moto, prefix: &str) -> Arc<dyn Store> {
+fn bucket(moto: &Moto, prefix: &str) -> Arc<dyn Store> {
     let variables = moto.access().map(|(name, value)| (name.to_ascii_uppercase(), value));
     let variables = variables.into_iter().chain([("HOME".to_owned(), "/root".to_owned())]);
     Arc::new(ObjectStorage::s3_with(&format!("s3://bucket/{prefix}"), variables).unwrap())
@@ -20,7 +20,7 @@ async fn a_bucket_holds_a_log() {
     let moto = Moto::start(None);
     moto.make_bucket();
 
-    let store = store(&moto, "a b/blobs");
+    let store = bucket(&moto, "a b/blobs");
     assert!(store.put_if_absent("state/x", "abc".into()).await.unwrap());
     assert!(!store.put_if_absent("state/x", "def".into()).await.unwrap());
     store.put("state/y", "ghij".into()).await.unwrap();
@@ -38,11 +38,11 @@ async fn a_bucket_holds_a_log() {
     let won = futures::future::join_all(writers).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
     assert_eq!(won, 1, "of writers at the same time one wins");
 
-    going_on(store(&moto, "going-on")).await;
-    fencing(store(&moto, "fencing")).await;
-    late_manifest(store(&moto, "late")).await;
+    going_on(bucket(&moto, "going-on")).await;
+    fencing(bucket(&moto, "fencing")).await;
+    late_manifest(bucket(&moto, "late")).await;
     // It keeps copies itself.
-    assert!(store(&moto, "going-on").list("state").await.unwrap().iter().all(|(path, _)| !path.ends_with(".copy")));
+    assert!(bucket(&moto, "going-on").list("state").await.unwrap().iter().all(|(path, _)| !path.ends_with(".copy")));
 }
 
 async fn refusal(store: Arc<dyn Store>) -> String {
@@ -55,10 +55,10 @@ async fn refusal(store: Arc<dyn Store>) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_and_a_wrong_key_are_told_and_not_waited_for() {
     let moto = Moto::start(Some(2));
-    let message = refusal(store(&moto, "shop")).await;
+    let message = refusal(bucket(&moto, "shop")).await;
     assert_eq!(message, "s3://bucket/shop: there is no such bucket: create it, or name another one");
     moto.make_bucket();
-    let message = refusal(store(&moto, "shop")).await;
+    let message = refusal(bucket(&moto, "shop")).await;
     assert!(
         message.starts_with(
             "s3://bucket/shop: access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be right"

@@ -171,24 +171,30 @@ impl DeltaPlace {
         let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>()) else {
             return ConnectorError::Refused { what, message: error.to_string() };
         };
-        match cause {
-            object_store::Error::Generic { source, .. } => {
-                ConnectorError::Unavailable { what, message: source.to_string() }
-            }
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                let message = format!(
-                    "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in 's3.access_key_id' \
-                     and 's3.secret_access_key', must be right and allow reading, writing, listing and deleting there. \
-                     {cause}"
-                );
-                ConnectorError::Refused { what, message }
-            }
-            object_store::Error::NotFound { .. } if cause.to_string().contains("NoSuchBucket") => {
-                let message = "there is no such bucket: create it, or name another one in 'path'".into();
-                ConnectorError::Refused { what, message }
-            }
-            cause => ConnectorError::Refused { what, message: cause.to_string() },
+        // Of a listing the library only gives the server's words.
+        let words = cause.to_string();
+        let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+        if says(&["NoSuchBucket"]) {
+            let message = "there is no such bucket: create it, or name another one in 'path'".into();
+            return ConnectorError::Refused { what, message };
         }
+        let denied = says(&["403 Forbidden", "401 Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch"]);
+        match cause {
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                self.denied(&words)
+            }
+            object_store::Error::Generic { .. } if denied => self.denied(&words),
+            object_store::Error::Generic { .. } => ConnectorError::Unavailable { what, message: words },
+            _ => ConnectorError::Refused { what, message: words },
+        }
+    }
+
+    fn denied(&self, words: &str) -> ConnectorError {
+        let message = format!(
+            "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in 's3.access_key_id' and \
+             's3.secret_access_key', must be right, and allowed to list, read, write and delete there. {words}"
+        );
+        ConnectorError::Refused { what: self.describe(), message }
     }
 }
 
