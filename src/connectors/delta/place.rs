@@ -18,6 +18,16 @@ use super::store::DurableFolder;
 use crate::connectors::ConnectorError;
 use crate::connectors::disk::{io_error, waiting};
 
+/// What a store says that does not let one in.
+const DENIED: &[&str] = &[
+    "403 Forbidden",
+    "401 Unauthorized",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "lacked the necessary privileges",
+    "lacked valid authentication",
+];
+
 /// Where a Delta table lies and how it is opened.
 #[derive(Clone)]
 pub struct DeltaPlace {
@@ -167,25 +177,21 @@ impl DeltaPlace {
                 },
             };
         }
+        // Where a listing fails, or the log is read, only words come out.
+        let words = error.to_string();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        let cause = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>());
+        let is_away = matches!(cause, Some(object_store::Error::Generic { .. }));
         let what = self.describe();
-        let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>()) else {
-            return ConnectorError::Refused { what, message: error.to_string() };
-        };
-        // Of a listing the library only gives the server's words.
-        let words = cause.to_string();
-        let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
         if says(&["NoSuchBucket"]) {
             let message = "there is no such bucket: create it, or name another one in 'path'".into();
-            return ConnectorError::Refused { what, message };
-        }
-        let denied = says(&["403 Forbidden", "401 Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch"]);
-        match cause {
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                self.denied(&words)
-            }
-            object_store::Error::Generic { .. } if denied => self.denied(&words),
-            object_store::Error::Generic { .. } => ConnectorError::Unavailable { what, message: words },
-            _ => ConnectorError::Refused { what, message: words },
+            ConnectorError::Refused { what, message }
+        } else if says(DENIED) {
+            self.denied(&words)
+        } else if is_away || says(&["object store: Generic"]) {
+            ConnectorError::Unavailable { what, message: words }
+        } else {
+            ConnectorError::Refused { what, message: words }
         }
     }
 
