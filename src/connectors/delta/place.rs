@@ -16,7 +16,7 @@ use url::Url;
 
 use super::store::DurableFolder;
 use crate::connectors::ConnectorError;
-use crate::connectors::disk::{io_error, waiting};
+use crate::connectors::disk::waiting;
 
 /// What a store says that does not let one in.
 const DENIED: &[&str] = &[
@@ -164,17 +164,11 @@ impl DeltaPlace {
         if let Root::Folder(folder) = &self.root
             && let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
         {
-            let doing = "write or read";
-            return match waiting(folder, doing, cause) {
-                ConnectorError::Unavailable { message, .. } => {
-                    ConnectorError::Unavailable { what: self.describe(), message }
-                }
-                _ => match io_error(folder, doing, cause) {
-                    ConnectorError::Refused { message, .. } => {
-                        ConnectorError::Refused { what: self.describe(), message }
-                    }
-                    other => other,
-                },
+            let what = self.describe();
+            return match waiting(folder, "write or read", cause) {
+                ConnectorError::Unavailable { message, .. } => ConnectorError::Unavailable { what, message },
+                ConnectorError::Refused { message, .. } => ConnectorError::Refused { what, message },
+                other => other,
             };
         }
         // Where a listing fails, or the log is read, only words come out.
