@@ -12,7 +12,7 @@
 use bytes::Bytes;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::{Action, CommitInfo, Metadata, Protocol, Transaction, Version};
-use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version, get_actions};
+use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version};
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
@@ -197,15 +197,20 @@ impl TableLog {
         if self.seen.elapsed() > FORGOTTEN && self.pending.is_none() {
             return self.read_anew(pipeline, table).await;
         }
-        loop {
-            let version = self.known.as_ref().map_or(0, |known| known.version + 1);
+        if self.known.is_none() {
+            // Somebody else may have made the table.
+            self.load(pipeline, table).await?;
+            self.news.metadata_changed |= self.known.is_some();
+        }
+        while let Some(known) = &self.known {
+            let version = known.version + 1;
             let read = self.store.read_commit_entry(version).await;
             let Some(bytes) = read.map_err(|error| self.place.failure(&error))? else { break };
             if self.pending.as_ref().is_some_and(|(at, ours)| *at == version && *ours == bytes) {
                 self.news.ours_is_there = true;
                 self.pending = None;
             }
-            let actions = get_actions(version, &bytes).map_err(|error| self.place.failure(&error))?;
+            let actions = self.actions(version, &bytes)?;
             self.learn(version, &actions);
         }
         // Put again, it goes to the same place or, if that is taken, to a later one: never to both.
@@ -223,6 +228,22 @@ impl TableLog {
             news.protocol_changed = before.protocol != now.protocol;
         }
         Ok(news)
+    }
+
+    /// What concerns a sink in a commit; others may have written actions that nobody here knows.
+    fn actions(&self, version: Version, bytes: &[u8]) -> Result<Vec<Action>, ConnectorError> {
+        let refused = |error: serde_json::Error| ConnectorError::Refused {
+            what: self.place.describe(),
+            message: format!("version {version} of its log cannot be read: {error}"),
+        };
+        let mut actions = vec![];
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            let action: serde_json::Value = serde_json::from_slice(line).map_err(refused)?;
+            if ["metaData", "protocol", "txn"].iter().any(|kind| action.get(kind).is_some()) {
+                actions.push(serde_json::from_value(action).map_err(refused)?);
+            }
+        }
+        Ok(actions)
     }
 
     /// Takes in what a commit says.
@@ -247,8 +268,8 @@ impl TableLog {
                 protocol: protocol.unwrap_or(known.protocol),
                 marker: known.marker,
             },
+            // Our own first commit.
             (None, Some(metadata), Some(protocol)) => Known { version, metadata, protocol, marker: None },
-            // A first commit that makes no table: as if it were not there, whoever opens it next is told.
             (None, ..) => return,
         };
         let before = known.marker.as_ref();

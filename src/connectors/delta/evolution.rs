@@ -224,11 +224,6 @@ impl Description {
     }
 }
 
-/// The columns of a table, with the types that Arrow has for them.
-pub(super) fn schema_of(metadata: &Metadata) -> Result<Schema, String> {
-    Description::of(metadata)?.schema()
-}
-
 /// Rules that this sink would not keep.
 fn refuse_foreign_rules(description: &Description, protocol: &Protocol) -> Result<(), String> {
     let protocol = serde_json::to_value(protocol).map_err(|error| error.to_string())?;
@@ -236,9 +231,8 @@ fn refuse_foreign_rules(description: &Description, protocol: &Protocol) -> Resul
     let unknown: Vec<&str> = features.filter(|feature| !HARMLESS.contains(feature)).collect();
     let schema = description.schema_text();
     let properties = description.0["configuration"].as_object();
-    let property = |wanted: &str| {
-        properties.into_iter().flatten().any(|(key, value)| key.starts_with(wanted) && value != "none")
-    };
+    let property =
+        |wanted: &str| properties.into_iter().flatten().any(|(key, value)| key.starts_with(wanted) && value != "none");
     let rule = if !unknown.is_empty() {
         unknown.join(", ")
     } else if schema.contains("delta.generationExpression") {

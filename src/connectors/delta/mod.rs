@@ -4,15 +4,19 @@
 //! that says which of them are the table. One commit holds the rows of one or more epochs together with the marker of
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
-mod commit;
+pub mod commit;
 mod compaction;
 mod evolution;
 mod history_of;
 mod options;
 mod partitions;
 pub mod place;
+mod sink;
 mod stats;
 mod store;
+mod target;
+#[cfg(test)]
+mod tests;
 pub(crate) mod types;
 mod upkeep;
 mod upkeep_task;
@@ -24,7 +28,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Connector, ConnectorError, ConnectorTable};
+use super::{Connector, ConnectorTable, SinkFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{TableDefinition, TableName};
 
@@ -81,6 +85,10 @@ struct DeltaTableOptions {
 }
 
 impl ConnectorTable for DeltaTableOptions {
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        Some(Arc::new(sink::DeltaSinkFactory { options: self.options.clone() }))
+    }
+
     fn history(&self, data_dir: &Path) -> Option<DeltaHistory> {
         // A place that cannot be told has been refused when it was to be written.
         let place = self.options.place(data_dir).ok()?;

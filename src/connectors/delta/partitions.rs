@@ -87,8 +87,7 @@ impl Partitions {
             .into_iter()
             .map(|(first, indices)| {
                 let values = texts.iter().map(|column| value(column, first)).collect();
-                let rows =
-                    if whole { files.clone() } else { take_record_batch(&files, &UInt32Array::from(indices))? };
+                let rows = if whole { files.clone() } else { take_record_batch(&files, &UInt32Array::from(indices))? };
                 Ok(Part { values, rows })
             })
             .collect()

@@ -26,7 +26,8 @@ pub(super) fn stats(file: &ParquetMetaData) -> String {
         if column.max_rep_level() > 0 {
             continue;
         }
-        let with_rows = file.row_groups().iter().map(|group| Some((group.column(at).statistics()?, group.num_rows() as u64)));
+        let with_rows =
+            file.row_groups().iter().map(|group| Some((group.column(at).statistics()?, group.num_rows() as u64)));
         let Some(groups) = with_rows.collect::<Option<Vec<(&Statistics, u64)>>>() else { continue };
         let path = column.path().parts();
         if let Some(count) = groups.iter().map(|(group, _)| group.null_count_opt()).sum::<Option<u64>>() {
@@ -66,10 +67,9 @@ fn bounds(groups: &[(&Statistics, u64)], column: &ColumnDescriptor) -> Option<(V
         let (low, high) = group_bounds(group, column)?;
         found = Some(match found {
             None => (low, high),
-            Some((least, greatest)) => (
-                if low.less(&least) { low } else { least },
-                if greatest.less(&high) { high } else { greatest },
-            ),
+            Some((least, greatest)) => {
+                (if low.less(&least) { low } else { least }, if greatest.less(&high) { high } else { greatest })
+            }
         });
     }
     let (least, greatest) = found?;
@@ -146,9 +146,7 @@ fn is_usual_year(date: NaiveDate) -> bool {
 
 fn group_bounds(group: &Statistics, column: &ColumnDescriptor) -> Option<(Bound, Bound)> {
     let both = match group {
-        Statistics::Boolean(values) => {
-            (Bound::Boolean(*values.min_opt()?), Bound::Boolean(*values.max_opt()?))
-        }
+        Statistics::Boolean(values) => (Bound::Boolean(*values.min_opt()?), Bound::Boolean(*values.max_opt()?)),
         Statistics::Int32(values) => {
             (Bound::Number(i64::from(*values.min_opt()?)), Bound::Number(i64::from(*values.max_opt()?)))
         }

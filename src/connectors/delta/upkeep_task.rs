@@ -14,8 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// A table's upkeep in a task of its own.
 pub(super) struct UpkeepTask {
-    /// The version that the sink has made last.
-    versions: watch::Sender<u64>,
+    /// The version that the sink knows; `None` before there is a table.
+    versions: watch::Sender<Option<u64>>,
     /// Cancelled when it is to come to an end.
     enough: CancellationToken,
     /// Cancelled when it is to end at once.
@@ -25,14 +25,16 @@ pub(super) struct UpkeepTask {
 
 impl UpkeepTask {
     /// Begins with a table at this version.
-    pub(super) fn start(mut upkeep: Upkeep, version: u64, stop: &CancellationToken) -> UpkeepTask {
+    pub(super) fn start(mut upkeep: Upkeep, version: Option<u64>, stop: &CancellationToken) -> UpkeepTask {
         let (versions, mut told) = watch::channel(version);
         let enough = stop.child_token();
         let told_enough = enough.clone();
         let work = async move {
             while !told_enough.is_cancelled() {
                 let version = *told.borrow_and_update();
-                upkeep.look(version, &told_enough).await?;
+                if let Some(version) = version {
+                    upkeep.look(version, &told_enough).await?;
+                }
                 tokio::select! {
                     changed = told.changed() => if changed.is_err() { break },
                     () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -45,7 +47,7 @@ impl UpkeepTask {
     }
 
     /// The sink has made a commit.
-    pub(super) fn committed(&self, version: u64) {
+    pub(super) fn committed(&self, version: Option<u64>) {
         self.versions.send_replace(version);
     }
 

@@ -131,8 +131,7 @@ impl Files {
             }
         }
         self.rows += batch.num_rows() as u64;
-        let memory: usize =
-            self.open.values().map(|writer| writer.memory_size() + writer.bytes_written()).sum();
+        let memory: usize = self.open.values().map(|writer| writer.memory_size() + writer.bytes_written()).sum();
         if self.open.len() > MOST_OPEN || memory as u64 > self.memory {
             self.finish_all()?;
         }
