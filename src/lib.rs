@@ -10,6 +10,10 @@ pub mod dataflow;
 pub mod faults;
 pub mod formats;
 pub mod generator;
+pub mod history {
+    //! What a folder keeps.
+    pub mod live;
+}
 pub mod operators;
 pub mod page;
 pub mod planner;
