@@ -1,10 +1,12 @@
 //! What a folder keeps, as the commands that ask it share it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::exit::Exit;
 use super::{folder, logs};
 use crate::connectors::{ConnectorError, registry};
+use crate::history::live::RemoteLive;
 use crate::history::{History, HistoryError, Limits};
 use crate::program::Program;
 use crate::sql::{SqlError, SqlErrors, Variables};
@@ -59,10 +61,8 @@ impl KeptArguments {
             }
         };
         let pipeline = self.name.clone().unwrap_or_else(|| folder::name(folder));
-        let history = History::of(&program, &self.data_dir, &pipeline, limits).map_err(|error| {
-            eprintln!("error: {error}");
-            Exit::Runtime
-        })?;
+        let history = History::of(&program, &self.data_dir, &pipeline, limits).map_err(|error| report(&error))?;
+        let history = history.with_live(Arc::new(RemoteLive::new(&pipeline, &self.data_dir)));
         let mistakes = (!mistakes.is_empty()).then(|| SqlErrors::new(program.files, mistakes));
         Ok(KeptFolder { history, mistakes })
     }
