@@ -160,7 +160,7 @@ impl DeltaPlace {
     }
 
     fn failure_of(&self, error: &(dyn std::error::Error + 'static)) -> ConnectorError {
-        let causes = || std::iter::successors(Some(error), |error| error.source());
+        let causes = || causes(error);
         if let Root::Folder(folder) = &self.root
             && let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
         {
@@ -207,6 +207,13 @@ fn whole_path(folder: &Path) -> std::io::Result<PathBuf> {
         }
     }
     Ok(whole)
+}
+
+fn causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn std::error::Error + 'static) = *error;
+        error.source()
+    })
 }
 
 /// Few and short: whoever waits for the store goes on trying, and says so.

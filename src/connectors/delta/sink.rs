@@ -148,7 +148,7 @@ impl Commits {
         Ok(())
     }
 
-    async fn publish(&self, epoch: Option<Epoch>, files: Vec<Action>) -> Result<(), ConnectorError> {
+    async fn publish(&mut self, epoch: Option<Epoch>, files: Vec<Action>) -> Result<(), ConnectorError> {
         let actions: Arc<[Action]> = self.target.lock().await.actions(epoch, files).into();
         let attempt = || {
             let (target, actions) = (Arc::clone(&self.target), Arc::clone(&actions));
