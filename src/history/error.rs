@@ -48,11 +48,7 @@ impl HistoryError {
             return Some(HistoryError::Memory(first_sentences(reason)));
         }
         if let Some(ObjectStoreError::NotFound { path, .. }) = error.downcast_ref() {
-            let gone = format!(
-                "the file {path} is not there any more: it was cleared away while it was to be read, or somebody has \
-                 removed it. Ask again"
-            );
-            return Some(HistoryError::Running(gone));
+            return Some(HistoryError::gone(path));
         }
         // These hold their causes without naming them as such.
         let inner: Option<&(dyn Error + 'static)> = match error.downcast_ref() {
@@ -75,6 +71,13 @@ impl HistoryError {
         inner.or_else(|| error.source()).and_then(HistoryError::within)
     }
 
+    fn gone(path: &str) -> HistoryError {
+        HistoryError::Running(format!(
+            "the file {path} is not there any more: it was cleared away while it was to be read, or somebody has \
+             removed it. Ask again"
+        ))
+    }
+
     /// The same error once more: DataFusion shares errors, and theirs cannot be taken out.
     fn told(&self) -> HistoryError {
         match self {
@@ -91,7 +94,17 @@ impl HistoryError {
 
 impl From<DataFusionError> for HistoryError {
     fn from(error: DataFusionError) -> HistoryError {
-        HistoryError::within(&error).unwrap_or_else(|| HistoryError::Running(clean(&error.strip_backtrace())))
+        if let Some(error) = HistoryError::within(&error) {
+            return error;
+        }
+        let text = error.strip_backtrace();
+        // Footers are read by a part that makes a text of the store's error.
+        if let Some((_, rest)) = text.split_once("Object at location ")
+            && let Some((path, _)) = rest.split_once(" not found")
+        {
+            return HistoryError::gone(path);
+        }
+        HistoryError::Running(clean(&text))
     }
 }
 

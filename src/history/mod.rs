@@ -52,6 +52,7 @@ pub struct History {
     sources: Vec<Arc<RecordedSource>>,
     pipeline: String,
     parallelism: usize,
+    memory: u64,
     runtime: Arc<RuntimeEnv>,
     live: Option<Arc<dyn LiveTables>>,
 }
@@ -134,6 +135,7 @@ impl History {
             sources,
             pipeline: pipeline.to_owned(),
             parallelism: limits.parallelism.unwrap_or_else(cores),
+            memory: limits.memory,
             runtime: runtime(limits)?,
             live: None,
         })

@@ -5,16 +5,18 @@
 //! values and deletion vectors batch by batch. Here they are constants of a file, so that filters, limits, statistics
 //! and the work of several cores are DataFusion's business, down to the row groups.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
-use datafusion::common::pruning::PrunableStatistics;
-use datafusion::common::{Result, Statistics, ToDFSchema};
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, ColumnStatistics, Result, ScalarValue, Statistics, ToDFSchema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
@@ -116,7 +118,7 @@ impl DeltaScan {
     fn needed(&self, session: &dyn Session, filters: &[Expr]) -> Result<Vec<&KeptFile>> {
         let names = self.columns.partition_names();
         let (by_partition, by_rows): (Vec<Expr>, Vec<Expr>) =
-            filters.iter().cloned().partition(|filter| decides_files(&names, filter));
+            filters.iter().filter(|filter| !asks(filter)).cloned().partition(|filter| decides_files(&names, filter));
         let mut files: Vec<&KeptFile> = self.files.iter().collect();
         if let Some(filter) = conjunction(by_partition) {
             let kept = self.by_partition(session, &filter, &files)?;
@@ -128,8 +130,7 @@ impl DeltaScan {
         // What no statistics can decide is no error: every file is read.
         let pruning = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(filter);
         let Ok(pruning) = pruning else { return Ok(files) };
-        let statistics = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
-        let kept = pruning.prune(&PrunableStatistics::new(statistics, schema))?;
+        let kept = pruning.prune(&Bounds { files: &files, schema: &schema })?;
         Ok(files.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(file, _)| file).collect())
     }
 
@@ -138,7 +139,7 @@ impl DeltaScan {
         let schema = Arc::new(Schema::new(self.columns.read.table_partition_cols().clone()));
         let columns = (0..schema.fields().len()).map(|column| {
             let values = files.iter().map(|file| file.partition[column].clone());
-            datafusion::scalar::ScalarValue::iter_to_array(values)
+            ScalarValue::iter_to_array(values)
         });
         if files.is_empty() {
             return Ok(BooleanArray::from(Vec::<bool>::new()));
@@ -153,7 +154,67 @@ impl DeltaScan {
 
 /// Whether a filter is decided by the partition of a file, for all its rows at once.
 fn decides_files(partition: &[&str], filter: &Expr) -> bool {
-    !partition.is_empty() && !filter.column_refs().is_empty() && expr_applicable_for_cols(partition, filter)
+    !filter.column_refs().is_empty() && expr_applicable_for_cols(partition, filter) && !asks(filter)
+}
+
+/// Whether there is another query in an expression, which has no value before it has run.
+fn asks(filter: &Expr) -> bool {
+    let is_query = |expr: &Expr| {
+        let is_query = matches!(
+            expr,
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+        );
+        Ok(is_query)
+    };
+    filter.exists(is_query).unwrap_or(true)
+}
+
+/// What the log knows of the values in each file. DataFusion's own reading of statistics leaves bounds out that are no
+/// values of rows, though no row lies outside.
+struct Bounds<'a> {
+    files: &'a [&'a KeptFile],
+    schema: &'a Schema,
+}
+
+impl Bounds<'_> {
+    fn of(&self, column: &Column, bound: fn(&ColumnStatistics) -> &Precision<ScalarValue>) -> Option<ArrayRef> {
+        let at = self.schema.index_of(column.name()).ok()?;
+        let none = ScalarValue::try_from(self.schema.field(at).data_type()).ok()?;
+        let of_file = |file: &&KeptFile| {
+            bound(&file.statistics.column_statistics[at]).get_value().cloned().unwrap_or_else(|| none.clone())
+        };
+        ScalarValue::iter_to_array(self.files.iter().map(of_file)).ok()
+    }
+}
+
+impl PruningStatistics for Bounds<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.of(column, |column| &column.min_value)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.of(column, |column| &column.max_value)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
+        let at = self.schema.index_of(column.name()).ok()?;
+        let nulls = self.files.iter().map(|file| file.statistics.column_statistics[at].null_count.get_value());
+        Some(Arc::new(nulls.map(|nulls| nulls.map(|nulls| *nulls as u64)).collect::<UInt64Array>()))
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        let rows = self.files.iter().map(|file| file.statistics.num_rows.get_value().map(|rows| *rows as u64));
+        Some(Arc::new(rows.collect::<UInt64Array>()))
+    }
+
+    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        None
+    }
 }
 
 #[async_trait]

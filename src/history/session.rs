@@ -19,7 +19,7 @@ use super::{History, HistoryError, Paths};
 use crate::sql::error::from_datafusion;
 use crate::sql::names::{Name, fold, meant, relations};
 use crate::sql::question::{Question, Travel, questions};
-use crate::sql::{SourceFiles, SqlError, SqlErrors};
+use crate::sql::{Location, SourceFiles, SqlError, SqlErrors};
 
 /// What a statement that was typed is called in messages.
 pub const TYPED: &str = "query";
@@ -37,7 +37,7 @@ impl HistorySession {
     pub(super) fn open(history: &History, paths: Paths) -> Result<HistorySession, HistoryError> {
         let pins = Arc::new(Pins::new(history));
         let mut state = SessionStateBuilder::new()
-            .with_config(config(history.parallelism, paths))
+            .with_config(config(history, paths))
             .with_runtime_env(Arc::clone(&history.runtime))
             .with_default_features()
             .build();
@@ -82,7 +82,7 @@ impl HistorySession {
     pub async fn plan_question(&self, question: &Question, files: &SourceFiles) -> Result<LogicalPlan, HistoryError> {
         let mut statement = question.statement.clone();
         let wrong = |errors: Vec<SqlError>| HistoryError::from(SqlErrors::new(files.clone(), errors));
-        for name in self.names_in(&mut statement, question, files) {
+        for name in names_in(&mut statement, question, files) {
             self.check(&name, files).map_err(|error| wrong(vec![error]))?;
             if let [LIVE, table] | [CATALOG, LIVE, table] = parts(&name.text).as_slice() {
                 self.pins.pin_live(table).await?;
@@ -113,31 +113,9 @@ impl HistorySession {
         Ok(frame.execute_stream().await?)
     }
 
-    /// The tables and files that a statement reads.
-    fn names_in(
-        &self,
-        statement: &mut datafusion::sql::parser::Statement,
-        question: &Question,
-        files: &SourceFiles,
-    ) -> Vec<Name> {
-        let Some(statement) = inner(statement) else { return vec![] };
-        let mut names = relations(statement, question.location, files);
-        if let ast::Statement::ExplainTable { table_name, .. } = statement {
-            let idents: Vec<_> = table_name.0.iter().filter_map(|part| part.as_ident()).collect();
-            if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
-                let location = files.location_or(question.location, first.span);
-                let location = location.to(files.location_or(question.location, last.span));
-                let text = idents.iter().map(|ident| fold(ident)).collect::<Vec<_>>().join(".");
-                names.push(Name { text, location });
-            }
-        }
-        names
-    }
-
     /// Whether there is such a table or file, before DataFusion says so in its own words.
     fn check(&self, name: &Name, files: &SourceFiles) -> Result<(), SqlError> {
-        let written = files.slice(name.location);
-        if written.starts_with('\'') {
+        if files.slice(name.location).starts_with('\'') {
             return self.check_path(name);
         }
         let parts = parts(&name.text);
@@ -235,6 +213,36 @@ impl HistorySession {
     }
 }
 
+/// The tables and files that a statement reads.
+fn names_in(
+    statement: &mut datafusion::sql::parser::Statement,
+    question: &Question,
+    files: &SourceFiles,
+) -> Vec<Name> {
+    let Some(statement) = inner(statement) else { return vec![] };
+    let mut names = relations(statement, question.location, files);
+    for name in &mut names {
+        // The parser forgets where a name in single quotes stands.
+        let quoted = format!("'{}'", name.text.replace('\'', "''"));
+        if name.location == question.location
+            && let Some(at) = files.slice(question.location).find(&quoted)
+        {
+            let start = question.location.start + at as u32;
+            name.location = Location { start, end: start + quoted.len() as u32, ..question.location };
+        }
+    }
+    if let ast::Statement::ExplainTable { table_name, .. } = statement {
+        let idents: Vec<_> = table_name.0.iter().filter_map(|part| part.as_ident()).collect();
+        if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
+            let location = files.location_or(question.location, first.span);
+            let location = location.to(files.location_or(question.location, last.span));
+            let text = idents.iter().map(|ident| fold(ident)).collect::<Vec<_>>().join(".");
+            names.push(Name { text, location });
+        }
+    }
+    names
+}
+
 /// The streaming window function that a message says is not there.
 fn window_function(message: &str) -> Option<&'static str> {
     ["tumble", "hop", "session"].into_iter().find(|name| message == format!("there is no function '{name}'"))
@@ -245,12 +253,12 @@ fn parts(name: &str) -> Vec<&str> {
     name.split('.').collect()
 }
 
-fn config(parallelism: usize, paths: Paths) -> SessionConfig {
+fn config(history: &History, paths: Paths) -> SessionConfig {
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, HISTORY)
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(true)
-        .with_target_partitions(parallelism);
+        .with_target_partitions(history.parallelism);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     // As where tables are declared: TIMESTAMP WITH TIME ZONE is in UTC.
@@ -258,6 +266,10 @@ fn config(parallelism: usize, paths: Paths) -> SessionConfig {
     // A filter is evaluated while its columns are decoded, and the other columns only for the rows that pass.
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;
+    // What each thread keeps for merging what it has spilled: all of them together leave most of the memory free.
+    let each = history.memory / (8 * history.parallelism as u64);
+    let usual = options.execution.sort_spill_reservation_bytes;
+    options.execution.sort_spill_reservation_bytes = usual.min(usize::try_from(each).unwrap_or(usize::MAX));
     // Clients of servers may be older than Arrow's views of texts.
     options.optimizer.expand_views_at_output = paths == Paths::Refused;
     config

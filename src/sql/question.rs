@@ -296,9 +296,9 @@ mod tests {
         assert_eq!(
             errors("SELECT * FROM t\nVERSION AS OF 3 WHERE a = ;\nSELECT 1 2; SELECT * FROM t VERSION AS OF (;"),
             [
-                "query:2:27: expected an expression, found the end of the statement",
+                "query:2:26: expected an expression, found the end of the statement",
                 "query:3:10: expected ';' or the end of the statement, found 2",
-                "query:3:43: expected an expression, found the end of the statement",
+                "query:3:44: expected an expression, found the end of the statement",
             ]
         );
     }

@@ -196,7 +196,7 @@ mod tests {
     fn a_keyword_is_written_as_it_was_begun() {
         assert_eq!(complete("SEL"), ["SELECT@0"]);
         assert_eq!(complete("sel"), ["select@0"]);
-        assert_eq!(complete("SELECT 1 FROM orders WHE"), ["WHERE@21", "WHEN@21"][..1].to_vec());
+        assert_eq!(complete("SELECT 1 FROM orders WHE"), ["WHEN@21", "WHERE@21"]);
     }
 
     #[test]
