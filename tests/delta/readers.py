@@ -6,7 +6,6 @@ Nothing here is Acequia's code. scripts/python.sh installs what is imported.
 import datetime
 import decimal
 import json
-import math
 import pathlib
 import sys
 import traceback
@@ -38,7 +37,8 @@ def plain(value):
         return value.isoformat()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value).hex()
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float):
+        # Not every parser of JSON reads the last digit.
         return repr(value)
     return value
 

@@ -59,6 +59,11 @@ fn read(n: i64) -> Value {
     if let Some(text) = row["raw"].as_str() {
         row["raw"] = text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into();
     }
+    for name in ["rough", "fine"] {
+        if let Some(number) = row[name].as_f64() {
+            row[name] = format!("{number:?}").into();
+        }
+    }
     row
 }
 

@@ -27,13 +27,13 @@ use crate::connectors::delivery::Writer;
 use crate::faults::crash_point;
 use crate::time::{EventTime, WallClock};
 
-/// The table is vacuumed so often, or more often where the retention is shorter.
-const VACUUM_EVERY: Duration = Duration::from_secs(3600);
+/// The table is vacuumed once in a retention, but not more and not less often than this.
+const VACUUM_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// Files that the log never named are looked for so often: for that, all files must be listed.
 const UNNAMED_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Commits stay in the log so long, however short the retention is: who has not looked for a while must find them, so
 /// that no place in the log looks free to it which was taken ([`super::commit`]).
-const COMMITS_KEPT: Duration = Duration::from_secs(2 * 3600);
+pub(super) const COMMITS_KEPT: Duration = Duration::from_secs(2 * 3600);
 
 /// The upkeep of one table by one run.
 pub(super) struct Upkeep {
@@ -122,7 +122,7 @@ impl Upkeep {
                     && self.last.compacted != Some(version)
                     && is_past(self.last.compaction, self.options.compaction_interval)
             }
-            Work::Vacuum => is_past(self.last.vacuum, VACUUM_EVERY.min(self.options.retention)),
+            Work::Vacuum => is_past(self.last.vacuum, self.options.retention.clamp(VACUUM_EVERY.0, VACUUM_EVERY.1)),
             Work::Checkpoint => self.last.checkpoint.is_none_or(|last| version >= last + self.options.checkpoint_every),
         }
     }

@@ -153,8 +153,8 @@ async fn two_thousand_commits_leave_few_files_and_a_short_log() {
     let mut table = Table::new();
     let mut upkeep = table.upkeep(options());
     let mut most = [0; 3];
-    for round in 0..40 {
-        table.add_numbers(round * 50..(round + 1) * 50);
+    for round in 0..20 {
+        table.add_numbers(round * 100..(round + 1) * 100);
         table.pass(HOUR);
         look(&mut upkeep, &table).await.unwrap();
         let live = table.open().await.snapshot().unwrap().log_data().num_files();
@@ -163,8 +163,9 @@ async fn two_thousand_commits_leave_few_files_and_a_short_log() {
     }
     let [live, kept, log] = most;
     assert!(live <= 2 * 16, "{live} files at a time");
-    assert!(kept <= live + 7 * 80, "{kept} files in the folder");
-    assert!(log <= 2 * 160, "{log} files in the log");
+    assert!(kept <= live + 8 * 110, "{kept} files in the folder");
+    assert!(log <= 250, "{log} files in the log");
+    println!("at most {live} files at a time, {kept} in the folder, {log} in the log");
     let files = table.files().await;
     assert!(files.iter().all(|file| file.is_sorted()), "rows are not in their order");
     let mut all = files.concat();
