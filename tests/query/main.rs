@@ -25,7 +25,7 @@ CREATE TABLE clicks_history (kind TEXT NOT NULL, \"timestamp\" TIMESTAMP NOT NUL
 WITH (connector = 'delta', partition_by = 'day', history_of = 'clicks');
 CREATE TABLE totals (kind TEXT, total BIGINT, minute TIMESTAMP) WITH (connector = 'delta');
 
-INSERT INTO clicks_history SELECT kind, \"timestamp\", amount, \"offset\", CAST(\"timestamp\" AS DATE) FROM clicks;
+INSERT INTO clicks_history SELECT kind, \"timestamp\", amount, \"offset\", CAST(\"timestamp\" AS DATE) AS day FROM clicks;
 INSERT INTO totals
 SELECT kind, total, w.start FROM (
     SELECT kind, sum(amount) AS total, tumble(INTERVAL '1 minute') AS w FROM clicks GROUP BY kind, w

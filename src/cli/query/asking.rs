@@ -64,8 +64,9 @@ impl Asking {
             Ok(session) => session,
             Err(error) => return kept::report(&error),
         };
+        let mut stop = Stop::watch();
         for question in &questions {
-            match self.answer(question, files, &session, &destination).await {
+            match self.answer(question, files, &session, &destination, &mut stop).await {
                 Exit::Success => {}
                 failed => return failed,
             }
@@ -76,16 +77,16 @@ impl Asking {
         }
     }
 
-    /// Answers one statement. What goes wrong is told on stderr.
+    /// Answers one statement, unless `stop` has come. What goes wrong is told on stderr.
     pub async fn answer(
         &self,
         question: &Question,
         files: &SourceFiles,
         session: &HistorySession,
         destination: &Destination,
+        stop: &mut Stop,
     ) -> Exit {
         let answered = async {
-            let mut stop = Stop::watch();
             let patience = self.timeout.unwrap_or(Duration::MAX);
             tokio::select! {
                 answered = ask(question, files, session, destination) => answered,
@@ -177,12 +178,12 @@ fn write(
     Ok(answer)
 }
 
-/// Ctrl-C and SIGTERM.
-struct Stop(Vec<Signal>);
+/// Ctrl-C and SIGTERM, from the time on at which they are watched.
+pub struct Stop(Vec<Signal>);
 
 impl Stop {
-    /// Watches from here on; a system without signals has none.
-    fn watch() -> Stop {
+    /// Begins to watch.
+    pub fn watch() -> Stop {
         Stop([SignalKind::interrupt(), SignalKind::terminate()].into_iter().filter_map(|kind| signal(kind).ok()).collect())
     }
 

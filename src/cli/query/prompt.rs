@@ -12,7 +12,7 @@ use reedline::{
 };
 
 use super::answer::Destination;
-use super::asking::Asking;
+use super::asking::{Asking, Stop};
 use super::completion::SqlCompleter;
 use super::told;
 use crate::cli::exit::Exit;
@@ -49,6 +49,8 @@ pub async fn prompt(asking: &Asking, destination: &Destination, data_dir: &Path)
         1 => "1 table".to_owned(),
         count => format!("{count} tables"),
     });
+    // From now on Ctrl-C ends no process, not even between two statements.
+    let _watched = Stop::watch();
     let mut editor = editor(SqlCompleter::new(tables), memory(data_dir));
     let mut timing = false;
     loop {
@@ -105,6 +107,7 @@ async fn statements(asking: &Asking, destination: &Destination, text: String) {
         kept::report(&SqlErrors::new(files, mistakes).into());
         return;
     }
+    let mut stop = Stop::watch();
     let session = match asking.kept.history.session(Paths::Allowed).await {
         Ok(session) => session,
         Err(error) => {
@@ -113,7 +116,7 @@ async fn statements(asking: &Asking, destination: &Destination, text: String) {
         }
     };
     for question in &questions {
-        if asking.answer(question, &files, &session, destination).await != Exit::Success {
+        if asking.answer(question, &files, &session, destination, &mut stop).await != Exit::Success {
             return;
         }
     }
