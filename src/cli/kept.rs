@@ -49,8 +49,7 @@ impl KeptArguments {
     pub fn open(&self, limits: Limits) -> Result<KeptFolder, Exit> {
         let named = self.folder.as_deref();
         let folder = named.unwrap_or(Path::new(USUAL_FOLDER));
-        let (program, mistakes) =
-            Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
+        let (program, mistakes) = Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
         let mistakes = match folder.exists() {
             // One with tables alone has nothing to run, and much to ask.
             true => mistakes.into_iter().filter(|mistake| !has_nothing_to_run(mistake)).collect(),

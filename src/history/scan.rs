@@ -16,6 +16,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, ColumnStatistics, Result, ScalarValue, Statistics, ToDFSchema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -122,7 +123,8 @@ impl DeltaScan {
         let mut files: Vec<&KeptFile> = self.files.iter().collect();
         if let Some(filter) = conjunction(by_partition) {
             let kept = self.by_partition(session, &filter, &files)?;
-            files = files.into_iter().zip(kept.iter()).filter(|(_, kept)| *kept == Some(true)).map(|(f, _)| f).collect();
+            files =
+                files.into_iter().zip(kept.iter()).filter(|(_, kept)| *kept == Some(true)).map(|(f, _)| f).collect();
         }
         let Some(filter) = conjunction(by_rows) else { return Ok(files) };
         let schema = Arc::clone(self.columns.read.table_schema());
@@ -162,7 +164,10 @@ fn asks(filter: &Expr) -> bool {
     let is_query = |expr: &Expr| {
         let is_query = matches!(
             expr,
-            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)
+            Expr::Exists(_)
+                | Expr::InSubquery(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::SetComparison(_)
                 | Expr::OuterReferenceColumn(..)
         );
         Ok(is_query)

@@ -50,7 +50,10 @@ fn results_and_sources_are_asked_together() {
 fn an_answer_can_be_a_file_that_is_asked_again() {
     let shop = Shop::new();
     let answer = shop.path("answer.parquet");
-    assert_eq!(shop.asked(&["query", "SELECT value AS n FROM generate_series(1, 1000)", "--output", text(&answer)]), "");
+    assert_eq!(
+        shop.asked(&["query", "SELECT value AS n FROM generate_series(1, 1000)", "--output", text(&answer)]),
+        ""
+    );
     let sql = "SELECT count(*) AS rows, sum(n) AS n FROM 'answer.parquet'";
     assert_eq!(shop.asked(&["query", sql, "--format", "csv"]), "rows,n\n1000,500500\n");
     shop.asked(&["query", "SELECT 1 AS a", "-o", "a.csv"]);

@@ -68,9 +68,6 @@ fn ctrl_c_stops_the_query_and_not_the_prompt() {
 #[test]
 fn tab_completes_names() {
     let shop = Shop::ran();
-    let (shown, code) = typed(
-        shop,
-        &[("> ", "SELECT count(*) AS n FROM clicks_h\t;\r"), ("| 4 |", "\u{4}")],
-    );
+    let (shown, code) = typed(shop, &[("> ", "SELECT count(*) AS n FROM clicks_h\t;\r"), ("| 4 |", "\u{4}")]);
     assert_eq!(code, Some(0), "{shown}");
 }

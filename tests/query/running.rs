@@ -7,7 +7,8 @@ use super::*;
 use pipeline::Pipeline;
 
 /// More rows than anybody waits for.
-const ENDLESS: &str = "SELECT sum(a.value * b.value) AS s FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b";
+const ENDLESS: &str =
+    "SELECT sum(a.value * b.value) AS s FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b";
 
 /// The same, with rows from the beginning on.
 const ENDLESS_ROWS: &str = "SELECT value FROM generate_series(1, 100000000000)";

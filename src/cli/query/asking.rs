@@ -184,7 +184,12 @@ pub struct Stop(Vec<Signal>);
 impl Stop {
     /// Begins to watch.
     pub fn watch() -> Stop {
-        Stop([SignalKind::interrupt(), SignalKind::terminate()].into_iter().filter_map(|kind| signal(kind).ok()).collect())
+        Stop(
+            [SignalKind::interrupt(), SignalKind::terminate()]
+                .into_iter()
+                .filter_map(|kind| signal(kind).ok())
+                .collect(),
+        )
     }
 
     async fn next(&mut self) {
