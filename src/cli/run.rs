@@ -16,10 +16,12 @@ use super::state_limit::StateLimit;
 use super::{generated_rows, parse, progress, sample, signals, summary};
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
+use crate::console::live::LiveView;
 use crate::console::{self, Console, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::history::live::RunFile;
 use crate::page::Page;
 use crate::program::Program;
 use crate::time::WallClock;
@@ -185,7 +187,9 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         return Exit::Usage;
     }
     let statistics = Arc::new(Statistics::of(&graph));
-    let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
+    let live = Arc::new(LiveView::new(&options.pipeline, &program, &graph, &options.data_dir));
+    let console = Console::new(&options.pipeline, &graph, Arc::clone(&statistics)).with_live(Arc::clone(&live));
+    let console = Arc::new(console);
     let mut tasks = Tasks::default();
     let page = || Page::new(&program, &arguments.folder, &graph, Arc::clone(&console), &arguments.data_dir);
     let served = match serve(arguments, page, &console, &mut tasks).await {
@@ -206,6 +210,11 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    beginning.live = Some(live.board());
+    // Now that nobody else can hold the checkpoints: whoever asks for live tables finds this run.
+    let _found_by = RunFile::write(&options.pipeline, served.console, &options.data_dir).inspect_err(|error| {
+        tracing::warn!("live tables cannot be asked for from other processes: {}: {error}", options.data_dir.display());
+    });
     if let Some(feed) = beside.feed {
         tasks.spawn(feed(options.drain.clone()));
     }

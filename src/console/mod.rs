@@ -9,6 +9,7 @@ mod checkpoints;
 mod figures;
 mod host;
 mod kafka;
+pub mod live;
 mod metrics;
 mod redis;
 mod status;
@@ -32,6 +33,7 @@ use crate::operators::LATE;
 pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_free};
 pub use figures::{Figures, age, moving};
 pub use host::only_loopback;
+use live::LiveView;
 
 /// How far a pipeline is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +84,8 @@ pub struct Console {
     /// What is shown of each node beside its figures.
     labels: Vec<Label>,
     statistics: Arc<Statistics>,
+    /// Whom to ask for live tables, if anybody may.
+    live: Option<Arc<LiveView>>,
     phase: AtomicU8,
     began: Instant,
 }
@@ -102,7 +106,12 @@ impl Console {
 
     fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Console { pipeline: pipeline.to_owned(), labels, statistics, phase, began: Instant::now() }
+        Console { pipeline: pipeline.to_owned(), labels, statistics, live: None, phase, began: Instant::now() }
+    }
+
+    /// The same with live tables.
+    pub fn with_live(self, live: Arc<LiveView>) -> Console {
+        Console { live: Some(live), ..self }
     }
 
     /// Says how far the pipeline is.
@@ -171,7 +180,7 @@ pub async fn serve(listener: TcpListener, console: Arc<Console>) -> std::io::Res
 }
 
 const NOT_FOUND: &str = "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/kafka/topics, \
-    /api/v1/kafka/messages, /api/v1/redis/keys and /api/v1/redis/get\n";
+    /api/v1/kafka/messages, /api/v1/redis/keys, /api/v1/redis/get, /api/v1/live and /api/v1/live/TABLE\n";
 
 fn router(console: Arc<Console>, loopback: bool) -> Router {
     let router = Router::new()
@@ -183,6 +192,8 @@ fn router(console: Arc<Console>, loopback: bool) -> Router {
         .route("/api/v1/kafka/messages", get(kafka::messages))
         .route("/api/v1/redis/keys", get(redis::keys))
         .route("/api/v1/redis/get", get(redis::get))
+        .route("/api/v1/live", get(live::tables))
+        .route("/api/v1/live/{table}", get(live::rows))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(console);
     // Beyond loopback the names by which this machine is reached are not known.
