@@ -26,8 +26,7 @@ impl Place {
         let sql = format!(
             "CREATE TABLE numbers (n BIGINT, ts TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(n)),
                  WATERMARK FOR ts AS ts - INTERVAL '1 second')
-             WITH (connector = 'datagen', rows_per_second = '3000', splits = '3',
-                 'fields.n.kind' = 'sequence', 'fields.n.end' = '100000000');
+             WITH (connector = 'datagen', rows_per_second = '3000', splits = '3', 'fields.n.kind' = 'sequence');
              CREATE TABLE kept (n BIGINT) WITH (connector = 'sqlite', path = '{place}/kept.sqlite', create = 'true');
              INSERT INTO kept SELECT n FROM numbers;
              CREATE TABLE sums (third BIGINT, c BIGINT, s BIGINT)
@@ -160,13 +159,11 @@ async fn history_and_live_are_the_state_at_one_epoch_through_crashes() {
         )
     );
     let mut rows = 0;
-    let start = Instant::now();
     for crash in 0..3 {
         let mut pipeline = Pipeline::start(place.command());
         pipeline.until("tasks, parallelism");
         for _ in 0..4 {
             let now = place.is_consistent().await;
-            println!("{:?} {now}", start.elapsed());
             assert!(now > rows, "{now} rows, {rows} before");
             rows = now;
         }
