@@ -10,10 +10,7 @@ pub mod dataflow;
 pub mod faults;
 pub mod formats;
 pub mod generator;
-pub mod history {
-    //! What a folder keeps.
-    pub mod live;
-}
+pub mod history;
 pub mod operators;
 pub mod page;
 pub mod planner;

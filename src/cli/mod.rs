@@ -14,10 +14,13 @@ mod folder;
 mod generate;
 mod generated_rows;
 mod generating;
+mod history;
+mod kept;
 mod logs;
 mod page;
 mod parse;
 mod progress;
+mod query;
 mod recovery;
 mod run;
 mod sample;
@@ -57,6 +60,8 @@ Examples:
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
   acequia audit queries            prove that every row has arrived, once
+  acequia history                  what the folder has recorded
+  acequia query \"SELECT ...\"       ask it, or give no SQL for a prompt
   acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
@@ -80,6 +85,8 @@ enum Command {
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
     Generate(generate::GenerateArguments),
+    History(history::HistoryArguments),
+    Query(query::QueryArguments),
     Test(test::TestArguments),
 }
 
@@ -95,6 +102,8 @@ impl Command {
             | Command::Check(_)
             | Command::Checkpoints(_)
             | Command::Explain(_)
+            | Command::History(_)
+            | Command::Query(_)
             | Command::Test(_) => LevelFilter::WARN,
         }
     }
@@ -147,6 +156,8 @@ async fn dispatch(command: Command) -> Exit {
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Generate(arguments) => generate::generate(arguments).await,
+        Command::History(arguments) => history::history(&arguments).await,
+        Command::Query(arguments) => query::query(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }

@@ -4,6 +4,8 @@
 //! and [`resolution`] checks who names whom. All mistakes of a folder are found at once, each with its place.
 
 mod columns;
+#[cfg(test)]
+mod history_tests;
 mod resolution;
 #[cfg(test)]
 mod robustness;
@@ -207,6 +209,7 @@ fn assemble(
     let mut names = Names::new(&files, &tables, &statements.views, &statements.broken);
     for table in &tables {
         names.check_settings(table);
+        names.check_history(table);
     }
     let mut uses = vec![];
     let mut sound = vec![];
