@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{Console, Label, checkpoints, figures};
+use super::{Console, Label, checkpoints, figures, flight};
 use crate::dataflow::statistics::{NodeStatistics, Role};
 
 /// All metrics at `now`.
@@ -22,6 +22,9 @@ pub fn render(console: &Console, now: SystemTime) -> String {
         let are_kept = checkpoints.are_kept();
         if are_kept {
             checkpoints::render(checkpoints);
+        }
+        if let Some(figures) = console.flight.get() {
+            flight::render(figures);
         }
         for (node, label) in console.statistics.nodes().iter().zip(&console.labels) {
             match node.role {
@@ -195,9 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn a_flight_server_is_shown_where_there_is_one() {
+        let console = console();
+        assert!(!render(&console, SystemTime::now()).contains("acequia_flight_"));
+        let figures = std::sync::Arc::new(super::super::FlightFigures::default());
+        figures.queries.store(3, Relaxed);
+        console.show_flight(figures);
+        let text = render(&console, SystemTime::now());
+        assert!(text.lines().any(|line| line == "acequia_flight_queries_total 3"), "{text}");
+        assert!(text.lines().any(|line| line == "acequia_flight_active_queries 0"), "{text}");
+    }
+
+    #[test]
     fn every_metric_has_a_description() {
         let console = console();
         keep_checkpoints(&console);
+        console.show_flight(std::sync::Arc::default());
         let text = render(&console, SystemTime::now());
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
             let name = line.split(' ').nth(2).unwrap();

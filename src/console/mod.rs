@@ -7,14 +7,16 @@
 mod bind;
 mod checkpoints;
 mod figures;
+mod flight;
 mod host;
 mod kafka;
 mod metrics;
 mod redis;
+mod secret;
 mod status;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,9 @@ use crate::operators::LATE;
 
 pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_free};
 pub use figures::{Figures, age, moving};
+pub use flight::FlightFigures;
 pub use host::only_loopback;
+pub use secret::{equal, random_token};
 
 /// How far a pipeline is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +88,8 @@ pub struct Console {
     statistics: Arc<Statistics>,
     phase: AtomicU8,
     began: Instant,
+    /// What the Flight SQL server counts, if there is one.
+    flight: OnceLock<Arc<FlightFigures>>,
 }
 
 impl Console {
@@ -102,7 +108,14 @@ impl Console {
 
     fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Console { pipeline: pipeline.to_owned(), labels, statistics, phase, began: Instant::now() }
+        Console {
+            pipeline: pipeline.to_owned(),
+            labels,
+            statistics,
+            phase,
+            began: Instant::now(),
+            flight: OnceLock::new(),
+        }
     }
 
     /// Says how far the pipeline is.
@@ -133,6 +146,12 @@ impl Console {
     /// Totals and every node's figures, as `/api/v1/status` gives them.
     pub fn status(&self) -> serde_json::Value {
         status::render(self)
+    }
+
+    /// Shows what the run's Flight SQL server counts, from now on.
+    pub fn show_flight(&self, figures: Arc<FlightFigures>) {
+        // There is one server a run.
+        let _ = self.flight.set(figures);
     }
 
     /// What the pipeline counts in.

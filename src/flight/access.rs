@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ use tonic::metadata::MetadataMap;
 
 use super::handles::Handles;
 use super::secrets::Secret;
-use crate::console::{equal, random_token};
+use crate::console::{FlightFigures, equal, random_token};
 
 /// A token that a login has given is good until it has not been used for so long: drivers keep one for a whole pool of
 /// connections and do not log in again.
@@ -50,7 +50,7 @@ pub struct Access {
     logins: Mutex<Handles<String, ()>>,
     failures: Mutex<Handles<IpAddr, u32>>,
     waiting: Semaphore,
-    refused: AtomicU64,
+    figures: Arc<FlightFigures>,
 }
 
 /// What somebody has shown who may ask.
@@ -64,25 +64,20 @@ pub enum Admitted {
 
 impl Access {
     /// For those users and the holders of those tokens; for everybody when there are none.
-    pub fn new(users: Vec<User>, tokens: Vec<Secret>) -> Access {
+    pub fn new(users: Vec<User>, tokens: Vec<Secret>, figures: Arc<FlightFigures>) -> Access {
         Access {
             users,
             tokens,
             logins: Mutex::new(Handles::new(MOST_TOKENS, TOKEN_REST)),
             failures: Mutex::new(Handles::new(MOST_ADDRESSES, FAILURE_REST)),
             waiting: Semaphore::new(MOST_WAITING),
-            refused: AtomicU64::new(0),
+            figures,
         }
     }
 
     /// Whether one has to log in or to show a token.
     pub fn asks(&self) -> bool {
         !self.users.is_empty() || !self.tokens.is_empty()
-    }
-
-    /// Logins that were refused so far.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
     }
 
     /// Whether a request with these headers from `peer` may be answered. Passwords are looked at the more slowly, the
@@ -142,7 +137,7 @@ impl Access {
     }
 
     fn count_failure(&self, peer: IpAddr) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.figures.refused_logins.fetch_add(1, Relaxed);
         let now = Instant::now();
         let mut failures = self.failures.lock();
         let count = failures.get(&peer, now).copied().unwrap_or_default().saturating_add(1);
@@ -189,7 +184,7 @@ mod tests {
     fn guarded() -> Access {
         let secret = |text| Secret::from_text(text, "").unwrap();
         let user = |name: &str, password| User { name: name.into(), password: secret(password) };
-        Access::new(vec![user("ana", "água fresca"), user("ben", "b:b")], vec![secret("0123456789abcdef")])
+        Access::new(vec![user("ana", "água fresca"), user("ben", "b:b")], vec![secret("0123456789abcdef")], Arc::default())
     }
 
     async fn shows(access: &Access, header: &str) -> Result<Admitted, String> {
@@ -207,7 +202,7 @@ mod tests {
             assert_eq!(shows(&access, &format!("Bearer {token}")).await, Ok(Admitted::Known));
         }
         assert_eq!(shows(&access, "Bearer 0123456789abcdef").await, Ok(Admitted::Known));
-        assert_eq!(access.refused(), 0);
+        assert_eq!(access.figures.refused_logins.load(Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -227,7 +222,7 @@ mod tests {
             let refused = shows(&access, header).await.unwrap_err();
             assert!(refused.starts_with("Unauthenticated: ") && refused.contains(said), "{header}: {refused}");
         }
-        assert_eq!(access.refused(), 2);
+        assert_eq!(access.figures.refused_logins.load(Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -269,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_server_takes_everybody() {
-        let access = Access::new(vec![], vec![]);
+        let access = Access::new(vec![], vec![], Arc::default());
         assert_eq!(access.admit(&HeaderMap::new(), None).await.unwrap(), Admitted::Known);
         assert_eq!(shows(&access, "Bearer anything").await, Ok(Admitted::Known));
         assert!(matches!(shows(&access, "Basic YmVuOmI6Yg==").await, Ok(Admitted::LoggedIn(_))));

@@ -114,7 +114,8 @@ impl Statements {
         if !parameters.fields().is_empty() {
             return Err(Status::invalid_argument("the statement has parameters: prepare it, and bind their values"));
         }
-        self.wait(session, plan, None, parameters)
+        let schema = plain::schema(plan.schema().as_arrow());
+        self.wait(Planned { session, plan, values: None, schema }, parameters)
     }
 
     /// Prepares a text.
@@ -164,10 +165,7 @@ impl Statements {
             }
             _ => schema,
         };
-        let handle = new_handle()?;
-        let planned = Planned { session, plan, values, schema: Arc::clone(&schema) };
-        self.waiting.lock().insert(handle.clone(), planned, Instant::now());
-        Ok(Told { handle, schema, parameters })
+        self.wait(Planned { session, plan, values, schema }, parameters)
     }
 
     /// Forgets a prepared statement. One that is not known is forgotten already.
@@ -188,9 +186,14 @@ impl Statements {
         })?;
         let handle = handle.to_owned();
         let cancelled = CancellationToken::new();
-        // Known as running before it is no longer known as waiting: it can be cancelled at any time.
-        let registered = Registered::new(&self.running, &handle, &cancelled);
-        let planned = self.waiting.lock().take(&handle, Instant::now()).ok_or_else(status::gone)?;
+        let planned = {
+            // One lock over both: at any time it is known as waiting or as running, and can be cancelled.
+            let mut running = self.running.lock();
+            let planned = self.waiting.lock().take(&handle, Instant::now()).ok_or_else(status::gone)?;
+            running.insert(handle.clone(), cancelled.clone());
+            planned
+        };
+        let registered = Registered { running: Arc::clone(&self.running), handle };
         let schema = Arc::clone(&planned.schema);
         let ending = Ending { cancelled, server: self.server.clone(), patience: self.limits.patience };
         let work = Work { slot, figures: Arc::clone(&self.figures), registered: Box::new(registered) };
@@ -200,10 +203,10 @@ impl Statements {
     /// Stops what runs or waits under `handle`; `false` if nothing does.
     pub fn cancel(&self, handle: &str) -> bool {
         let handle = handle.to_owned();
-        let waited = self.waiting.lock().take(&handle, Instant::now()).is_some();
-        match self.running.lock().get(&handle) {
+        let running = self.running.lock();
+        match running.get(&handle) {
             Some(running) => running.cancel(),
-            None => return waited,
+            None => return self.waiting.lock().take(&handle, Instant::now()).is_some(),
         }
         true
     }
@@ -227,16 +230,8 @@ impl Statements {
         }
     }
 
-    fn wait(
-        &self,
-        session: Arc<HistorySession>,
-        plan: LogicalPlan,
-        values: Option<RecordBatch>,
-        parameters: SchemaRef,
-    ) -> Result<Told, Status> {
-        let handle = new_handle()?;
-        let schema = plain::schema(plan.schema().as_arrow());
-        let planned = Planned { session, plan, values, schema: Arc::clone(&schema) };
+    fn wait(&self, planned: Planned, parameters: SchemaRef) -> Result<Told, Status> {
+        let (handle, schema) = (new_handle()?, Arc::clone(&planned.schema));
         self.waiting.lock().insert(handle.clone(), planned, Instant::now());
         Ok(Told { handle, schema, parameters })
     }
@@ -273,17 +268,6 @@ async fn rows(
 struct Registered {
     running: Arc<Mutex<HashMap<String, CancellationToken>>>,
     handle: String,
-}
-
-impl Registered {
-    fn new(
-        running: &Arc<Mutex<HashMap<String, CancellationToken>>>,
-        handle: &str,
-        cancelled: &CancellationToken,
-    ) -> Registered {
-        running.lock().insert(handle.to_owned(), cancelled.clone());
-        Registered { running: Arc::clone(running), handle: handle.to_owned() }
-    }
 }
 
 impl Drop for Registered {
