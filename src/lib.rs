@@ -10,6 +10,7 @@ pub mod dataflow;
 pub mod faults;
 pub mod formats;
 pub mod generator;
+pub mod history;
 pub mod operators;
 pub mod page;
 pub mod planner;

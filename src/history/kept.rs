@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
@@ -18,10 +18,10 @@ use super::files::{self, UnreadableTable};
 use super::scan::{Columns, DeltaScan, as_read};
 use super::versions::Versions;
 use super::{HistoryError, HistoryTable};
+use crate::catalog::TableDefinition;
 use crate::connectors::delta::place::DeltaPlace;
 use crate::connectors::delta::{DeltaHistory, types};
 use crate::connectors::ConnectorError;
-use crate::program::Table;
 
 /// So many files are looked for at once.
 const LOOKED_FOR_AT_ONCE: usize = 16;
@@ -269,12 +269,14 @@ pub fn shown_time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }
 
+/// The type in which values of a declared type are kept.
+pub(super) fn recorded_type(declared: &DataType) -> DataType {
+    types::stored(declared).unwrap_or_else(|_| declared.clone())
+}
+
 /// The columns of a table as they will be read, before anything is written.
-pub(super) fn declared_columns(table: &Table) -> SchemaRef {
-    let recorded = |field: &FieldRef| {
-        let data_type = types::stored(field.data_type()).unwrap_or_else(|_| field.data_type().clone());
-        Field::new(field.name(), data_type, true)
-    };
-    let fields: Vec<Field> = table.definition.writable_schema().fields().iter().map(recorded).collect();
+pub(super) fn declared_columns(table: &TableDefinition) -> SchemaRef {
+    let recorded = |field: &FieldRef| Field::new(field.name(), recorded_type(field.data_type()), true);
+    let fields: Vec<Field> = table.writable_schema().fields().iter().map(recorded).collect();
     as_read(&Schema::new(fields))
 }

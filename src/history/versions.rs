@@ -1,6 +1,6 @@
 //! The versions of a Delta table that its log still holds, found by the names of the log's files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use deltalake_core::{DeltaTable, ObjectStoreError};
@@ -62,7 +62,7 @@ impl Versions {
     pub fn loadable(&self) -> Vec<u64> {
         let mut loadable = vec![];
         let mut is_linked = false;
-        let all = self.commits.keys().chain(self.checkpoints.keys()).copied().collect::<std::collections::BTreeSet<_>>();
+        let all: BTreeSet<u64> = self.commits.keys().chain(self.checkpoints.keys()).copied().collect();
         let mut before = None;
         for version in all {
             is_linked = self.checkpoints.contains_key(&version)
@@ -74,6 +74,11 @@ impl Versions {
             before = Some(version);
         }
         loadable
+    }
+
+    /// The versions whose commits are there, oldest first.
+    pub fn commits(&self) -> impl DoubleEndedIterator<Item = u64> + '_ {
+        self.commits.keys().copied()
     }
 
     /// The newest version at `time`; `None` when there was none, or none that can be loaded any more.

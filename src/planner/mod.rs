@@ -16,7 +16,7 @@ mod per_window_node;
 mod queries;
 mod refusals;
 mod scans;
-mod session;
+pub mod session;
 mod sinks;
 mod streaming;
 mod tables;
