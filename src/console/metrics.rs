@@ -23,7 +23,7 @@ pub fn render(console: &Console, now: SystemTime) -> String {
         if are_kept {
             checkpoints::render(checkpoints);
         }
-        if let Some(figures) = console.flight.get() {
+        if let Some(figures) = &console.flight {
             flight::render(figures);
         }
         for (node, label) in console.statistics.nodes().iter().zip(&console.labels) {
@@ -125,8 +125,10 @@ fn describe() {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::FlightFigures;
     use super::super::tests::console;
     use super::*;
     use crate::time::{Epoch, Incarnation};
@@ -199,21 +201,27 @@ mod tests {
 
     #[test]
     fn a_flight_server_is_shown_where_there_is_one() {
-        let console = console();
-        assert!(!render(&console, SystemTime::now()).contains("acequia_flight_"));
-        let figures = std::sync::Arc::new(super::super::FlightFigures::default());
+        assert!(!render(&console(), SystemTime::now()).contains("acequia_flight_"));
+        let figures = Arc::new(FlightFigures::default());
         figures.queries.store(3, Relaxed);
-        console.show_flight(figures);
-        let text = render(&console, SystemTime::now());
-        assert!(text.lines().any(|line| line == "acequia_flight_queries_total 3"), "{text}");
-        assert!(text.lines().any(|line| line == "acequia_flight_active_queries 0"), "{text}");
+        let text = render(&with_flight(figures), SystemTime::now());
+        for line in ["acequia_flight_queries_total 3", "acequia_flight_active_queries 0"] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+        }
+        for line in text.lines().filter(|line| line.starts_with("# TYPE acequia_flight_")) {
+            let name = line.split(' ').nth(2).unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no description");
+        }
+    }
+
+    fn with_flight(figures: Arc<FlightFigures>) -> Console {
+        Arc::try_unwrap(console()).unwrap().with_flight(figures)
     }
 
     #[test]
     fn every_metric_has_a_description() {
         let console = console();
         keep_checkpoints(&console);
-        console.show_flight(std::sync::Arc::default());
         let text = render(&console, SystemTime::now());
         for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
             let name = line.split(' ').nth(2).unwrap();

@@ -10,13 +10,14 @@ mod figures;
 mod flight;
 mod host;
 mod kafka;
+pub mod live;
 mod metrics;
 mod redis;
 mod secret;
 mod status;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_fr
 pub use figures::{Figures, age, moving};
 pub use flight::FlightFigures;
 pub use host::only_loopback;
+use live::LiveView;
 pub use secret::{equal, random_token};
 
 /// How far a pipeline is.
@@ -86,10 +88,12 @@ pub struct Console {
     /// What is shown of each node beside its figures.
     labels: Vec<Label>,
     statistics: Arc<Statistics>,
+    /// Whom to ask for live tables, if anybody may.
+    live: Option<Arc<LiveView>>,
+    /// What the Flight SQL server counts, if there is one.
+    flight: Option<Arc<FlightFigures>>,
     phase: AtomicU8,
     began: Instant,
-    /// What the Flight SQL server counts, if there is one.
-    flight: OnceLock<Arc<FlightFigures>>,
 }
 
 impl Console {
@@ -108,14 +112,18 @@ impl Console {
 
     fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Console {
-            pipeline: pipeline.to_owned(),
-            labels,
-            statistics,
-            phase,
-            began: Instant::now(),
-            flight: OnceLock::new(),
-        }
+        let (pipeline, began) = (pipeline.to_owned(), Instant::now());
+        Console { pipeline, labels, statistics, live: None, flight: None, phase, began }
+    }
+
+    /// The same with live tables.
+    pub fn with_live(self, live: Arc<LiveView>) -> Console {
+        Console { live: Some(live), ..self }
+    }
+
+    /// The same with what the run's Flight SQL server counts.
+    pub fn with_flight(self, figures: Arc<FlightFigures>) -> Console {
+        Console { flight: Some(figures), ..self }
     }
 
     /// Says how far the pipeline is.
@@ -146,12 +154,6 @@ impl Console {
     /// Totals and every node's figures, as `/api/v1/status` gives them.
     pub fn status(&self) -> serde_json::Value {
         status::render(self)
-    }
-
-    /// Shows what the run's Flight SQL server counts, from now on.
-    pub fn show_flight(&self, figures: Arc<FlightFigures>) {
-        // There is one server a run.
-        let _ = self.flight.set(figures);
     }
 
     /// What the pipeline counts in.
@@ -190,7 +192,7 @@ pub async fn serve(listener: TcpListener, console: Arc<Console>) -> std::io::Res
 }
 
 const NOT_FOUND: &str = "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/kafka/topics, \
-    /api/v1/kafka/messages, /api/v1/redis/keys and /api/v1/redis/get\n";
+    /api/v1/kafka/messages, /api/v1/redis/keys, /api/v1/redis/get, /api/v1/live and /api/v1/live/TABLE\n";
 
 fn router(console: Arc<Console>, loopback: bool) -> Router {
     let router = Router::new()
@@ -202,6 +204,8 @@ fn router(console: Arc<Console>, loopback: bool) -> Router {
         .route("/api/v1/kafka/messages", get(kafka::messages))
         .route("/api/v1/redis/keys", get(redis::keys))
         .route("/api/v1/redis/get", get(redis::get))
+        .route("/api/v1/live", get(live::tables))
+        .route("/api/v1/live/{table}", get(live::rows))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(console);
     // Beyond loopback the names by which this machine is reached are not known.

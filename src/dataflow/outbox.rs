@@ -36,6 +36,8 @@ struct Queue {
     /// Oldest first. The last one is open when it is not sealed.
     epochs: VecDeque<Waiting>,
     settled: Option<Epoch>,
+    /// The sink has opened and said what its destination has.
+    compared: bool,
     /// Flushes asked for, and done.
     flushes: (u64, u64),
     /// No more will come.
@@ -80,6 +82,15 @@ pub enum Work {
     Settled(Epoch),
     /// Settle what is left, and close.
     Close,
+}
+
+/// What waits at the end of an epoch, for those who look at it.
+#[derive(Debug)]
+pub struct Unsettled {
+    /// The last epoch in the destination, as far as this run knows.
+    pub settled: Option<Epoch>,
+    /// The epochs that are not in it, rising, with their rows; `None` for rows that are in the log.
+    pub waiting: Vec<(Epoch, Option<Vec<RecordBatch>>)>,
 }
 
 /// How much waits, for statistics.
@@ -317,6 +328,7 @@ impl Outbox {
     /// may be some that it had confirmed to an earlier run and has lost since.
     pub fn lacks(&self, kept: Vec<Epoch>) {
         let mut queue = self.queue.lock();
+        queue.compared = true;
         for epoch in kept.into_iter().rev() {
             if !queue.epochs.iter().any(|waiting| waiting.epoch == Some(epoch)) {
                 queue.epochs.push_front(Waiting::in_log(epoch));
@@ -342,6 +354,22 @@ impl Outbox {
         drop(queue);
         self.progress.notify_waiters();
         before - after
+    }
+
+    /// What waits of the epochs up to `epoch`; `None` while nobody knows what the destination has.
+    pub fn unsettled(&self, epoch: Epoch) -> Option<Unsettled> {
+        let queue = self.queue.lock();
+        if self.delivery == Delivery::PerEpoch && !queue.compared {
+            return None;
+        }
+        let waiting = queue.epochs.iter().filter(|waiting| waiting.sealed).filter_map(|waiting| {
+            let rows = match &waiting.rows {
+                Rows::Memory { batches, .. } => Some(batches.iter().cloned().collect()),
+                Rows::Log => None,
+            };
+            Some((waiting.epoch.filter(|own| *own <= epoch)?, rows))
+        });
+        Some(Unsettled { settled: queue.settled, waiting: waiting.collect() })
     }
 
     /// How much waits.

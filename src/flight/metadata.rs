@@ -6,7 +6,8 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::{CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
 
 use super::plain;
-use crate::history::{History, HistoryError, Paths};
+use crate::history::live::LiveTables;
+use crate::history::{History, HistoryKind};
 
 /// The only catalog.
 const CATALOG: &str = "acequia";
@@ -25,36 +26,25 @@ pub struct Listed {
 }
 
 /// All tables that can be asked. Live ones are left out while there is no pipeline that knows them.
-///
-/// # Errors
-/// When there can be no session.
-pub async fn listed(history: &History) -> Result<Vec<Listed>, HistoryError> {
-    let [kept, live] = SCHEMAS;
-    let mut all = vec![];
-    for table in history.tables() {
-        all.extend(table.history_of.map(|source| Listed {
-            schema: kept,
-            name: source,
-            kind: VIEW,
-            columns: plain::schema(&table.columns),
-        }));
-        all.push(Listed { schema: kept, name: table.name, kind: TABLE, columns: plain::schema(&table.columns) });
-    }
-    let session = history.session(Paths::Refused).await?;
-    let provider = session.context().catalog(CATALOG).and_then(|catalog| catalog.schema(live));
-    for name in provider.iter().flat_map(|provider| provider.table_names()) {
-        let table = match &provider {
-            Some(provider) => provider.table(&name).await.ok().flatten(),
-            None => None,
-        };
-        all.extend(table.map(|table| Listed {
-            schema: live,
-            name,
-            kind: TABLE,
-            columns: plain::schema(&table.schema()),
-        }));
-    }
-    Ok(all)
+pub async fn listed(history: &History, live: Option<&dyn LiveTables>) -> Vec<Listed> {
+    let [kept, now] = SCHEMAS;
+    let recorded = history.tables().into_iter().map(|table| Listed {
+        schema: kept,
+        name: table.name,
+        kind: if table.kind == HistoryKind::Table { TABLE } else { VIEW },
+        columns: plain::schema(&table.columns),
+    });
+    let running = match live {
+        Some(live) => live.names().await.unwrap_or_default(),
+        None => vec![],
+    };
+    let running = running.into_iter().map(|table| Listed {
+        schema: now,
+        name: table.name,
+        kind: TABLE,
+        columns: plain::schema(&table.columns),
+    });
+    recorded.chain(running).collect()
 }
 
 /// The answer to a question for tables; without `tables`, its columns alone.

@@ -34,6 +34,7 @@ use tonic::transport::server::{Server, ServerTlsConfig, TcpIncoming};
 
 use crate::console::FlightFigures;
 use crate::history::History;
+use crate::history::live::LiveTables;
 use access::Access;
 use front::Front;
 use gate::Gate;
@@ -59,6 +60,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct FlightServer {
     /// What can be asked.
     pub history: Arc<History>,
+    /// The live tables that `history` knows, to list them.
+    pub live: Option<Arc<dyn LiveTables>>,
     /// Who may ask.
     pub access: Arc<Access>,
     /// The certificate, if connections are encrypted.
@@ -87,7 +90,7 @@ impl FlightServer {
     ) -> Result<(), ServeError> {
         let statements = Statements::new(self.history, self.limits, self.figures, abort.clone());
         let statements = Arc::new(statements);
-        let service = FlightServiceServer::new(Front(Service::new(Arc::clone(&statements))))
+        let service = FlightServiceServer::new(Front(Service::new(Arc::clone(&statements), self.live)))
             .max_decoding_message_size(LARGEST_REQUEST)
             .max_encoding_message_size(LARGEST_ANSWER);
         let mut server = Server::builder()

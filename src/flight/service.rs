@@ -36,6 +36,7 @@ use super::access::Admitted;
 use super::metadata::{self, keys};
 use super::statements::{Statements, Told};
 use super::{info, status, wire};
+use crate::history::live::LiveTables;
 
 /// Flight's newer action for the same as Flight SQL's `CancelQuery`.
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
@@ -49,23 +50,20 @@ const TRANSACTIONS: &str = "there are no transactions";
 #[derive(Clone)]
 pub struct Service {
     statements: Arc<Statements>,
+    live: Option<Arc<dyn LiveTables>>,
 }
 
 type Rows = Response<<Service as FlightService>::DoGetStream>;
 
 impl Service {
-    /// Calls over `statements`.
-    pub fn new(statements: Arc<Statements>) -> Service {
-        Service { statements }
+    /// Calls over `statements`; `live` lists the live tables, which its history knows as well.
+    pub fn new(statements: Arc<Statements>, live: Option<Arc<dyn LiveTables>>) -> Service {
+        Service { statements, live }
     }
 
     /// Forgets what a [`FlightInfo`] would have fetched; `false` if nothing waits or runs.
     pub fn cancel(&self, info: &FlightInfo) -> bool {
         wire::handle_of(info).is_some_and(|handle| self.statements.cancel(&handle))
-    }
-
-    async fn listed(&self) -> Result<Vec<metadata::Listed>, Status> {
-        metadata::listed(self.statements.history()).await.map_err(|error| status::of_history(&error))
     }
 }
 
@@ -293,7 +291,8 @@ impl FlightSqlService for Service {
     }
 
     async fn do_get_tables(&self, query: CommandGetTables, _: Request<Ticket>) -> Result<Rows, Status> {
-        answer(metadata::tables(query, &self.listed().await?))
+        let listed = metadata::listed(self.statements.history(), self.live.as_deref()).await;
+        answer(metadata::tables(query, &listed))
     }
 
     async fn do_get_table_types(&self, query: CommandGetTableTypes, _: Request<Ticket>) -> Result<Rows, Status> {

@@ -5,14 +5,16 @@ use tonic::Status;
 use super::parameters::ParameterError;
 use crate::connectors::ConnectorError;
 use crate::history::HistoryError;
+use crate::history::live::LiveError;
 
 /// A question to the history that has no answer.
 pub fn of_history(error: &HistoryError) -> Status {
     match error {
         HistoryError::Sql(mistakes) => Status::invalid_argument(mistakes.render(false).trim_end()),
-        HistoryError::Table(ConnectorError::Unavailable { .. }) => Status::unavailable(error.to_string()),
+        HistoryError::Live(LiveError::Unknown { .. }) => Status::invalid_argument(error.to_string()),
+        HistoryError::Live(_) | HistoryError::Table(ConnectorError::Unavailable { .. }) => Status::unavailable(error.to_string()),
         HistoryError::Table(_) => Status::failed_precondition(error.to_string()),
-        HistoryError::Memory { .. } => Status::resource_exhausted(error.to_string()),
+        HistoryError::Memory(_) => Status::resource_exhausted(error.to_string()),
         _ => Status::internal(error.to_string()),
     }
 }

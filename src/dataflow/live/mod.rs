@@ -16,8 +16,10 @@
 //! A failure in such a second operator (a division by what is still zero) is the answer of those who asked, and not
 //! the end of the run.
 
+mod answer;
 pub mod board;
 pub mod look;
+pub mod newest;
 pub mod shadow;
 
 use arrow::array::RecordBatch;
@@ -137,7 +139,7 @@ pub enum LiveError {
         table: String,
     },
     /// The run is over, or about to be.
-    #[error("live.{table}: the pipeline is at its end; what it has written is in its destination")]
+    #[error("live.{table}: the pipeline has ended or is about to; what it has delivered is in the table's destination")]
     Ended {
         /// The table.
         table: String,
@@ -150,17 +152,12 @@ pub enum LiveError {
         /// What they said.
         message: String,
     },
-    /// There is no pipeline to ask.
+    /// There is no pipeline to ask, or what answers is none.
     #[error("{0}")]
     NotRunning(String),
-    /// The pipeline's answer was not understood.
-    #[error("the running pipeline at {address} answers {message}")]
-    Answer {
-        /// Its console.
-        address: String,
-        /// What it said.
-        message: String,
-    },
+    /// What the running pipeline itself says.
+    #[error("{0}")]
+    Told(String),
 }
 
 fn list(names: &[String]) -> String {

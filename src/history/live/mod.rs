@@ -4,9 +4,18 @@
 //! version of `t` first and asks with the marker that it found there. What is asked is the run in this process
 //! ([`RunningLive`]) or one elsewhere, by its console ([`RemoteLive`]).
 
+mod remote;
+mod run_file;
+
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
+use crate::console::live::LiveView;
+
 pub use crate::dataflow::live::{LiveError, LiveKind, LiveRows, LiveTable, Marker, Since};
+pub use remote::RemoteLive;
+pub use run_file::RunFile;
 
 /// Answers for live tables.
 #[async_trait]
@@ -24,4 +33,25 @@ pub trait LiveTables: Send + Sync {
     /// [`LiveError::Settled`] when the destination has a newer version: read it again and ask again. Otherwise a
     /// message for whoever asked.
     async fn rows(&self, table: &str, since: Since) -> Result<LiveRows, LiveError>;
+}
+
+/// Asks the run in this process.
+pub struct RunningLive(Arc<LiveView>);
+
+impl RunningLive {
+    /// Asks what `view` shows.
+    pub fn new(view: Arc<LiveView>) -> RunningLive {
+        RunningLive(view)
+    }
+}
+
+#[async_trait]
+impl LiveTables for RunningLive {
+    async fn names(&self) -> Result<Vec<LiveTable>, LiveError> {
+        Ok(self.0.tables())
+    }
+
+    async fn rows(&self, table: &str, since: Since) -> Result<LiveRows, LiveError> {
+        self.0.rows(table, &since).await
+    }
 }
