@@ -10,6 +10,7 @@ mod demo;
 mod destination;
 mod exit;
 mod explain;
+mod flight;
 mod folder;
 mod generate;
 mod generated_rows;
@@ -21,6 +22,7 @@ mod progress;
 mod recovery;
 mod run;
 mod sample;
+mod serve;
 mod signals;
 mod state_limit;
 mod summary;
@@ -57,7 +59,8 @@ Examples:
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
   acequia audit queries            prove that every row has arrived, once
-  acequia generate --rate 100      events of the shop into its databases";
+  acequia generate --rate 100      events of the shop into its databases
+  acequia serve queries            the history over Arrow Flight SQL, for ADBC and JDBC";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]
@@ -80,6 +83,7 @@ enum Command {
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
     Generate(generate::GenerateArguments),
+    Serve(serve::ServeArguments),
     Test(test::TestArguments),
 }
 
@@ -90,7 +94,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Demo(_) | Command::Generate(_) | Command::Run(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Generate(_) | Command::Run(_) | Command::Serve(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -147,6 +151,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Generate(arguments) => generate::generate(arguments).await,
+        Command::Serve(arguments) => serve::serve(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }
