@@ -31,7 +31,7 @@ pub enum ParameterError {
     #[error("{0} is no parameter: they are written ?, or $1, $2 and so on")]
     NotNumbered(String),
     /// Too few or too many values.
-    #[error("the statement has {wanted} parameters, and {given} are bound")]
+    #[error("the statement takes {wanted} values and got {given}")]
     Count {
         /// So many does the statement have.
         wanted: usize,
@@ -246,7 +246,7 @@ mod tests {
         let wrong = checked(&batch(Arc::new(StringArray::from(vec!["seven"]))), &wanted).unwrap_err().to_string();
         assert!(wrong.contains("parameter $1 takes a value of type Int64") && wrong.contains("seven"), "{wrong}");
         let few = RecordBatch::try_from_iter([("0", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
-        assert_eq!(checked(&few, &wanted).unwrap_err().to_string(), "the statement has 2 parameters, and 1 are bound");
+        assert_eq!(checked(&few, &wanted).unwrap_err().to_string(), "the statement takes 2 values and got 1");
         let bound = bound(plan, &numbers, 0).unwrap().to_string();
         assert!(bound.contains("id = Int64(7)"), "{bound}");
     }

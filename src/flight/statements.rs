@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::handles::Handles;
+use super::parameters::ParameterError;
 use super::results::{self, Ending, Work};
 use super::{parameters, plain, status};
 use crate::console::{FlightFigures, random_token};
@@ -55,6 +56,8 @@ pub struct Statements {
 struct Planned {
     session: Arc<HistorySession>,
     plan: LogicalPlan,
+    /// How many values are missing: it cannot run without.
+    missing: usize,
     /// Rows of values; the statement runs once for each.
     values: Option<RecordBatch>,
     schema: SchemaRef,
@@ -115,7 +118,7 @@ impl Statements {
             return Err(Status::invalid_argument("the statement has parameters: prepare it, and bind their values"));
         }
         let schema = plain::schema(plan.schema().as_arrow());
-        self.wait(Planned { session, plan, values: None, schema }, parameters)
+        self.wait(Planned { session, plan, missing: 0, values: None, schema }, parameters)
     }
 
     /// Prepares a text.
@@ -165,7 +168,8 @@ impl Statements {
             }
             _ => schema,
         };
-        self.wait(Planned { session, plan, values, schema }, parameters)
+        let missing = if values.is_some() { 0 } else { parameters.fields().len() };
+        self.wait(Planned { session, plan, missing, values, schema }, parameters)
     }
 
     /// Forgets a prepared statement. One that is not known is forgotten already.
@@ -180,7 +184,7 @@ impl Statements {
     pub fn fetch(&self, handle: &str) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
             Status::resource_exhausted(format!(
-                "{} queries are at work, and no more may be (--max-queries): try again when one has ended",
+                "as many queries are at work as may be ({}, --max-queries): try again when one has ended",
                 self.limits.queries
             ))
         })?;
@@ -194,6 +198,9 @@ impl Statements {
             planned
         };
         let registered = Registered { running: Arc::clone(&self.running), handle };
+        if planned.missing > 0 {
+            return Err(status::of_parameters(ParameterError::Count { wanted: planned.missing, given: 0 }));
+        }
         let schema = Arc::clone(&planned.schema);
         let ending = Ending { cancelled, server: self.server.clone(), patience: self.limits.patience };
         let work = Work { slot, figures: Arc::clone(&self.figures), registered: Box::new(registered) };

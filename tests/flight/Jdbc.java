@@ -35,7 +35,7 @@ public class Jdbc {
             check(rows.getTimestamp("timestamp", Calendar.getInstance(TimeZone.getTimeZone("UTC"))).toInstant().toString(),
                 "2026-11-29T12:00:07Z");
             check(rows.getDate("day").toString(), "2026-11-29");
-            check(rows.getMetaData().getColumnCount(), 6);
+            check(rows.getMetaData().getColumnCount(), 7);
             check(rows.getMetaData().getColumnName(3), "amount");
             check(rows.getMetaData().getColumnType(3), Types.DECIMAL);
             check(rows.next(), false);
@@ -102,7 +102,8 @@ public class Jdbc {
         check(column(metadata.getTables(null, null, "transactions\\_%", new String[] {"TABLE"}), "TABLE_NAME"),
             List.of("transactions_history"));
         check(column(metadata.getColumns("acequia", "history", "transactions\\_history", "%"), "COLUMN_NAME"),
-            List.of("transaction_id", "customer_id", "amount", "status", "timestamp", "day"));
+            List.of("transaction_id", "customer_id", "amount", "status", "timestamp", "day",
+                "offset"));
         try (ResultSet columns = metadata.getColumns(null, "history", "transactions_history", "amount")) {
             check(columns.next(), true);
             check(columns.getInt("DATA_TYPE"), Types.DECIMAL);

@@ -33,7 +33,7 @@ def queries(cursor):
     [row] = cursor.fetchall()
     assert row[:4] == (7, 7, decimal.Decimal("7.50"), "paid"), row
     assert [column[0] for column in cursor.description] == [
-        "transaction_id", "customer_id", "amount", "status", "timestamp", "day",
+        "transaction_id", "customer_id", "amount", "status", "timestamp", "day", "offset",
     ]
     cursor.execute("SELECT count(*) AS n FROM transactions_history")
     assert cursor.fetch_arrow_table() == pyarrow.table({"n": pyarrow.array([1000], pyarrow.int64())}).cast(
