@@ -74,9 +74,9 @@ pub struct Listening {
 
 /// What can be asked.
 pub struct Asked {
-    /// What is kept.
+    /// What is kept, with what is not kept yet.
     pub history: History,
-    /// What is not kept yet.
+    /// The latter, to list it.
     pub live: Arc<dyn LiveTables>,
     /// Counts.
     pub figures: Arc<FlightFigures>,
@@ -110,7 +110,7 @@ impl FlightArguments {
         tracing::info!("Flight SQL on {scheme}://{address}{open}");
         let Asked { history, live, figures } = asked;
         let server = FlightServer {
-            history: Arc::new(history.with_live(Arc::clone(&live))),
+            history: Arc::new(history),
             live: Some(live),
             access: Arc::new(access),
             tls,

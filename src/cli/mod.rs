@@ -15,10 +15,13 @@ mod folder;
 mod generate;
 mod generated_rows;
 mod generating;
+mod history;
+mod kept;
 mod logs;
 mod page;
 mod parse;
 mod progress;
+mod query;
 mod recovery;
 mod run;
 mod sample;
@@ -59,8 +62,10 @@ Examples:
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
   acequia audit queries            prove that every row has arrived, once
-  acequia generate --rate 100      events of the shop into its databases
-  acequia serve queries            the history over Arrow Flight SQL, for ADBC and JDBC";
+  acequia history                  what the folder has recorded
+  acequia query "SELECT ..."       ask it, or give no SQL for a prompt
+  acequia serve queries            the same over Arrow Flight SQL, for ADBC and JDBC
+  acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
 #[derive(Parser, Debug)]
@@ -84,6 +89,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     Generate(generate::GenerateArguments),
     Serve(serve::ServeArguments),
+    History(history::HistoryArguments),
+    Query(query::QueryArguments),
     Test(test::TestArguments),
 }
 
@@ -99,6 +106,8 @@ impl Command {
             | Command::Check(_)
             | Command::Checkpoints(_)
             | Command::Explain(_)
+            | Command::History(_)
+            | Command::Query(_)
             | Command::Test(_) => LevelFilter::WARN,
         }
     }
@@ -152,6 +161,8 @@ async fn dispatch(command: Command) -> Exit {
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Generate(arguments) => generate::generate(arguments).await,
         Command::Serve(arguments) => serve::serve(arguments).await,
+        Command::History(arguments) => history::history(&arguments).await,
+        Command::Query(arguments) => query::query(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::Exit;
 use super::flight::{Asked, FlightArguments, Listening};
-use super::{folder, parse, signals};
+use super::kept::KeptFolder;
+use super::{logs, parse, signals};
 use crate::flight::bind::DEFAULT_ADDRESS;
-use crate::history::live::RemoteLive;
-use crate::history::{History, Limits};
+use crate::history::Limits;
 
 const STOPPING: &str = "stopping: no more is asked, what is asked is answered (again to stop at once)";
 
@@ -48,10 +48,11 @@ pub struct ServeArguments {
     #[arg(long, env = "ACEQUIA__RUN__NAME")]
     name: Option<String>,
 
-    /// Memory for all queries together; what does not fit is spilled below --data-dir
-    #[arg(long, value_name = "SIZE", env = "ACEQUIA__FLIGHT__MEMORY", default_value = "1GB",
+    /// Memory for sorts, joins and aggregates of all queries together; what does not fit goes to the disk, into
+    /// DATA_DIR/tmp
+    #[arg(long, value_name = "SIZE", env = "ACEQUIA__QUERY__MEMORY_LIMIT", default_value = "2GB",
           value_parser = parse::size)]
-    memory: u64,
+    memory_limit: u64,
 
     /// How long a stop in order may take
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse::duration)]
@@ -63,20 +64,17 @@ pub struct ServeArguments {
 
 /// Serves a folder until a signal.
 pub async fn serve(arguments: ServeArguments) -> Exit {
-    let program = match folder::plan(&arguments.folder, true).await {
-        Ok(planned) => planned.program,
+    let (data_dir, name) = (&arguments.data_dir, arguments.name.as_deref());
+    let limits =
+        Limits { memory: arguments.memory_limit, spill: Some(data_dir.join("tmp")), parallelism: None };
+    let kept = match KeptFolder::open(Some(&arguments.folder), data_dir, name, limits) {
+        Ok(kept) => kept,
         Err(exit) => return exit,
     };
-    let pipeline = arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder));
-    let limits =
-        Limits { memory: arguments.memory, spill: Some(arguments.data_dir.join("spill")), parallelism: None };
-    let history = match History::of(&program, &arguments.data_dir, &pipeline, limits) {
-        Ok(history) => history,
-        Err(error) => {
-            tracing::error!("{error}");
-            return Exit::Runtime;
-        }
-    };
+    if let Some(mistakes) = &kept.mistakes {
+        eprintln!("{}", mistakes.render(logs::color()).trim_end());
+        return Exit::Failed;
+    }
     let (drain, abort) = (CancellationToken::new(), CancellationToken::new());
     let watch = match signals::watch_saying(STOPPING, drain.clone(), abort.clone(), arguments.shutdown_timeout) {
         Ok(watch) => tokio::spawn(watch),
@@ -85,10 +83,9 @@ pub async fn serve(arguments: ServeArguments) -> Exit {
             return Exit::Runtime;
         }
     };
-    let live = Arc::new(RemoteLive::new(&pipeline, &arguments.data_dir));
     let listening =
         Listening { address: arguments.bind, option: "--bind", insecure: arguments.insecure_bind };
-    let asked = Asked { history, live, figures: Arc::default() };
+    let asked = Asked { history: kept.history, live: kept.live, figures: Arc::default() };
     let exit = match arguments.flight.begin(listening, asked).await {
         Err(error) => {
             tracing::error!("{error}");

@@ -101,7 +101,7 @@ impl LiveView {
 
 /// The tables as JSON.
 pub async fn tables(State(console): State<Arc<Console>>) -> Response {
-    let Some(live) = &console.live else { return none() };
+    let Some(live) = &console.live else { return none(&console) };
     let tables: Vec<Value> = live.tables().iter().map(described).collect();
     (headers(&console, None), Json(json!({ "pipeline": console.pipeline, "tables": tables }))).into_response()
 }
@@ -122,15 +122,19 @@ fn described(table: &LiveTable) -> Value {
 }
 
 /// A table's rows as an Arrow IPC stream.
-pub async fn rows(State(console): State<Arc<Console>>, PathParameter(table): PathParameter<String>, uri: Uri) -> Response {
-    let Some(live) = &console.live else { return none() };
+pub async fn rows(
+    State(console): State<Arc<Console>>,
+    PathParameter(table): PathParameter<String>,
+    uri: Uri,
+) -> Response {
+    let Some(live) = &console.live else { return none(&console) };
     let since = match since(&uri) {
         Ok(since) => since,
-        Err(message) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": message }))).into_response(),
+        Err(message) => return refused(&console, StatusCode::BAD_REQUEST, json!({ "error": message })),
     };
     let rows = match live.rows(&table, &since).await {
         Ok(rows) => rows,
-        Err(error) => return refusal(&error),
+        Err(error) => return refusal(&console, &error),
     };
     match IpcStream::begin(&rows) {
         Ok(stream) => {
@@ -138,12 +142,17 @@ pub async fn rows(State(console): State<Arc<Console>>, PathParameter(table): Pat
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ARROW_STREAM));
             (headers, Body::from_stream(futures::stream::iter(stream))).into_response()
         }
-        Err(error) => refusal(&LiveError::Unreadable { table, message: error.to_string() }),
+        Err(error) => refusal(&console, &LiveError::Unreadable { table, message: error.to_string() }),
     }
 }
 
-fn none() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({ "error": "this pipeline shows no live tables" }))).into_response()
+fn none(console: &Console) -> Response {
+    refused(console, StatusCode::NOT_FOUND, json!({ "error": "this pipeline shows no live tables" }))
+}
+
+/// Who refuses is said, too: otherwise it could be anybody at this address.
+fn refused(console: &Console, status: StatusCode, body: Value) -> Response {
+    (status, headers(console, None), Json(body)).into_response()
 }
 
 fn headers(console: &Console, epoch: Option<Epoch>) -> HeaderMap {
@@ -161,7 +170,9 @@ fn headers(console: &Console, epoch: Option<Epoch>) -> HeaderMap {
 fn since(uri: &Uri) -> Result<Since, String> {
     let Some(after) = parameter(uri, "after") else { return Ok(Since::Destination) };
     let Ok(epoch) = after.parse::<u64>() else {
-        return Err(format!("after={after} is no epoch: it is the number in the destination's marker, or 0 without one"));
+        return Err(format!(
+            "after={after} is no epoch: it is the number in the destination's marker, or 0 without one"
+        ));
     };
     match (epoch, parameter(uri, "log")) {
         (0, _) => Ok(Since::Version(None)),
@@ -173,7 +184,7 @@ fn since(uri: &Uri) -> Result<Since, String> {
     }
 }
 
-fn refusal(error: &LiveError) -> Response {
+fn refusal(console: &Console, error: &LiveError) -> Response {
     let status = match error {
         LiveError::Unknown { .. } => StatusCode::NOT_FOUND,
         LiveError::Settled { .. } | LiveError::NoCheckpoints { .. } => StatusCode::CONFLICT,
@@ -188,7 +199,7 @@ fn refusal(error: &LiveError) -> Response {
     if let LiveError::Settled { settled, .. } = error {
         body["settled"] = settled.0.into();
     }
-    (status, Json(body)).into_response()
+    refused(console, status, body)
 }
 
 /// Record batches as the bytes of an IPC stream, one after the other, so that they are not all held twice.

@@ -182,13 +182,7 @@ impl Chain {
         Ok(())
     }
 
-    fn route_shown(
-        &mut self,
-        index: usize,
-        look: &Look,
-        rows: Vec<RecordBatch>,
-        shown: &mut BTreeMap<usize, Shown>,
-    ) {
+    fn route_shown(&mut self, index: usize, look: &Look, rows: Vec<RecordBatch>, shown: &mut BTreeMap<usize, Shown>) {
         for batch in rows {
             if !look.admits(self.members[index].node, batch.get_array_memory_size()) {
                 return;

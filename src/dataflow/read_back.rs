@@ -15,9 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::graph::SourceNode;
 use super::reader::{ReadRows, Reader, Split};
 use crate::catalog::{ColumnKind, MetadataKey, TableSettings};
-use crate::connectors::{
-    ConnectorError, DEAD_LETTERS, Decoding, Source, SourceContext, SourceEvent, SourceFactory,
-};
+use crate::connectors::{ConnectorError, DEAD_LETTERS, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
 use crate::formats::RawRecords;
 use crate::program::Table;
 use crate::time::EventTime;

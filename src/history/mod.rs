@@ -15,6 +15,8 @@ mod scan;
 pub mod session;
 mod sources;
 mod spill;
+#[cfg(test)]
+mod tests;
 mod travel;
 pub mod versions;
 

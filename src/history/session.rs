@@ -84,7 +84,7 @@ impl HistorySession {
         let wrong = |errors: Vec<SqlError>| HistoryError::from(SqlErrors::new(files.clone(), errors));
         for name in self.names_in(&mut statement, question, files) {
             self.check(&name, files).map_err(|error| wrong(vec![error]))?;
-            if let [LIVE, table] = parts(&name.text).as_slice() {
+            if let [LIVE, table] | [CATALOG, LIVE, table] = parts(&name.text).as_slice() {
                 self.pins.pin_live(table).await?;
             }
         }
@@ -142,7 +142,7 @@ impl HistorySession {
         }
         let parts = parts(&name.text);
         let known = match parts.as_slice() {
-            [LIVE, _] if self.pins.has_live() => return Ok(()),
+            [LIVE, _] | [CATALOG, LIVE, _] if self.pins.has_live() => return Ok(()),
             [INFORMATION_SCHEMA, _] | [CATALOG, INFORMATION_SCHEMA, _] => return Ok(()),
             [table] | [HISTORY, table] | [CATALOG, HISTORY, table] => self.pins.names().iter().any(|name| name == table),
             _ => false,

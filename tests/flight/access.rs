@@ -221,7 +221,7 @@ fn what_cannot_be_used_is_told_before_the_server_starts() {
         (vec!["--tls-cert", certificate], "--tls-key"),
         (vec!["--max-queries", "0"], "1..=10000"),
         (vec!["--query-timeout", "0s"], "250ms, 1s or 2m"),
-        (vec!["--memory", "much"], "512MB or 2GB"),
+        (vec!["--memory-limit", "much"], "512MB or 2GB"),
         (vec!["--bind", "nowhere"], "ADDRESS:PORT"),
     ] {
         let said = refusal(&arguments, &[]);

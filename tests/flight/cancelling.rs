@@ -134,7 +134,7 @@ async fn a_client_that_goes_gives_its_place_back() {
 
 #[tokio::test]
 async fn more_memory_than_there_is_is_an_error_in_words() {
-    let serving = Serving::start(&["--memory", "1MB"]);
+    let serving = Serving::start(&["--memory-limit", "1MB"]);
     let mut client = serving.client().await;
     let sql = "SELECT count(DISTINCT a.transaction_id * 1000 + b.transaction_id) FROM transactions_history a \
                CROSS JOIN transactions_history b";

@@ -4,16 +4,23 @@
 //! that says which of them are the table. One commit holds the rows of one or more epochs together with the marker of
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
+pub mod commit;
+mod evolution;
 mod history_of;
 mod options;
+mod partitions;
 pub mod place;
+mod sink;
+mod stats;
 mod store;
+mod target;
 pub(crate) mod types;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Connector, ConnectorError, ConnectorTable};
+use super::{Connector, ConnectorTable, SinkFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{TableDefinition, TableName};
 
@@ -69,20 +76,14 @@ struct DeltaTableOptions {
     options: DeltaOptions,
 }
 
-impl DeltaTableOptions {
-    fn place(&self, data_dir: &Path) -> Result<DeltaPlace, ConnectorError> {
-        match &self.options.path {
-            options::Path::DataFolder(table) => DeltaPlace::folder(data_dir.join(HISTORY_FOLDER).join(table)),
-            options::Path::Folder(folder) => DeltaPlace::folder(folder),
-            options::Path::Bucket(url, access) => Ok(DeltaPlace::bucket(url, access.clone())),
-        }
-    }
-}
-
 impl ConnectorTable for DeltaTableOptions {
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        Some(Arc::new(sink::DeltaSinkFactory { options: self.options.clone() }))
+    }
+
     fn history(&self, data_dir: &Path) -> Option<DeltaHistory> {
         // A place that cannot be told has been refused when it was to be written.
-        let place = self.place(data_dir).ok()?;
+        let place = self.options.place(data_dir).ok()?;
         let history_of = self.options.history_of.as_ref().map(|table| table.name.clone());
         Some(DeltaHistory { place, partition_by: self.options.partition_by.clone(), history_of })
     }

@@ -40,7 +40,8 @@ pub(super) async fn read(
         |error: DataFusionError| ConnectorError::Refused { what: factory.describe(), message: error.strip_backtrace() };
     let mut back = ReadBack::open(table, Arc::clone(&factory), options).await?;
     let schema = nullable(&sink.schema);
-    let mut found = Rows { some_left_out: sink.factory.leaves_rows_out(), unlike: unlike(back.node()), ..Rows::default() };
+    let mut found =
+        Rows { some_left_out: sink.factory.leaves_rows_out(), unlike: unlike(back.node()), ..Rows::default() };
     while let Some(piece) = back.next().await? {
         found.dead_letters += piece.dead_letters;
         found.unreadable += piece.read.bad.len() as u64;

@@ -75,7 +75,12 @@ impl Board {
             Some(Table { table, sink: NodeId(index), identity: node.identity().to_owned(), nodes })
         });
         let state = State { ended: false, waiting: vec![], under_way: None, waits_for: BEGINNING.into() };
-        Board { tables: sinks.collect(), state: Mutex::new(state), asked: Notify::new(), readers: Semaphore::new(READERS) }
+        Board {
+            tables: sinks.collect(),
+            state: Mutex::new(state),
+            asked: Notify::new(),
+            readers: Semaphore::new(READERS),
+        }
     }
 
     /// The tables that can be asked for.

@@ -39,7 +39,10 @@ pub async fn newest(
     let (mut batches, mut bytes) = (vec![], 0);
     while let Some(piece) = back.next().await? {
         if let Some(bad) = piece.read.bad.first() {
-            return Err(refused(format!("it holds a row that is not one of table {}: {}", table.definition.name, bad.message)));
+            return Err(refused(format!(
+                "it holds a row that is not one of table {}: {}",
+                table.definition.name, bad.message
+            )));
         }
         let rows = as_written(&piece.read.batch, columns).map_err(|error| refused(error.strip_backtrace()))?;
         bytes += rows.get_array_memory_size();

@@ -81,7 +81,9 @@ impl RemoteLive {
         })?;
         if run.pipeline != *pipeline {
             let other = run.pipeline;
-            return Err(not_running(format!("{file} is of pipeline {other}, and this is {pipeline}: --name says which")));
+            return Err(not_running(format!(
+                "{file} is of pipeline {other}, and this is {pipeline}: --name says which"
+            )));
         }
         let console = run.console.ok_or_else(|| {
             let pid = run.pid;
@@ -156,7 +158,8 @@ impl RemoteLive {
 #[async_trait]
 impl LiveTables for RemoteLive {
     async fn names(&self) -> Result<Vec<LiveTable>, LiveError> {
-        let unclear = |error: &dyn std::fmt::Display| LiveError::Told(format!("the list of live tables is not: {error}"));
+        let unclear =
+            |error: &dyn std::fmt::Display| LiveError::Told(format!("the list of live tables is not: {error}"));
         let body = self.get(&[], &[]).await?.bytes().await.map_err(|error| unclear(&error))?;
         let Tables { tables } = serde_json::from_slice(&body).map_err(|error| unclear(&error))?;
         tables.into_iter().map(|table| table.read().map_err(|error| unclear(&error))).collect()
@@ -173,7 +176,8 @@ impl LiveTables for RemoteLive {
             error => error,
         })?;
         let epoch = response.headers().get(&EPOCH).and_then(|epoch| epoch.to_str().ok()?.parse().ok()).map(Epoch);
-        let cut = |error: &dyn std::fmt::Display| LiveError::Told(format!("live.{table}: the answer breaks off: {error}"));
+        let cut =
+            |error: &dyn std::fmt::Display| LiveError::Told(format!("live.{table}: the answer breaks off: {error}"));
         let mut bytes = response.bytes_stream();
         let mut decoder = StreamDecoder::new();
         let mut batches: Vec<RecordBatch> = vec![];

@@ -28,6 +28,8 @@ pub struct RunFile {
 pub struct OwnRunFile {
     path: PathBuf,
     content: RunFile,
+    /// The folder, if it is there for this file alone.
+    made: Option<PathBuf>,
 }
 
 impl RunFile {
@@ -54,23 +56,27 @@ impl RunFile {
     /// When the folder cannot be written to.
     pub fn write(pipeline: &str, console: Option<SocketAddr>, data_dir: &Path) -> io::Result<OwnRunFile> {
         let content = RunFile { pipeline: pipeline.to_owned(), pid: std::process::id(), console };
+        let made = (!data_dir.exists()).then(|| data_dir.to_path_buf());
         std::fs::create_dir_all(data_dir)?;
         let path = RunFile::path(data_dir);
         let draft = data_dir.join(format!(".{NAME}.{}", content.pid));
         std::fs::write(&draft, serde_json::to_vec_pretty(&content)?)?;
         std::fs::rename(&draft, &path)?;
-        Ok(OwnRunFile { path, content })
+        Ok(OwnRunFile { path, content, made })
     }
 }
 
 impl Drop for OwnRunFile {
     fn drop(&mut self) {
         // Another pipeline may have begun in the same folder since.
-        let is_own = std::fs::read(&self.path).is_ok_and(|bytes| {
-            serde_json::from_slice::<RunFile>(&bytes).is_ok_and(|content| content == self.content)
-        });
+        let is_own = std::fs::read(&self.path)
+            .is_ok_and(|bytes| serde_json::from_slice::<RunFile>(&bytes).is_ok_and(|content| content == self.content));
         if is_own && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!("cannot remove {}: {error}", self.path.display());
+        }
+        if let Some(made) = &self.made {
+            // Not if anything else is in it.
+            let _ = std::fs::remove_dir(made);
         }
     }
 }
