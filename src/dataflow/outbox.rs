@@ -491,6 +491,32 @@ mod tests {
     }
 
     #[test]
+    fn who_looks_sees_what_is_not_settled_up_to_the_epoch() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[Epoch(3)]);
+        let seen = |epoch| {
+            let Unsettled { settled, waiting } = outbox.unsettled(Epoch(epoch))?;
+            let rows = waiting.into_iter().map(|(epoch, rows)| (epoch.0, rows.map(|rows| values(&rows))));
+            Some((settled.map(|epoch| epoch.0), rows.collect::<Vec<_>>()))
+        };
+        assert_eq!(seen(9), None, "nobody has asked the destination");
+        outbox.lacks(vec![Epoch(3)]);
+        outbox.push(batch(4));
+        outbox.seal(Some(Epoch(4)));
+        outbox.push(batch(5));
+        assert_eq!(seen(4), Some((None, vec![(3, None), (4, Some(vec![4]))])));
+        outbox.seal(Some(Epoch(5)));
+        outbox.push(batch(6));
+        outbox.seal(None);
+        assert_eq!(seen(4).unwrap().1.len(), 2, "not what came later");
+        outbox.durable(Epoch(5));
+        assert_eq!([next(&outbox), next(&outbox)], ["deliver 3 from the log", "deliver 4: [4]"]);
+        assert_eq!(seen(5), Some((None, vec![(3, None), (4, None), (5, Some(vec![5]))])));
+        outbox.settle(Epoch(4), no_epochs);
+        assert_eq!(seen(5), Some((Some(4), vec![(5, Some(vec![5]))])));
+        assert_eq!(seen(9), Some((Some(4), vec![(5, Some(vec![5]))])), "whose epoch is not known yet");
+    }
+
+    #[test]
     fn the_end_of_the_input_behind_a_barrier_belongs_to_the_next_epoch() {
         let outbox = Outbox::new(Delivery::PerEpoch, true, &[]);
         outbox.push(batch(1));

@@ -23,7 +23,7 @@ use super::gate::Gate;
 use super::graph::{Graph, NodeId, NodeKind, SinkNode};
 use super::layout::{Layout, Wiring};
 use super::listener::EpochListener;
-use super::live::board::Desk;
+use super::live::board::{Desk, LOOKS_APART};
 use super::outbox::Outbox;
 use super::reader::Reader;
 use super::recovery::Beginning;
@@ -52,14 +52,6 @@ fn ticks(period: Duration) -> Interval {
     let mut timer = interval_at(Instant::now() + period, period);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     timer
-}
-
-/// Somebody has asked for a live table; never where nobody can.
-async fn asked(desk: Option<&Desk>) {
-    match desk {
-        Some(desk) => desk.asked().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// See [`super::run_from`].
@@ -106,6 +98,8 @@ pub async fn run(
         keeper: Keeper::new(log.as_ref(), listener),
         tasks: JoinSet::new(),
         reported: vec![],
+        rested_at: Instant::now(),
+        look_waits: false,
     };
     if !log.as_ref().is_some_and(CheckpointLog::is_departing) {
         run.go.cancel();
@@ -146,6 +140,10 @@ struct Run {
     reported: Vec<String>,
     /// Where questions for live tables come in, if anybody may ask.
     desk: Option<Desk>,
+    /// When the next look may begin.
+    rested_at: Instant,
+    /// Somebody waits for that.
+    look_waits: bool,
 }
 
 /// What becomes of complete epochs.
@@ -236,7 +234,8 @@ impl Run {
                     let command = coordinator.begin(true);
                     self.tell(command);
                 }
-                () = asked(self.desk.as_ref()) => {}
+                () = Desk::asked(self.desk.as_ref()) => {}
+                () = sleep_until(self.rested_at), if self.look_waits => self.look_waits = false,
                 _ = timer.tick(), if !finished && self.keeper.writing == 0 => {
                     let command = coordinator.begin(self.open_epoch.is_active());
                     if command.is_some() {
@@ -300,9 +299,12 @@ impl Run {
         if self.keeper.writing > 0 {
             return desk.waits_for("the last epoch to be written to the checkpoints".into());
         }
-        let Some(look) = desk.begin() else { return };
+        let now = Instant::now();
+        self.look_waits = now < self.rested_at;
+        let Some(look) = (if self.look_waits { None } else { desk.begin() }) else { return };
         match coordinator.look(look) {
             Some(command) => {
+                self.rested_at = now + LOOKS_APART;
                 self.open_epoch.take_active();
                 self.tell(Some(command));
             }

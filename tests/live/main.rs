@@ -2,4 +2,7 @@
 
 #[path = "../restart/parts.rs"]
 mod parts;
+#[path = "../servers/pipeline.rs"]
+mod pipeline;
 mod prefix;
+mod running;

@@ -78,3 +78,81 @@ async fn read(reader: &OutboxReader, sink: &str, table: &str, epoch: Epoch) -> R
         Err(error) => Err(LiveError::Unreadable { table: table.to_owned(), message: error.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+
+    use super::super::{LiveKind, Marker};
+    use super::*;
+    use crate::checkpoint::log::{CheckpointLog, EpochRecord, LogOptions, SinkRows};
+    use crate::checkpoint::state::EpochState;
+    use crate::checkpoint::store;
+    use crate::time::Incarnation;
+
+    fn batch(value: i64) -> RecordBatch {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+        RecordBatch::try_from_iter([("value", column)]).unwrap()
+    }
+
+    /// A log with epochs 1 and 2; epoch 3 waits in memory, and a window is open at its end.
+    async fn answer(settled: Option<u64>) -> Answer {
+        let options = LogOptions { pipeline: "shop".into(), fresh: false, from: None, keep: 3 };
+        let store = store::open("memory:///").unwrap();
+        let (mut log, _) = CheckpointLog::open(store, options).await.unwrap();
+        for epoch in [1, 2] {
+            let rows = SinkRows { batches: vec![batch(epoch)], whole: true, confirmed: None };
+            let added = EpochState { epoch: Epoch(epoch as u64), ..EpochState::default() };
+            log.append(EpochRecord { added, outbox: [("t".into(), rows)].into(), finished: false }).await.unwrap();
+        }
+        let waiting = [(1, None), (2, None), (3, Some(vec![batch(3)]))].into_iter();
+        let waiting = waiting.map(|(epoch, rows)| (Epoch(epoch), rows));
+        let waiting = waiting.filter(|(epoch, _)| Some(epoch.0) > settled).collect();
+        Answer {
+            table: LiveTable { name: "t".into(), columns: batch(0).schema(), kind: LiveKind::Added },
+            sink: "t".into(),
+            epoch: Epoch(3),
+            log: Some((log.writer().log, log.outbox())),
+            unsettled: Unsettled { settled: settled.map(Epoch), waiting },
+            open: vec![batch(-1)],
+        }
+    }
+
+    fn values(rows: &LiveRows) -> Vec<i64> {
+        rows.batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    }
+
+    fn marker(log: LogId, epoch: u64) -> Since {
+        Since::Version(Some(Marker { log, incarnation: Incarnation(1), epoch: Epoch(epoch) }))
+    }
+
+    #[tokio::test]
+    async fn what_the_version_has_is_left_out_and_the_rest_is_read_where_it_is() {
+        let all = answer(None).await.rows(&Since::Version(None)).await.unwrap();
+        assert_eq!((all.epoch, values(&all)), (Some(Epoch(3)), vec![1, 2, 3, -1]));
+        let answer_ = answer(Some(1)).await;
+        let log = answer_.log.as_ref().unwrap().0.clone();
+        assert_eq!(values(&answer_.rows(&marker(log, 2)).await.unwrap()), [3, -1], "a version newer than known");
+        assert_eq!(values(&answer(Some(2)).await.rows(&Since::Destination).await.unwrap()), [3, -1]);
+        let of_another_log = marker(LogId("another".into()), 2);
+        assert_eq!(values(&answer(None).await.rows(&of_another_log).await.unwrap()), [1, 2, 3, -1]);
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_too_old_has_to_be_read_again() {
+        let told = answer(Some(2)).await.rows(&Since::Version(None)).await.unwrap_err();
+        assert_eq!(
+            told.to_string(),
+            "rows of t up to epoch 2 have got to its destination since the version that was read: read it again, and \
+             ask again"
+        );
+        // Let go in the log since the question was put.
+        let mut gone = answer(None).await;
+        gone.unsettled.waiting.insert(0, (Epoch(9), None));
+        let told = gone.rows(&Since::Version(None)).await.unwrap_err();
+        assert_eq!(told, LiveError::Settled { table: "t".into(), settled: Epoch(9) });
+    }
+}
