@@ -14,6 +14,8 @@ mod sink;
 mod stats;
 mod store;
 mod target;
+#[cfg(test)]
+mod tests;
 pub(crate) mod types;
 mod writer;
 

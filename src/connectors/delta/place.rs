@@ -16,7 +16,17 @@ use url::Url;
 
 use super::store::DurableFolder;
 use crate::connectors::ConnectorError;
-use crate::connectors::disk::{io_error, waiting};
+use crate::connectors::disk::waiting;
+
+/// What a store says that does not let one in.
+const DENIED: &[&str] = &[
+    "403 Forbidden",
+    "401 Unauthorized",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "lacked the necessary privileges",
+    "lacked valid authentication",
+];
 
 /// Where a Delta table lies and how it is opened.
 #[derive(Clone)]
@@ -32,6 +42,9 @@ enum Root {
     Folder(PathBuf),
     /// A bucket, with what the options say of its access.
     Bucket(BTreeMap<String, String>),
+    /// A test's store.
+    #[cfg(test)]
+    Given(Arc<dyn ObjectStore>),
 }
 
 // The access may hold a password.
@@ -61,6 +74,13 @@ impl DeltaPlace {
         DeltaPlace { url: url.clone(), root: Root::Bucket(access), shown: url.as_str().trim_end_matches('/').into() }
     }
 
+    /// A table `t` in a test's store.
+    #[cfg(test)]
+    pub(super) fn given(store: Arc<dyn ObjectStore>) -> DeltaPlace {
+        let url = Url::parse("memory:///t/").unwrap();
+        DeltaPlace { url, root: Root::Given(store), shown: "t".into() }
+    }
+
     /// The table's own URL.
     pub fn url(&self) -> &Url {
         &self.url
@@ -79,6 +99,8 @@ impl DeltaPlace {
         let access = match &self.root {
             Root::Folder(folder) => return Ok(Arc::new(DurableFolder::new(folder))),
             Root::Bucket(access) => access,
+            #[cfg(test)]
+            Root::Given(store) => return Ok(Arc::clone(store)),
         };
         let bucket = self.url.host_str().unwrap_or_default();
         let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_retry(retries());
@@ -142,41 +164,37 @@ impl DeltaPlace {
         if let Root::Folder(folder) = &self.root
             && let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
         {
-            let doing = "write or read";
-            return match waiting(folder, doing, cause) {
-                ConnectorError::Unavailable { message, .. } => {
-                    ConnectorError::Unavailable { what: self.describe(), message }
-                }
-                _ => match io_error(folder, doing, cause) {
-                    ConnectorError::Refused { message, .. } => {
-                        ConnectorError::Refused { what: self.describe(), message }
-                    }
-                    other => other,
-                },
+            let what = self.describe();
+            return match waiting(folder, "write or read", cause) {
+                ConnectorError::Unavailable { message, .. } => ConnectorError::Unavailable { what, message },
+                ConnectorError::Refused { message, .. } => ConnectorError::Refused { what, message },
+                other => other,
             };
         }
+        // Where a listing fails, or the log is read, only words come out.
+        let words = error.to_string();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        let cause = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>());
+        let is_away = matches!(cause, Some(object_store::Error::Generic { .. }));
         let what = self.describe();
-        let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>()) else {
-            return ConnectorError::Refused { what, message: error.to_string() };
-        };
-        match cause {
-            object_store::Error::Generic { source, .. } => {
-                ConnectorError::Unavailable { what, message: source.to_string() }
-            }
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                let message = format!(
-                    "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in 's3.access_key_id' \
-                     and 's3.secret_access_key', must be right and allow reading, writing, listing and deleting there. \
-                     {cause}"
-                );
-                ConnectorError::Refused { what, message }
-            }
-            object_store::Error::NotFound { .. } if cause.to_string().contains("NoSuchBucket") => {
-                let message = "there is no such bucket: create it, or name another one in 'path'".into();
-                ConnectorError::Refused { what, message }
-            }
-            cause => ConnectorError::Refused { what, message: cause.to_string() },
+        if says(&["NoSuchBucket"]) {
+            let message = "there is no such bucket: create it, or name another one in 'path'".into();
+            ConnectorError::Refused { what, message }
+        } else if says(DENIED) {
+            self.denied(&words)
+        } else if is_away || says(&["object store: Generic"]) {
+            ConnectorError::Unavailable { what, message: words }
+        } else {
+            ConnectorError::Refused { what, message: words }
         }
+    }
+
+    fn denied(&self, words: &str) -> ConnectorError {
+        let message = format!(
+            "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in 's3.access_key_id' and \
+             's3.secret_access_key', must be right, and allowed to list, read, write and delete there. {words}"
+        );
+        ConnectorError::Refused { what: self.describe(), message }
     }
 }
 
