@@ -129,7 +129,7 @@ fn received(
     receiver: mpsc::Receiver<RecordBatch>,
     said: oneshot::Receiver<Result<(), Status>>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
-    futures::stream::unfold((receiver, Some(said)), async |(mut receiver, mut said)| {
+    futures::stream::unfold((receiver, Some(said)), |(mut receiver, mut said)| async move {
         if let Some(batch) = receiver.recv().await {
             return Some((Ok(batch), (receiver, said)));
         }

@@ -121,7 +121,8 @@ async fn a_password_and_a_token_may_come_from_variables() {
 
 /// A client by TLS that trusts `authority` and shows `identity`.
 async fn encrypted(serving: &Serving, authority: &Authority, identity: Option<&Signed>) -> Result<Client, String> {
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem())).domain_name("localhost");
+    let mut tls =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority.pem())).domain_name("localhost");
     if let Some(signed) = identity {
         let (certificate, key) = (std::fs::read(&signed.certificate).unwrap(), std::fs::read(&signed.key).unwrap());
         tls = tls.identity(Identity::from_pem(certificate, key));
@@ -152,8 +153,20 @@ async fn connections_are_encrypted_and_both_sides_may_have_to_show_a_certificate
     let password = secret(folder.path(), "ana", CANARY);
     // Beyond loopback, with all that it needs.
     let serving = Serving::with(
-        &["--bind", "0.0.0.0:0", "--tls-cert", certificate, "--tls-key", key, "--tls-client-ca", text(&file),
-          "--user", "ana", "--password-file", text(&password)],
+        &[
+            "--bind",
+            "0.0.0.0:0",
+            "--tls-cert",
+            certificate,
+            "--tls-key",
+            key,
+            "--tls-client-ca",
+            text(&file),
+            "--user",
+            "ana",
+            "--password-file",
+            text(&password),
+        ],
         &[],
     );
     let serving = Serving { address: serving.address.replace("0.0.0.0", "127.0.0.1"), ..serving };
@@ -173,8 +186,7 @@ async fn connections_are_encrypted_and_both_sides_may_have_to_show_a_certificate
 
 /// What is said when the server does not start, which must be wrong usage.
 fn refusal(more: &[&str], variables: &[(&str, &str)]) -> String {
-    let output =
-        acequia().args(serve_arguments(more)).envs(variables.iter().copied()).output().unwrap();
+    let output = acequia().args(serve_arguments(more)).envs(variables.iter().copied()).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{more:?}: {}", said(&output));
     said(&output)
 }

@@ -39,7 +39,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let parameters = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        let signed = Signed { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+        let signed =
+            Signed { certificate: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
         std::fs::write(&signed.certificate, certificate.pem()).unwrap();
         std::fs::write(&signed.key, key.serialize_pem()).unwrap();
         signed

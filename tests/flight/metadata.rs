@@ -112,7 +112,10 @@ async fn the_server_says_what_it_can() {
     let decimal = CommandGetXdbcTypeInfo { data_type: Some(XdbcDataType::XdbcDecimal as i32) };
     let info = client.get_xdbc_type_info(decimal).await.unwrap();
     let decimal = rows(&mut client, info).await;
-    assert_eq!((texts(&decimal, 0), decimal.column(2).as_primitive::<Int32Type>().value(0)), (vec!["DECIMAL".into()], 38));
+    assert_eq!(
+        (texts(&decimal, 0), decimal.column(2).as_primitive::<Int32Type>().value(0)),
+        (vec!["DECIMAL".into()], 38)
+    );
 }
 
 #[tokio::test]

@@ -32,7 +32,8 @@ pub fn shop(more: (&str, &str)) -> TempDir {
         )
     });
     std::fs::write(place.path().join("transactions.jsonl"), rows.collect::<String>()).unwrap();
-    let columns = "transaction_id BIGINT, customer_id BIGINT, amount DECIMAL(12, 2), status TEXT, \"timestamp\" TIMESTAMP";
+    let columns =
+        "transaction_id BIGINT, customer_id BIGINT, amount DECIMAL(12, 2), status TEXT, \"timestamp\" TIMESTAMP";
     let names = "transaction_id, customer_id, amount, status, \"timestamp\"";
     let (source, history) = more;
     let program = format!(

@@ -114,10 +114,7 @@ async fn what_would_change_something_is_refused() {
         "PREPARE p AS SELECT 1",
     ];
     for sql in statements {
-        for refused in [
-            client.execute(sql.into(), None).await.err(),
-            client.prepare(sql.into(), None).await.err(),
-        ] {
+        for refused in [client.execute(sql.into(), None).await.err(), client.prepare(sql.into(), None).await.err()] {
             let refused = refused.unwrap_or_else(|| panic!("{sql} was planned")).to_string();
             assert!(refused.contains("InvalidArgument") || refused.contains("error: "), "{sql}: {refused}");
         }
