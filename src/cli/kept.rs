@@ -57,8 +57,7 @@ impl KeptFolder {
     /// Reads the folder that was `named`, or the usual one; as [`KeptArguments::open`].
     pub fn open(named: Option<&Path>, data_dir: &Path, name: Option<&str>, limits: Limits) -> Result<KeptFolder, Exit> {
         let folder = named.unwrap_or(Path::new(USUAL_FOLDER));
-        let (program, mistakes) =
-            Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
+        let (program, mistakes) = Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
         let mistakes = match folder.exists() {
             // One with tables alone has nothing to run, and much to ask.
             true => mistakes.into_iter().filter(|mistake| !has_nothing_to_run(mistake)).collect(),

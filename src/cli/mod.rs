@@ -63,7 +63,7 @@ Examples:
   acequia test queries             run the folder's own cases
   acequia audit queries            prove that every row has arrived, once
   acequia history                  what the folder has recorded
-  acequia query "SELECT ..."       ask it, or give no SQL for a prompt
+  acequia query \"SELECT ...\"       ask it, or give no SQL for a prompt
   acequia serve queries            the same over Arrow Flight SQL, for ADBC and JDBC
   acequia generate --rate 100      events of the shop into its databases";
 

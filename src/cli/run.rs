@@ -323,8 +323,7 @@ async fn serve_flight(
     let Some(address) = arguments.flight else { return Ok(None) };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
     let (data_dir, live) = (&options.data_dir, Arc::new(RunningLive::new(view)));
-    let limits =
-        Limits { memory: FLIGHT_MEMORY, spill: Some(data_dir.join("tmp")), parallelism: Some(threads) };
+    let limits = Limits { memory: FLIGHT_MEMORY, spill: Some(data_dir.join("tmp")), parallelism: Some(threads) };
     let history = History::of(program, data_dir, &options.pipeline, limits).map_err(|error| error.to_string())?;
     let history = history.with_live(live.clone());
     let listening = Listening { address, option: "--flight", insecure: arguments.insecure_bind };

@@ -65,8 +65,7 @@ pub struct ServeArguments {
 /// Serves a folder until a signal.
 pub async fn serve(arguments: ServeArguments) -> Exit {
     let (data_dir, name) = (&arguments.data_dir, arguments.name.as_deref());
-    let limits =
-        Limits { memory: arguments.memory_limit, spill: Some(data_dir.join("tmp")), parallelism: None };
+    let limits = Limits { memory: arguments.memory_limit, spill: Some(data_dir.join("tmp")), parallelism: None };
     let kept = match KeptFolder::open(Some(&arguments.folder), data_dir, name, limits) {
         Ok(kept) => kept,
         Err(exit) => return exit,
@@ -83,8 +82,7 @@ pub async fn serve(arguments: ServeArguments) -> Exit {
             return Exit::Runtime;
         }
     };
-    let listening =
-        Listening { address: arguments.bind, option: "--bind", insecure: arguments.insecure_bind };
+    let listening = Listening { address: arguments.bind, option: "--bind", insecure: arguments.insecure_bind };
     let asked = Asked { history: kept.history, live: kept.live, figures: Arc::default() };
     let exit = match arguments.flight.begin(listening, asked).await {
         Err(error) => {

@@ -123,9 +123,10 @@ impl Access {
             tokio::time::sleep(delay).await;
         }
         // All are compared, so that the time does not tell which names there are.
-        let right = self.users.iter().fold(false, |right, user| {
-            right | (equal(&user.name, name) & equal(user.password.reveal(), password))
-        });
+        let right = self
+            .users
+            .iter()
+            .fold(false, |right, user| right | (equal(&user.name, name) & equal(user.password.reveal(), password)));
         if !right {
             self.count_failure(peer);
             return Err(Status::unauthenticated("user or password is wrong"));
@@ -184,7 +185,11 @@ mod tests {
     fn guarded() -> Access {
         let secret = |text| Secret::from_text(text, "").unwrap();
         let user = |name: &str, password| User { name: name.into(), password: secret(password) };
-        Access::new(vec![user("ana", "água fresca"), user("ben", "b:b")], vec![secret("0123456789abcdef")], Arc::default())
+        Access::new(
+            vec![user("ana", "água fresca"), user("ben", "b:b")],
+            vec![secret("0123456789abcdef")],
+            Arc::default(),
+        )
     }
 
     async fn shows(access: &Access, header: &str) -> Result<Admitted, String> {

@@ -59,10 +59,7 @@ impl FlightService for Front {
         self.0.do_put(request).await
     }
 
-    async fn do_exchange(
-        &self,
-        _: Request<Streaming<FlightData>>,
-    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
         Err(Status::unimplemented("Flight SQL has no use for DoExchange"))
     }
 

@@ -69,7 +69,10 @@ fn names(info: &mut SqlInfoDataBuilder) {
     info.append(SqlInfo::SqlCatalogTerm, "catalog");
     info.append(SqlInfo::SqlCatalogAtStart, true);
     // DataFusion's own, beside those of SQL:2003 that every client knows.
-    info.append(SqlInfo::SqlKeywords, &["EXCEPT", "FILTER", "ILIKE", "LATERAL", "LIMIT", "OFFSET", "QUALIFY"] as &[&str]);
+    info.append(
+        SqlInfo::SqlKeywords,
+        &["EXCEPT", "FILTER", "ILIKE", "LATERAL", "LIMIT", "OFFSET", "QUALIFY"] as &[&str],
+    );
     let numeric = "abs,acos,asin,atan,atan2,cbrt,ceil,cos,cot,degrees,exp,factorial,floor,gcd,lcm,ln,log,log10,log2,\
         nanvl,pi,power,radians,random,round,signum,sin,sqrt,tan,trunc";
     let texts = "ascii,bit_length,btrim,character_length,chr,concat,concat_ws,initcap,left,length,lower,lpad,ltrim,md5,\
@@ -157,7 +160,10 @@ fn conversions() -> std::collections::HashMap<i32, Vec<i32>> {
     for other in others {
         convert.insert(other as i32, codes(&texts));
     }
-    convert.insert(SqlConvertTimestamp as i32, codes(&[SqlConvertDate, SqlConvertTime, SqlConvertChar, SqlConvertVarchar]));
+    convert.insert(
+        SqlConvertTimestamp as i32,
+        codes(&[SqlConvertDate, SqlConvertTime, SqlConvertChar, SqlConvertVarchar]),
+    );
     for text in texts {
         convert.insert(text as i32, codes(&[&numbers[..], &others, &texts].concat()));
     }

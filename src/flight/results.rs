@@ -89,11 +89,7 @@ pub fn send(
         drop(active);
         let _ = say.send(outcome);
     });
-    FlightDataEncoderBuilder::new()
-        .with_schema(sent)
-        .build(received(receiver, said))
-        .map_err(Status::from)
-        .boxed()
+    FlightDataEncoderBuilder::new().with_schema(sent).build(received(receiver, said)).map_err(Status::from).boxed()
 }
 
 /// Counts a query as active while it is there, and holds what is its own.

@@ -303,11 +303,7 @@ impl FlightSqlService for Service {
         answer(query.into_builder(info::server()?).build())
     }
 
-    async fn do_get_xdbc_type_info(
-        &self,
-        query: CommandGetXdbcTypeInfo,
-        _: Request<Ticket>,
-    ) -> Result<Rows, Status> {
+    async fn do_get_xdbc_type_info(&self, query: CommandGetXdbcTypeInfo, _: Request<Ticket>) -> Result<Rows, Status> {
         answer(query.into_builder(info::types()?).build())
     }
 
@@ -323,11 +319,7 @@ impl FlightSqlService for Service {
         no_rows(&keys::FOREIGN)
     }
 
-    async fn do_get_cross_reference(
-        &self,
-        _: CommandGetCrossReference,
-        _: Request<Ticket>,
-    ) -> Result<Rows, Status> {
+    async fn do_get_cross_reference(&self, _: CommandGetCrossReference, _: Request<Ticket>) -> Result<Rows, Status> {
         no_rows(&keys::FOREIGN)
     }
 

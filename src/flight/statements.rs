@@ -255,8 +255,8 @@ impl Planned {
         let runs = futures::stream::iter(0..values.num_rows()).then(move |row| {
             let (session, plan, values) = (Arc::clone(&session), plan.clone(), values.clone());
             async move {
-                let bound = parameters::bound(plan, &values, row)
-                    .map_err(|error| HistoryError::Running(error.to_string()))?;
+                let bound =
+                    parameters::bound(plan, &values, row).map_err(|error| HistoryError::Running(error.to_string()))?;
                 rows(&session, bound).await
             }
         });

@@ -71,8 +71,7 @@ impl TlsFiles {
             key: self.key.clone(),
             source,
         })?;
-        let mut config =
-            ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)).timeout(HANDSHAKE);
+        let mut config = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key)).timeout(HANDSHAKE);
         if let Some(path) = &self.client_authority {
             let authority = read(path)?;
             certificates(path, &authority)?;
