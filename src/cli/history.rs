@@ -201,6 +201,9 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let rows = [["a".to_owned(), "1".to_owned()], ["long".to_owned(), "12345".to_owned()]];
-        assert_eq!(aligned(["table", "rows"], &rows, &[false, true]), "table   rows\na          1\nlong   12345\n");
+        assert_eq!(
+            aligned(["table", "rows"], &rows, &[false, true]),
+            "table   rows\na          1\nlong   12345\n"
+        );
     }
 }

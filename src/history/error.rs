@@ -116,8 +116,7 @@ mod tests {
     #[test]
     fn memory_is_told_apart_however_deep_it_is_wrapped() {
         let exhausted = DataFusionError::ResourcesExhausted("Failed to allocate 5 bytes".into());
-        let wrapped =
-            DataFusionError::Shared(Arc::new(DataFusionError::Context("sorting".into(), Box::new(exhausted))));
+        let wrapped = DataFusionError::Shared(Arc::new(DataFusionError::Context("sorting".into(), Box::new(exhausted))));
         let arrow = ArrowError::ExternalError(Box::new(wrapped));
         let error = HistoryError::from(DataFusionError::ArrowError(Box::new(arrow), None));
         assert_eq!(

@@ -19,9 +19,9 @@ use super::scan::{Columns, DeltaScan, as_read};
 use super::versions::Versions;
 use super::{HistoryError, HistoryTable};
 use crate::catalog::TableDefinition;
-use crate::connectors::ConnectorError;
 use crate::connectors::delta::place::DeltaPlace;
 use crate::connectors::delta::{DeltaHistory, types};
+use crate::connectors::ConnectorError;
 
 /// So many files are looked for at once.
 const LOOKED_FOR_AT_ONCE: usize = 16;
@@ -232,7 +232,11 @@ impl Kept {
         Ok(Arc::new(Pinned { delta: Some(delta), provider: Arc::clone(&scan) as _, scan: Some(scan) }))
     }
 
-    fn scan(&self, delta: &DeltaTable, with_declared: bool) -> Result<(DeltaScan, Arc<dyn ObjectStore>), HistoryError> {
+    fn scan(
+        &self,
+        delta: &DeltaTable,
+        with_declared: bool,
+    ) -> Result<(DeltaScan, Arc<dyn ObjectStore>), HistoryError> {
         let refused = |error: UnreadableTable| ConnectorError::Refused {
             what: self.place.describe(),
             message: error.to_string(),

@@ -120,8 +120,7 @@ impl DeltaScan {
         let mut files: Vec<&KeptFile> = self.files.iter().collect();
         if let Some(filter) = conjunction(by_partition) {
             let kept = self.by_partition(session, &filter, &files)?;
-            files =
-                files.into_iter().zip(kept.iter()).filter(|(_, kept)| *kept == Some(true)).map(|(f, _)| f).collect();
+            files = files.into_iter().zip(kept.iter()).filter(|(_, kept)| *kept == Some(true)).map(|(f, _)| f).collect();
         }
         let Some(filter) = conjunction(by_rows) else { return Ok(files) };
         let schema = Arc::clone(self.columns.read.table_schema());

@@ -144,9 +144,7 @@ impl HistorySession {
         let known = match parts.as_slice() {
             [LIVE, _] | [CATALOG, LIVE, _] if self.pins.has_live() => return Ok(()),
             [INFORMATION_SCHEMA, _] | [CATALOG, INFORMATION_SCHEMA, _] => return Ok(()),
-            [table] | [HISTORY, table] | [CATALOG, HISTORY, table] => {
-                self.pins.names().iter().any(|name| name == table)
-            }
+            [table] | [HISTORY, table] | [CATALOG, HISTORY, table] => self.pins.names().iter().any(|name| name == table),
             _ => false,
         };
         // A name in double quotes may have a dot in it.
@@ -154,8 +152,7 @@ impl HistorySession {
             return Ok(());
         }
         let error = SqlError::new(name.location, format!("there is no table '{}'", name.text));
-        let looks_like_file =
-            name.text.contains('/') || [".parquet", ".csv", ".json"].iter().any(|e| name.text.ends_with(e));
+        let looks_like_file = name.text.contains('/') || [".parquet", ".csv", ".json"].iter().any(|e| name.text.ends_with(e));
         if looks_like_file && self.paths == Paths::Allowed {
             return Err(error.help(format!("a file is written in single quotes: FROM '{}'", name.text)));
         }

@@ -24,28 +24,8 @@ const READS: [&str; 9] = ["SELECT", "WITH", "FROM", "VALUES", "TABLE", "EXPLAIN"
 
 /// Statements of DataFusion and of others that change something.
 const WRITES: [&str; 22] = [
-    "ALTER",
-    "ANALYZE",
-    "ATTACH",
-    "BEGIN",
-    "CALL",
-    "COMMIT",
-    "COPY",
-    "CREATE",
-    "DEALLOCATE",
-    "DELETE",
-    "DROP",
-    "EXECUTE",
-    "INSERT",
-    "LOAD",
-    "MERGE",
-    "PREPARE",
-    "RESET",
-    "ROLLBACK",
-    "SET",
-    "TRUNCATE",
-    "UPDATE",
-    "USE",
+    "ALTER", "ANALYZE", "ATTACH", "BEGIN", "CALL", "COMMIT", "COPY", "CREATE", "DEALLOCATE", "DELETE", "DROP",
+    "EXECUTE", "INSERT", "LOAD", "MERGE", "PREPARE", "RESET", "ROLLBACK", "SET", "TRUNCATE", "UPDATE", "USE",
 ];
 
 /// One statement.
@@ -274,8 +254,7 @@ mod tests {
                 "u@50 time '2026-11-29 12:00:00' [TIMESTAMP AS OF '2026-11-29 12:00:00']"
             ]
         );
-        let (sql, found) =
-            travels("EXPLAIN SELECT 1 FROM \"T\" for system_time as of now() - INTERVAL '1 hour' LIMIT 1");
+        let (sql, found) = travels("EXPLAIN SELECT 1 FROM \"T\" for system_time as of now() - INTERVAL '1 hour' LIMIT 1");
         assert_eq!(sql, "EXPLAIN SELECT 1 FROM \"T\" LIMIT 1");
         assert_eq!(
             found,

@@ -78,11 +78,7 @@ pub struct Destination {
 enum Place {
     Stdout,
     /// Written under a hidden name, so that it is there as a whole or not at all.
-    File {
-        path: PathBuf,
-        hidden: PathBuf,
-        file: File,
-    },
+    File { path: PathBuf, hidden: PathBuf, file: File },
 }
 
 impl Destination {
@@ -226,16 +222,16 @@ impl Answer {
                 output.write(table(schema, &batches)?.as_bytes())?;
                 let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
                 let counted = match more {
-                    true => {
-                        format!("(first {rows}, there are more: --max-rows shows more, --format csv or json all)\n")
-                    }
+                    true => format!("(first {rows}, there are more: --max-rows shows more, --format csv or json all)\n"),
                     false => format!("({rows})\n"),
                 };
                 output.write(counted.as_bytes())?;
                 output.flushed()
             }
             (Layout::Lines { .. }, Some(mut output)) => output.flushed(),
-            (Layout::Parquet { writer, .. }, _) => writer.close().map(|_| ()).map_err(|error| rows_error(&error)),
+            (Layout::Parquet { writer, .. }, _) => {
+                writer.close().map(|_| ()).map_err(|error| rows_error(&error))
+            }
             (_, None) => Ok(()),
         }
     }

@@ -183,12 +183,7 @@ struct Stop(Vec<Signal>);
 impl Stop {
     /// Watches from here on; a system without signals has none.
     fn watch() -> Stop {
-        Stop(
-            [SignalKind::interrupt(), SignalKind::terminate()]
-                .into_iter()
-                .filter_map(|kind| signal(kind).ok())
-                .collect(),
-        )
+        Stop([SignalKind::interrupt(), SignalKind::terminate()].into_iter().filter_map(|kind| signal(kind).ok()).collect())
     }
 
     async fn next(&mut self) {

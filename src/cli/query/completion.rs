@@ -7,68 +7,11 @@ use crate::history::HistoryTable;
 
 /// The keywords that are worth offering.
 const KEYWORDS: [&str; 63] = [
-    "ALL",
-    "AND",
-    "AS",
-    "ASC",
-    "BETWEEN",
-    "BY",
-    "CASE",
-    "CAST",
-    "COUNT",
-    "CROSS",
-    "DESC",
-    "DESCRIBE",
-    "DISTINCT",
-    "ELSE",
-    "END",
-    "EXCEPT",
-    "EXISTS",
-    "EXPLAIN",
-    "FILTER",
-    "FROM",
-    "FULL",
-    "GROUP",
-    "HAVING",
-    "IN",
-    "INNER",
-    "INTERSECT",
-    "INTERVAL",
-    "IS",
-    "JOIN",
-    "LEFT",
-    "LIKE",
-    "LIMIT",
-    "MAX",
-    "MIN",
-    "NOT",
-    "NULL",
-    "OF",
-    "OFFSET",
-    "ON",
-    "OR",
-    "ORDER",
-    "OUTER",
-    "OVER",
-    "PARTITION",
-    "RIGHT",
-    "ROLLUP",
-    "SELECT",
-    "SHOW",
-    "SUM",
-    "SYSTEM_TIME",
-    "TABLES",
-    "THEN",
-    "TIMESTAMP",
-    "UNION",
-    "USING",
-    "VALUES",
-    "VERSION",
-    "WHEN",
-    "WHERE",
-    "WINDOW",
-    "WITH",
-    "date_bin",
+    "ALL", "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COUNT", "CROSS", "DESC", "DESCRIBE", "DISTINCT",
+    "ELSE", "END", "EXCEPT", "EXISTS", "EXPLAIN", "FILTER", "FROM", "FULL", "GROUP", "HAVING", "IN", "INNER",
+    "INTERSECT", "INTERVAL", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "MAX", "MIN", "NOT", "NULL", "OF", "OFFSET", "ON",
+    "OR", "ORDER", "OUTER", "OVER", "PARTITION", "RIGHT", "ROLLUP", "SELECT", "SHOW", "SUM", "SYSTEM_TIME", "TABLES",
+    "THEN", "TIMESTAMP", "UNION", "USING", "VALUES", "VERSION", "WHEN", "WHERE", "WINDOW", "WITH", "date_bin",
     "date_trunc",
 ];
 
@@ -88,9 +31,9 @@ impl SqlCompleter {
 
     /// The words that the end of `before` could become, and where in it that end begins.
     fn candidates(&self, before: &str) -> (usize, Vec<String>) {
-        let start = before
-            .rfind(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .map_or(0, |at| at + before[at..].chars().next().map_or(0, char::len_utf8));
+        let start = before.rfind(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(0, |at| {
+            at + before[at..].chars().next().map_or(0, char::len_utf8)
+        });
         let word = &before[start..];
         if let Some(command) = before.trim_start().strip_prefix('\\') {
             return self.of_command(before, command, start, word);

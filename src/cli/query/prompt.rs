@@ -19,8 +19,8 @@ use crate::cli::exit::Exit;
 use crate::cli::kept;
 use crate::history::Paths;
 use crate::history::session::TYPED;
-use crate::sql::names::{fold_text, meant};
 use crate::sql::question::{is_complete, questions};
+use crate::sql::names::{fold_text, meant};
 use crate::sql::{SourceFiles, SqlErrors};
 
 const HELP: &str = "\
@@ -45,13 +45,10 @@ pub async fn prompt(asking: &Asking, destination: &Destination, data_dir: &Path)
         let mistakes = if count == 1 { "1 mistake" } else { &format!("{count} mistakes") };
         eprintln!("the folder has {mistakes}, which 'acequia check' shows; tables with mistakes are not here");
     }
-    eprintln!(
-        "{} can be asked; help shows what the prompt knows",
-        match tables.len() {
-            1 => "1 table".to_owned(),
-            count => format!("{count} tables"),
-        }
-    );
+    eprintln!("{} can be asked; help shows what the prompt knows", match tables.len() {
+        1 => "1 table".to_owned(),
+        count => format!("{count} tables"),
+    });
     let mut editor = editor(SqlCompleter::new(tables), memory(data_dir));
     let mut timing = false;
     loop {

@@ -89,7 +89,10 @@ async fn mistakes_have_a_place_and_a_way_out() {
         ),
         ("DESCRIBE evnts", "query:1:10 there is no table 'evnts' (did you mean 'events'?)"),
         ("SELECT amout FROM events", "query:1:8 there is no column 'amout' (did you mean 'amount'?)"),
-        ("SELECT 1; SELECT 2", "query:1:11 only one statement can be asked at a time (ask one after the other)"),
+        (
+            "SELECT 1; SELECT 2",
+            "query:1:11 only one statement can be asked at a time (ask one after the other)",
+        ),
         ("  ;", "there is no statement (write SELECT ...)"),
         (
             "DELETE FROM events",
@@ -144,13 +147,8 @@ async fn files_are_read_on_the_command_line_and_nowhere_else() {
     let server = place.history().session(Paths::Refused).await.unwrap();
     for sql in [format!("SELECT * FROM '{path}'"), format!("EXPLAIN SELECT * FROM '{path}'")] {
         let said = mistake(&server, &sql).await;
-        assert!(
-            said.ends_with(
-                "files are not read here, only tables ('acequia query' on the machine with the files \
-                                reads them)"
-            ),
-            "{said}"
-        );
+        assert!(said.ends_with("files are not read here, only tables ('acequia query' on the machine with the files \
+                                reads them)"), "{said}");
     }
     let said = mistake(&server, &format!("SELECT * FROM \"{path}\"")).await;
     assert!(said.contains("there is no table"), "{said}");

@@ -26,8 +26,7 @@ async fn deletion_vectors_are_refused() {
     let session = place.session().await;
     let said = mistake(&session, "SELECT count(*) FROM events_history").await;
     assert!(
-        said.starts_with("Delta table ")
-            && said.contains("events_history: it has deletion vectors, which another program"),
+        said.starts_with("Delta table ") && said.contains("events_history: it has deletion vectors, which another program"),
         "{said}"
     );
 }

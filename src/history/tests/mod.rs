@@ -88,11 +88,7 @@ fn events(rows: &[Row<'_>]) -> RecordBatch {
     let midnight = |day: i32| i64::from(day) * 86_400_000_000;
     RecordBatch::try_from_iter_with_nullable([
         ("kind", Arc::new(rows.iter().map(|row| Some(row.0)).collect::<StringArray>()) as ArrayRef, true),
-        (
-            "ts",
-            Arc::new(rows.iter().map(|row| Some(midnight(row.3) + row.1)).collect::<TimestampMicrosecondArray>()),
-            true,
-        ),
+        ("ts", Arc::new(rows.iter().map(|row| Some(midnight(row.3) + row.1)).collect::<TimestampMicrosecondArray>()), true),
         ("amount", Arc::new(rows.iter().map(|row| Some(row.2)).collect::<Int64Array>()), true),
         ("offset", Arc::new((0..rows.len() as i64).map(Some).collect::<Int64Array>()), true),
         ("day", Arc::new(rows.iter().map(|row| Some(row.3)).collect::<Date32Array>()), true),

@@ -98,7 +98,10 @@ async fn what_the_log_knows_is_not_read() {
         assert_eq!(values(&session, sql).await, [value], "{sql}");
     }
     // Times stand in the log to the millisecond only: the greatest is looked for in the files.
-    assert_eq!(values(&session, "SELECT max(ts) FROM events_history").await, ["2026-12-01T00:00:00.000005"]);
+    assert_eq!(
+        values(&session, "SELECT max(ts) FROM events_history").await,
+        ["2026-12-01T00:00:00.000005"]
+    );
 }
 
 #[tokio::test]
@@ -165,7 +168,9 @@ async fn null_is_a_partition_of_its_own() {
 
 #[tokio::test]
 async fn texts_in_folder_names_are_read_as_they_were() {
-    let place = Place::of("CREATE TABLE odd (name TEXT, n BIGINT) WITH (connector = 'delta', partition_by = 'name');");
+    let place = Place::of(
+        "CREATE TABLE odd (name TEXT, n BIGINT) WITH (connector = 'delta', partition_by = 'name');",
+    );
     for (n, name) in ["a b", "50%", "x/y", "ü=ß"].into_iter().enumerate() {
         let columns = [
             ("name", Arc::new(StringArray::from(vec![name])) as ArrayRef),

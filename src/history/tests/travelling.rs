@@ -97,8 +97,7 @@ async fn a_version_whose_files_were_cleared_away_is_not_half_read() {
     assert_eq!(table.version(), Some(4));
     // As vacuum does: the file that only the versions before the optimization need.
     let folder = place.table("events_history").join("day=2026-11-29");
-    let first =
-        std::fs::read_to_string(place.table("events_history").join(format!("_delta_log/{:020}.json", 1))).unwrap();
+    let first = std::fs::read_to_string(place.table("events_history").join(format!("_delta_log/{:020}.json", 1))).unwrap();
     let name = first.split("day=2026-11-29/").nth(1).unwrap().split('"').next().unwrap();
     std::fs::remove_file(folder.join(name)).unwrap();
     let session = place.session().await;
