@@ -184,8 +184,8 @@ fn changes(info: &mut SqlInfoDataBuilder) {
     ] {
         info.append(no, false);
     }
-    // Isolation: none.
-    info.append(SqlInfo::SqlDefaultTransactionIsolation, 0);
+    // Isolation: none. The definition wants 32 bits, the JDBC driver 64.
+    info.append(SqlInfo::SqlDefaultTransactionIsolation, 0_i64);
     info.append(SqlInfo::SqlSupportedTransactionsIsolationLevels, bits(&[0]));
 }
 
