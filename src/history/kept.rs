@@ -9,7 +9,9 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
-use deltalake_core::{DeltaTable, ObjectStore};
+use deltalake_core::logstore::commit_uri_from_version;
+use deltalake_core::logstore::object_store::ObjectStoreExt;
+use deltalake_core::{DeltaTable, ObjectStore, ObjectStoreError};
 use futures::{StreamExt, TryStreamExt};
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -93,8 +95,9 @@ impl Kept {
         let mut opened = self.opened.lock().await;
         if let Some(known) = opened.take()
             && let Some(mut delta) = known.delta.clone()
-            // A table that was made anew at its place has no newer version of what was known.
             && delta.update_incremental(None).await.is_ok()
+            // A table that was made anew at its place need not have the version that was known.
+            && has_its_commit(&delta).await
         {
             let newest = if delta.version() == known.version() { known } else { self.pin(delta, true, runtime)? };
             *opened = Some(Arc::clone(&newest));
@@ -210,9 +213,9 @@ impl Kept {
         let needed: HashSet<&str> = needed.map(|file| file.meta.location.as_ref()).collect();
         let old = scan.files().iter().map(|file| &file.meta.location).filter(|path| !needed.contains(path.as_ref()));
         let looking = old.map(|path| async move {
-            match deltalake_core::logstore::object_store::ObjectStoreExt::head(store, path).await {
+            match store.head(path).await {
                 Ok(_) => Ok(true),
-                Err(deltalake_core::ObjectStoreError::NotFound { .. }) => Ok(false),
+                Err(ObjectStoreError::NotFound { .. }) => Ok(false),
                 Err(error) => Err(HistoryError::from(self.place.failure(&error.into()))),
             }
         });
@@ -258,6 +261,12 @@ impl Kept {
         let store = delta.log_store().object_store(None);
         Ok((DeltaScan::new(columns, files, self.url.clone(), Arc::clone(&store)), store))
     }
+}
+
+/// Whether the log still holds the newest commit that is known.
+async fn has_its_commit(delta: &DeltaTable) -> bool {
+    let log_store = delta.log_store();
+    log_store.object_store(None).head(&commit_uri_from_version(delta.version())).await.is_ok()
 }
 
 fn nullable(field: &FieldRef) -> FieldRef {
