@@ -78,8 +78,8 @@ pub fn numbered(sql: &str) -> Result<Cow<'_, str>, ParameterError> {
 
 /// Writes `$1`, `$2` and so on over the characters at `places`, which are in order.
 fn with_numbers(sql: &str, places: &[Location]) -> String {
-    let mut places = places.iter().zip(1..).peekable();
     let mut text = String::with_capacity(sql.len() + places.len());
+    let mut places = places.iter().zip(1..).peekable();
     let (mut line, mut column) = (1, 1);
     for character in sql.chars() {
         match places.next_if(|(place, _)| place.line == line && place.column == column) {

@@ -37,7 +37,7 @@ pub enum HistoryError {
 
 impl HistoryError {
     /// The error that is ours, or says something of its own, among those that DataFusion has wrapped it in.
-    fn within(error: &(dyn Error + 'static)) -> Option<HistoryError> {
+    pub(super) fn within(error: &(dyn Error + 'static)) -> Option<HistoryError> {
         if let Some(error) = error.downcast_ref::<HistoryError>() {
             return Some(error.told());
         }

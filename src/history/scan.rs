@@ -25,7 +25,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -53,7 +53,7 @@ impl Columns {
         // In the order of the table's metadata, which is that of the folders.
         let partition: Vec<FieldRef> =
             partition_by.iter().filter_map(|name| seen.fields().find(name)).map(|(_, field)| field.clone()).collect();
-        let read = TableSchema::new(Arc::new(Schema::new(in_files)), partition);
+        let read = TableSchema::builder(Arc::new(Schema::new(in_files))).with_table_partition_cols(partition).build();
         let all = read.table_schema();
         let order = seen.fields().iter().filter_map(|field| all.index_of(field.name()).ok()).collect();
         Columns { seen, read, order }
@@ -126,7 +126,8 @@ impl DeltaScan {
         let schema = Arc::clone(self.columns.read.table_schema());
         let filter = session.create_physical_expr(filter, &schema.clone().to_dfschema()?)?;
         // What no statistics can decide is no error: every file is read.
-        let Ok(pruning) = PruningPredicate::try_new(filter, Arc::clone(&schema)) else { return Ok(files) };
+        let pruning = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(filter);
+        let Ok(pruning) = pruning else { return Ok(files) };
         let statistics = files.iter().map(|file| Arc::clone(&file.statistics)).collect();
         let kept = pruning.prune(&PrunableStatistics::new(statistics, schema))?;
         Ok(files.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(file, _)| file).collect())
