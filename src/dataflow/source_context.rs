@@ -1,6 +1,7 @@
 //! What a source is told when it opens, and how many instances of it there are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use tokio_util::sync::CancellationToken;

@@ -81,7 +81,7 @@ async fn look(board: Arc<Board>, tables: Vec<String>, seed: u64) -> Vec<Shown> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut looks: Vec<Shown> = vec![];
     loop {
-        tokio::time::sleep(Duration::from_micros(random.random_range(100..12_000))).await;
+        tokio::time::sleep(Duration::from_micros(random.random_range(100..90_000))).await;
         let answers = join_all(tables.iter().map(|table| board.rows(table, &Since::Destination))).await;
         let mut shown = BTreeMap::new();
         let mut epochs = vec![];
@@ -108,7 +108,7 @@ fn up_to(inputs: &[Lines], places: &BTreeMap<String, Positions>) -> Vec<Lines> {
             let read = positions.get(&format!("{}[{index}]", lines.table)).copied().unwrap_or(0);
             split[..read as usize].to_vec()
         });
-        Lines { table: lines.table, splits: Arc::new(splits.collect()) }
+        Lines { splits: Arc::new(splits.collect()), ..lines.clone() }
     };
     inputs.iter().map(cut).collect()
 }
@@ -117,7 +117,8 @@ fn up_to(inputs: &[Lines], places: &BTreeMap<String, Positions>) -> Vec<Lines> {
 async fn a_look_shows_what_a_run_over_the_input_so_far_would_add() {
     let mut rows_shown = BTreeMap::<String, usize>::new();
     for (seed, parallelism) in [(1, 1), (2, 3)] {
-        let inputs = [lines("clicks", seed, 3, 150), lines("orders", seed + 100, 2, 150)];
+        let paced = |lines: Lines| Lines { pace: Duration::from_millis(20), ..lines };
+        let inputs = [lines("clicks", seed, 3, 150), lines("orders", seed + 100, 2, 150)].map(paced);
         let expected = whole(&inputs, parallelism).await;
 
         let (graph, logs) = graph(&inputs).await;

@@ -26,6 +26,8 @@ use rand_chacha::ChaCha8Rng;
 pub struct Lines {
     pub table: &'static str,
     pub splits: Arc<Vec<Vec<String>>>,
+    /// Time between a few events and the next few.
+    pub pace: Duration,
 }
 
 #[async_trait]
@@ -95,7 +97,7 @@ impl Source for OpenLines {
         }
         // In bursts, so that rows and barriers are under way at the same time.
         if self.events.is_multiple_of(4) {
-            let pause = tokio::time::Instant::now() + Duration::from_millis(1);
+            let pause = tokio::time::Instant::now() + self.lines.pace;
             tokio::time::sleep_until(*self.awake_at.get_or_insert(pause)).await;
             self.awake_at = None;
         } else {
@@ -218,7 +220,7 @@ pub fn lines(table: &'static str, seed: u64, splits: usize, events: usize) -> Li
         let mut time = 0;
         (0..events).map(|n| line(1000 * split + n, &mut time)).collect()
     });
-    Lines { table, splits: Arc::new(splits.collect()) }
+    Lines { table, splits: Arc::new(splits.collect()), pace: Duration::from_millis(1) }
 }
 
 /// What each sink is given, by table.

@@ -183,7 +183,7 @@ async fn without_checkpoints_nobody_knows_what_a_version_lacks() {
 #[tokio::test(start_paused = true)]
 async fn those_who_ask_all_the_time_change_nothing() {
     let splits = input(3, 300);
-    let paced = MemorySource { pace: Duration::from_millis(1), ..MemorySource::new(splits.clone()) };
+    let paced = MemorySource { pace: Duration::from_millis(20), ..MemorySource::new(splits.clone()) };
     let sink = MemorySink::default();
     let graph = window_sums(&Arc::new(paced), &sink);
     let (outcome, answers) = run_asked(graph, options(3, 3), async |board| {
