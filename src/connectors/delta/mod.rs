@@ -5,6 +5,7 @@
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
 pub mod commit;
+mod compaction;
 mod evolution;
 mod history_of;
 mod options;
@@ -17,6 +18,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
+mod upkeep;
+mod upkeep_task;
+#[cfg(test)]
+mod upkeep_tests;
+mod vacuum;
 mod writer;
 
 use std::path::Path;
