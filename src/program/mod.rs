@@ -207,6 +207,7 @@ fn assemble(
     let mut names = Names::new(&files, &tables, &statements.views, &statements.broken);
     for table in &tables {
         names.check_settings(table);
+        names.check_history(table);
     }
     let mut uses = vec![];
     let mut sound = vec![];
