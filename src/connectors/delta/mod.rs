@@ -4,16 +4,20 @@
 //! that says which of them are the table. One commit holds the rows of one or more epochs together with the marker of
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
+mod events;
 mod history_of;
 mod options;
 pub mod place;
+mod reading;
+pub mod recorded;
+mod source;
 mod store;
 pub(crate) mod types;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Connector, ConnectorError, ConnectorTable};
+use super::{Connector, ConnectorError, ConnectorTable, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{TableDefinition, TableName};
 
@@ -49,7 +53,8 @@ impl Connector for DeltaConnector {
     }
 
     fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
-        Arc::new(DeltaTableOptions { options: DeltaOptions::take(table, options) })
+        let event_time = table.watermark.as_ref().map(|watermark| watermark.column.clone());
+        Arc::new(DeltaTableOptions { options: DeltaOptions::take(table, options), event_time })
     }
 }
 
@@ -65,8 +70,11 @@ pub struct DeltaHistory {
 }
 
 /// A Delta table with its options understood.
+#[derive(Clone)]
 struct DeltaTableOptions {
     options: DeltaOptions,
+    /// The column that is the event time, if one is.
+    event_time: Option<String>,
 }
 
 impl DeltaTableOptions {
@@ -77,9 +85,22 @@ impl DeltaTableOptions {
             options::Path::Bucket(url, access) => Ok(DeltaPlace::bucket(url, access.clone())),
         }
     }
+
+    /// What to call it where the data folder is not known.
+    fn describe(&self) -> String {
+        match &self.options.path {
+            options::Path::DataFolder(table) => format!("Delta table {HISTORY_FOLDER}/{table} in the data folder"),
+            options::Path::Folder(folder) => format!("Delta table {}", folder.display()),
+            options::Path::Bucket(url, _) => format!("Delta table {url}"),
+        }
+    }
 }
 
 impl ConnectorTable for DeltaTableOptions {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        Some(Arc::new(source::DeltaSourceFactory { table: self.clone() }))
+    }
+
     fn history(&self, data_dir: &Path) -> Option<DeltaHistory> {
         // A place that cannot be told has been refused when it was to be written.
         let place = self.place(data_dir).ok()?;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 
 use super::events::{Events, Halt, Outlet, Reading};
-use super::options::DeltaOptions;
+use super::DeltaTableOptions;
 use super::reading::{Pinned, refused};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
 use crate::formats::{SplitIndex, SplitRun};
@@ -22,9 +22,7 @@ const SPLIT: SplitIndex = SplitIndex(0);
 
 /// Opens a scan.
 pub(super) struct DeltaSourceFactory {
-    pub(super) options: DeltaOptions,
-    /// The column that is the event time, if one is.
-    pub(super) event_time: Option<String>,
+    pub(super) table: DeltaTableOptions,
 }
 
 #[async_trait]
@@ -38,7 +36,7 @@ impl SourceFactory for DeltaSourceFactory {
     }
 
     fn describe(&self) -> String {
-        self.options.describe()
+        self.table.describe()
     }
 
     async fn instances(&self, _: &SourceContext, _: usize) -> Result<usize, ConnectorError> {
@@ -46,7 +44,7 @@ impl SourceFactory for DeltaSourceFactory {
     }
 
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
-        let place = self.options.place(&context.data_dir);
+        let place = self.table.place(&context.data_dir)?;
         let first = context.positions.get(&context.table).copied();
         let origin = first.and(context.origin.as_deref()).and_then(Origin::parse);
         let version = origin.as_ref().map(|origin| origin.version);
@@ -59,7 +57,7 @@ impl SourceFactory for DeltaSourceFactory {
         }
         table.must_have(&context.schema)?;
         table.files.sort_by_cached_key(|file| {
-            let least = self.event_time.as_deref().and_then(|column| file.least_time(column));
+            let least = self.table.event_time.as_deref().and_then(|column| file.least_time(column));
             (least, file.modified, file.path.to_string())
         });
         let origin = Origin { id: table.id.clone(), version: table.version }.to_string();
@@ -87,11 +85,12 @@ impl Reading for Scan {
                 next += rows;
                 continue;
             }
-            let known = (self.first - next).max(0);
-            next += known;
-            let mut batches = self.table.read(number, &self.context.schema, self.context.batch_size, known as u64);
+            let mut batches = self.table.read(number, &self.context.schema, self.context.batch_size, 0);
             while let Some(batch) = batches.next().await {
                 let batch = batch?;
+                let known = (self.first - next).clamp(0, batch.num_rows() as i64);
+                next += known;
+                let batch = batch.slice(known as usize, batch.num_rows() - known as usize);
                 let rows = batch.num_rows();
                 if rows == 0 {
                     continue;
