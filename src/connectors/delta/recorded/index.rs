@@ -14,9 +14,6 @@ use super::super::reading::{Pinned, refused};
 use super::PlaceColumns;
 use crate::connectors::ConnectorError;
 
-/// Rows that are read, kept and filtered at a time.
-pub(super) const CHUNK: usize = 8192;
-
 /// Files that are looked through at a time.
 const AT_ONCE: usize = 4;
 
@@ -61,10 +58,15 @@ impl Index {
     ///
     /// # Errors
     /// When a file cannot be read, a row does not say where it stood, or rows lie in no order.
-    pub(super) async fn of(table: &Arc<Pinned>, columns: &PlaceColumns) -> Result<Index, ConnectorError> {
+    pub(super) async fn of(
+        table: &Arc<Pinned>,
+        columns: &PlaceColumns,
+        chunk_rows: usize,
+    ) -> Result<Index, ConnectorError> {
         let schema = columns.schema();
         table.must_have(&schema)?;
-        let files = stream::iter(0..table.files.len()).map(|file| index_file(Arc::clone(table), file, schema.clone()));
+        let index_file = |file| index_file(Arc::clone(table), file, schema.clone(), chunk_rows);
+        let files = stream::iter(0..table.files.len()).map(index_file);
         let files: Vec<FileIndex> = files.buffered(AT_ONCE).try_collect().await?;
         let mut index = Index::default();
         let mut runs = 0;
@@ -95,8 +97,13 @@ struct FileIndex {
     chunks: Vec<u64>,
 }
 
-async fn index_file(table: Arc<Pinned>, file: usize, schema: SchemaRef) -> Result<FileIndex, ConnectorError> {
-    let mut batches = table.read(file, &schema, CHUNK, 0);
+async fn index_file(
+    table: Arc<Pinned>,
+    file: usize,
+    schema: SchemaRef,
+    chunk_rows: usize,
+) -> Result<FileIndex, ConnectorError> {
+    let mut batches = table.read(file, &schema, chunk_rows, 0);
     let mut index = FileIndex { chunks: vec![0], ..FileIndex::default() };
     let mut rows = 0;
     while let Some(batch) = batches.next().await {

@@ -15,10 +15,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::{cast, max};
 use arrow::datatypes::{Schema, SchemaRef, TimestampNanosecondType};
-use arrow::array::AsArray;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
@@ -32,8 +31,20 @@ use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceCon
 use crate::formats::{SplitIndex, SplitRun};
 use crate::operators::window::TIME_TYPE;
 
-/// Bytes of chunks that are kept for other splits.
-const KEPT_BYTES: usize = 256 << 20;
+/// How much is held at a time.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// Rows that are read, kept and filtered at a time.
+    chunk_rows: usize,
+    /// Bytes of chunks that are kept for other splits.
+    kept_bytes: usize,
+}
+
+impl Default for Reach {
+    fn default() -> Reach {
+        Reach { chunk_rows: 8192, kept_bytes: 256 << 20 }
+    }
+}
 
 /// The columns of a history that say where a row stood in its source.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,11 +76,12 @@ pub struct Recording {
 
 /// Reads a source's history in its place.
 pub fn recorded(recording: Recording) -> Arc<dyn SourceFactory> {
-    Arc::new(RecordedFactory { recording, opened: Mutex::default() })
+    Arc::new(RecordedFactory { recording, reach: Reach::default(), opened: Mutex::default() })
 }
 
 struct RecordedFactory {
     recording: Recording,
+    reach: Reach,
     /// What all instances of a run read.
     opened: Mutex<Option<Arc<Opened>>>,
 }
@@ -98,7 +110,7 @@ impl SourceFactory for RecordedFactory {
     }
 
     async fn instances(&self, _: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
-        let opened = self.recording.open().await?;
+        let opened = self.recording.open(self.reach).await?;
         let splits = opened.index.splits.len();
         *self.opened.lock().await = Some(Arc::new(opened));
         Ok(splits.clamp(1, parallelism.max(1)))
@@ -107,14 +119,14 @@ impl SourceFactory for RecordedFactory {
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
         let opened = match &mut *self.opened.lock().await {
             Some(opened) => Arc::clone(opened),
-            none => Arc::clone(none.insert(Arc::new(self.recording.open().await?))),
+            none => Arc::clone(none.insert(Arc::new(self.recording.open(self.reach).await?))),
         };
         opened.table.must_have(&context.schema)?;
         let shelf = opened.shelf.get_or_init(|| {
             let mut fields = context.schema.fields().to_vec();
             fields.extend(self.recording.columns.schema().fields().iter().cloned());
             let chunks = opened.index.chunks.clone();
-            Arc::new(Shelf::new(Arc::clone(&opened.table), Arc::new(Schema::new(fields)), chunks, KEPT_BYTES))
+            Arc::new(Shelf::new(Arc::clone(&opened.table), Arc::new(Schema::new(fields)), chunks, self.reach))
         });
         let mine = opened.index.splits.iter().skip(context.instance).step_by(context.instances.max(1));
         let mut splits = vec![];
@@ -136,7 +148,7 @@ impl SourceFactory for RecordedFactory {
 }
 
 impl Recording {
-    async fn open(&self) -> Result<Opened, ConnectorError> {
+    async fn open(&self, reach: Reach) -> Result<Opened, ConnectorError> {
         let Some(table) = Pinned::open(&self.place, None).await? else {
             let message = format!(
                 "nothing of {} has been recorded there yet: 'acequia run' makes the table and commits to it every few \
@@ -146,7 +158,7 @@ impl Recording {
             return Err(refused(&self.place.describe(), message));
         };
         let table = Arc::new(table);
-        let index = Index::of(&table, &self.columns).await?;
+        let index = Index::of(&table, &self.columns, reach.chunk_rows).await?;
         let rows: u64 = index.splits.values().flatten().map(|run| run.rows).sum();
         tracing::info!(
             "{}: {rows} rows in {} splits, recorded in {} up to version {}",

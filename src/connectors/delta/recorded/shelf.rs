@@ -12,7 +12,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 
 use super::super::reading::{Batches, Pinned, refused};
-use super::index::CHUNK;
+use super::Reach;
 use crate::connectors::ConnectorError;
 
 /// Places in a file at which it is being read at a time: one for splits that go together, and some for those that lag.
@@ -26,8 +26,7 @@ pub(super) struct Shelf {
     schema: SchemaRef,
     /// Of each file, the number of the first row of each chunk, and that of all its rows.
     chunks: Vec<Vec<u64>>,
-    /// Most bytes to keep.
-    most: usize,
+    reach: Reach,
     kept: Mutex<Kept>,
     /// Where each file is being read.
     tapes: Vec<tokio::sync::Mutex<Vec<Tape>>>,
@@ -51,9 +50,9 @@ struct Tape {
 }
 
 impl Shelf {
-    pub(super) fn new(table: Arc<Pinned>, schema: SchemaRef, chunks: Vec<Vec<u64>>, most: usize) -> Shelf {
+    pub(super) fn new(table: Arc<Pinned>, schema: SchemaRef, chunks: Vec<Vec<u64>>, reach: Reach) -> Shelf {
         let tapes = chunks.iter().map(|_| tokio::sync::Mutex::default()).collect();
-        Shelf { table, schema, chunks, most, kept: Mutex::default(), tapes }
+        Shelf { table, schema, chunks, reach, kept: Mutex::default(), tapes }
     }
 
     /// The chunk that holds a row.
@@ -96,7 +95,7 @@ impl Shelf {
                 return Err(self.changed(file));
             }
             tape.next += 1;
-            tape.used = self.kept.lock().keep((file, number), batch.clone(), self.most);
+            tape.used = self.kept.lock().keep((file, number), batch.clone(), self.reach.kept_bytes);
             if number == chunk {
                 if tape.next + 1 < self.chunks[file].len() {
                     tapes.push(tape);
@@ -112,7 +111,7 @@ impl Shelf {
         {
             tapes.swap_remove(at);
         }
-        let batches = self.table.read(file, &self.schema, CHUNK, self.chunks[file][chunk]);
+        let batches = self.table.read(file, &self.schema, self.reach.chunk_rows, self.chunks[file][chunk]);
         Tape { next: chunk, batches, used: 0 }
     }
 
