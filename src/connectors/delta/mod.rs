@@ -4,20 +4,27 @@
 //! that says which of them are the table. One commit holds the rows of one or more epochs together with the marker of
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
+pub mod commit;
 mod events;
+mod evolution;
 mod history_of;
 mod options;
+mod partitions;
 pub mod place;
 mod reading;
 pub mod recorded;
+mod sink;
 mod source;
+mod stats;
 mod store;
+mod target;
 pub(crate) mod types;
+mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Connector, ConnectorError, ConnectorTable, SourceFactory};
+use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{TableDefinition, TableName};
 
@@ -70,40 +77,25 @@ pub struct DeltaHistory {
 }
 
 /// A Delta table with its options understood.
-#[derive(Clone)]
 struct DeltaTableOptions {
     options: DeltaOptions,
     /// The column that is the event time, if one is.
     event_time: Option<String>,
 }
 
-impl DeltaTableOptions {
-    fn place(&self, data_dir: &Path) -> Result<DeltaPlace, ConnectorError> {
-        match &self.options.path {
-            options::Path::DataFolder(table) => DeltaPlace::folder(data_dir.join(HISTORY_FOLDER).join(table)),
-            options::Path::Folder(folder) => DeltaPlace::folder(folder),
-            options::Path::Bucket(url, access) => Ok(DeltaPlace::bucket(url, access.clone())),
-        }
-    }
-
-    /// What to call it where the data folder is not known.
-    fn describe(&self) -> String {
-        match &self.options.path {
-            options::Path::DataFolder(table) => format!("Delta table {HISTORY_FOLDER}/{table} in the data folder"),
-            options::Path::Folder(folder) => format!("Delta table {}", folder.display()),
-            options::Path::Bucket(url, _) => format!("Delta table {url}"),
-        }
-    }
-}
-
 impl ConnectorTable for DeltaTableOptions {
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
-        Some(Arc::new(source::DeltaSourceFactory { table: self.clone() }))
+        let (options, event_time) = (self.options.clone(), self.event_time.clone());
+        Some(Arc::new(source::DeltaSourceFactory { options, event_time }))
+    }
+
+    fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
+        Some(Arc::new(sink::DeltaSinkFactory { options: self.options.clone() }))
     }
 
     fn history(&self, data_dir: &Path) -> Option<DeltaHistory> {
         // A place that cannot be told has been refused when it was to be written.
-        let place = self.place(data_dir).ok()?;
+        let place = self.options.place(data_dir).ok()?;
         let history_of = self.options.history_of.as_ref().map(|table| table.name.clone());
         Some(DeltaHistory { place, partition_by: self.options.partition_by.clone(), history_of })
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use object_store::aws::AmazonS3ConfigKey;
 use url::Url;
 
-use super::types;
+use super::place::DeltaPlace;
+use super::{HISTORY_FOLDER, types};
 use crate::catalog::options::{OptionValue, Options, closest};
 use crate::catalog::{TableDefinition, TableName};
+use crate::connectors::ConnectorError;
 use crate::sql::names::fold_text;
 
 /// What the `WITH` of a Delta table says.
@@ -100,6 +102,26 @@ impl DeltaOptions {
             history_of: take_history_of(table, options),
             commit,
             upkeep: take_upkeep(options),
+        }
+    }
+}
+
+impl DeltaOptions {
+    /// Where the table lies, when embedded parts are in `data_dir`.
+    pub(super) fn place(&self, data_dir: &std::path::Path) -> Result<DeltaPlace, ConnectorError> {
+        match &self.path {
+            Path::DataFolder(table) => DeltaPlace::folder(data_dir.join(HISTORY_FOLDER).join(table)),
+            Path::Folder(folder) => DeltaPlace::folder(folder),
+            Path::Bucket(url, access) => Ok(DeltaPlace::bucket(url, access.clone())),
+        }
+    }
+
+    /// What to call it in a message, as far as the options say.
+    pub(super) fn describe(&self) -> String {
+        match &self.path {
+            Path::DataFolder(table) => format!("Delta table {HISTORY_FOLDER}/{table} in the data folder"),
+            Path::Folder(folder) => format!("Delta table {}", folder.display()),
+            Path::Bucket(url, _) => format!("Delta table {}", url.as_str().trim_end_matches('/')),
         }
     }
 }

@@ -120,6 +120,13 @@ impl DeltaPlace {
         Ok(Some(table))
     }
 
+    /// Removes what dead processes have left unfinished in a folder.
+    pub(super) fn clear_staging(&self) {
+        if let Root::Folder(folder) = &self.root {
+            DurableFolder::clear_staging(folder);
+        }
+    }
+
     /// What went wrong with the table, in words, and whether trying again may help.
     pub fn failure(&self, error: &DeltaTableError) -> ConnectorError {
         self.failure_of(error)

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 
 use super::events::{Events, Halt, Outlet, Reading};
-use super::DeltaTableOptions;
+use super::options::DeltaOptions;
 use super::reading::{Pinned, refused};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
 use crate::formats::{SplitIndex, SplitRun};
@@ -22,7 +22,9 @@ const SPLIT: SplitIndex = SplitIndex(0);
 
 /// Opens a scan.
 pub(super) struct DeltaSourceFactory {
-    pub(super) table: DeltaTableOptions,
+    pub(super) options: DeltaOptions,
+    /// The column that is the event time, if one is.
+    pub(super) event_time: Option<String>,
 }
 
 #[async_trait]
@@ -36,7 +38,7 @@ impl SourceFactory for DeltaSourceFactory {
     }
 
     fn describe(&self) -> String {
-        self.table.describe()
+        self.options.describe()
     }
 
     async fn instances(&self, _: &SourceContext, _: usize) -> Result<usize, ConnectorError> {
@@ -44,7 +46,7 @@ impl SourceFactory for DeltaSourceFactory {
     }
 
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
-        let place = self.table.place(&context.data_dir)?;
+        let place = self.options.place(&context.data_dir)?;
         let first = context.positions.get(&context.table).copied();
         let origin = first.and(context.origin.as_deref()).and_then(Origin::parse);
         let version = origin.as_ref().map(|origin| origin.version);
@@ -57,7 +59,7 @@ impl SourceFactory for DeltaSourceFactory {
         }
         table.must_have(&context.schema)?;
         table.files.sort_by_cached_key(|file| {
-            let least = self.table.event_time.as_deref().and_then(|column| file.least_time(column));
+            let least = self.event_time.as_deref().and_then(|column| file.least_time(column));
             (least, file.modified, file.path.to_string())
         });
         let origin = Origin { id: table.id.clone(), version: table.version }.to_string();

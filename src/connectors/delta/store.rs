@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -26,6 +27,9 @@ use crate::faults::{Bug, planted};
 
 /// Where files are written before they have their names. Readers of Delta tables pass over folders that begin so.
 const STAGING: &str = "_staging";
+
+/// A file that has no name after so long will never have one.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Numbers files without names, so that stores of one process do not share them.
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -49,11 +53,15 @@ impl DurableFolder {
         DurableFolder { files: Arc::new(LocalFileSystem::new()), staging: folder.join(STAGING).into() }
     }
 
-    /// Removes what processes have left that died while they wrote.
-    pub(super) fn clear(folder: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(folder.join(STAGING)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    /// Removes what processes have left that died while they wrote: files that are so old that nobody writes them.
+    pub(super) fn clear_staging(folder: &Path) {
+        let Ok(entries) = fs::read_dir(folder.join(STAGING)) else { return };
+        for entry in entries.flatten() {
+            let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > ABANDONED) {
+                // What stays only takes room.
+                let _ = fs::remove_file(entry.path());
+            }
         }
     }
 
