@@ -1,11 +1,12 @@
 //! The Kafka in the data folder, and what a backfill leaves alone.
 
+use std::time::{Duration, Instant};
+
 use acequia::connectors::kafka::embedded::Feeder;
 use tokio_util::sync::CancellationToken;
 
-use crate::Place;
 use crate::pipeline::Pipeline;
-use crate::said;
+use crate::{Place, rows_of, said, walk};
 
 /// Clicks and views, of which only the clicks are recorded; a count of each, and a copy of the clicks.
 fn sql(place: &str) -> String {
@@ -15,7 +16,7 @@ fn sql(place: &str) -> String {
              WATERMARK FOR ts AS ts - INTERVAL '1 second')
          WITH (connector = 'kafka', bootstrap_servers = 'embedded', topic = 'clicks', idle_timeout = '1 hour');
          CREATE TABLE clicks_history (k TEXT, n BIGINT, ts TIMESTAMP, \"partition\" INT, \"offset\" BIGINT, \"key\" TEXT)
-         WITH (connector = 'delta', history_of = 'clicks', commit_interval = '200 ms');
+         WITH (connector = 'delta', history_of = 'clicks', commit_interval = '200 ms', compaction = 'false');
          INSERT INTO clicks_history SELECT k, n, ts, \"partition\", \"offset\", \"key\" FROM clicks;
          CREATE TABLE views (k TEXT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
          WITH (connector = 'kafka', bootstrap_servers = 'embedded', topic = 'views');
@@ -54,14 +55,12 @@ async fn a_running_pipeline_is_left_alone_and_final_windows_are_the_same() {
     live.until("running ");
     feed(&place, (0..800).map(click)).await;
     let delivered = "acequia_rows_written_total{table=\"latest\"}";
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    let log = place.path("data/history/clicks_history/_delta_log");
-    while live.figure(delivered) < 800 || !log.exists() {
-        assert!(std::time::Instant::now() < deadline, "{}", live.said());
-        std::thread::sleep(std::time::Duration::from_millis(50));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let recorded = || walk(&place.path("data/history/clicks_history"));
+    while live.figure(delivered) < 800 || rows_of(&recorded()).len() < 800 {
+        assert!(Instant::now() < deadline, "{}", live.said());
+        std::thread::sleep(Duration::from_millis(50));
     }
-    // What is gathered for the history is committed soon.
-    std::thread::sleep(std::time::Duration::from_millis(500));
     let told = place.backfilled(&[]);
     assert!(told.contains("left out: viewed reads views, which has no history"), "{told}");
     assert!(!live.has_ended(), "{}", live.said());

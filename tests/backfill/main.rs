@@ -85,7 +85,7 @@ fn said(output: &Output) -> String {
 /// Every finished Parquet file below a folder.
 fn walk(folder: &Path) -> Vec<PathBuf> {
     let mut files = vec![];
-    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.unwrap().path();
         let hidden = path.file_name().unwrap().to_string_lossy().starts_with('.');
         match path.is_dir() {

@@ -20,6 +20,8 @@ mod store;
 mod target;
 pub(crate) mod types;
 mod writer;
+#[cfg(test)]
+mod written;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,87 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, ArrayRef, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, TimeUnit};
-use deltalake_core::DeltaTable;
-use deltalake_core::kernel::{DataType as DeltaType, PrimitiveType};
-use deltalake_core::operations::create::CreateBuilder;
-use deltalake_core::writer::{DeltaWriter, RecordBatchWriter};
+use arrow::datatypes::{DataType, Field, Int64Type};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+use super::super::written::{Sent, Written};
 use super::*;
 use crate::time::EventTime;
 
-/// A row as it was sent: its split, its offset, its event time in microseconds, its value.
-#[derive(Clone, PartialEq, Debug)]
-struct Sent {
-    partition: i32,
-    offset: i64,
-    time: i64,
-    value: String,
-}
-
-fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        Field::new("value", DataType::Utf8, true),
-        Field::new("partition", DataType::Int32, true),
-        Field::new("offset", DataType::Int64, true),
-        Field::new("day", DataType::Int32, true),
-    ]))
-}
-
-fn batch(rows: &[Sent]) -> RecordBatch {
-    let days = rows.iter().map(|row| (row.time / 1000) as i32);
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.time))),
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.value))),
-        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.partition))),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.offset))),
-        Arc::new(Int32Array::from_iter_values(days)),
-    ];
-    RecordBatch::try_new(schema(), columns).unwrap()
-}
-
-/// A Delta table that each call of [`History::commit`] adds files to.
-struct History {
-    _folder: TempDir,
-    place: DeltaPlace,
-    table: DeltaTable,
-}
-
-impl History {
-    async fn new(by_day: bool) -> History {
-        let folder = tempfile::tempdir().unwrap();
-        let place = DeltaPlace::folder(folder.path().join("t")).unwrap();
-        let primitive = DeltaType::Primitive;
-        let mut create = CreateBuilder::new().with_log_store(place.log_store().unwrap());
-        for (name, data_type) in [
-            ("ts", primitive(PrimitiveType::TimestampNtz)),
-            ("value", DeltaType::STRING),
-            ("partition", DeltaType::INTEGER),
-            ("offset", DeltaType::LONG),
-            ("day", DeltaType::INTEGER),
-        ] {
-            create = create.with_column(name, data_type, true, None);
-        }
-        if by_day {
-            create = create.with_partition_columns(["day"]);
-        }
-        let table = create.await.unwrap();
-        History { _folder: folder, place, table }
-    }
-
-    async fn commit(&mut self, rows: &[Sent]) {
-        let mut writer = RecordBatchWriter::for_table(&self.table).unwrap();
-        writer.write(batch(rows)).await.unwrap();
-        writer.flush_and_commit(&mut self.table).await.unwrap();
-    }
-
+impl Written {
     fn factory(&self, reach: Reach) -> RecordedFactory {
         let columns = PlaceColumns { topic: None, partition: Some("partition".into()), offset: "offset".into() };
         let recording = Recording {
@@ -152,7 +82,7 @@ async fn read(factory: &RecordedFactory, contexts: Vec<SourceContext>) -> Result
                     let partition = name.trim_start_matches("topic[").trim_end_matches(']').parse().unwrap();
                     let times = batch.column(0).as_primitive::<TimestampNanosecondType>();
                     let (values, days) = (batch.column(1).as_string::<i32>(), batch.column(2));
-                    let days = days.as_primitive::<arrow::datatypes::Int64Type>();
+                    let days = days.as_primitive::<Int64Type>();
                     for (row, offset) in offsets.into_iter().enumerate() {
                         let (time, value) = (times.value(row) / 1000, values.value(row).to_owned());
                         assert_eq!(days.value(row), time / 1000, "also where it is in the folder's name");
@@ -226,7 +156,7 @@ async fn every_split_comes_back_in_order_however_its_rows_lie() {
     for seed in 0..24 {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let rows = arrival(&mut random);
-        let mut history = History::new(random.random_bool(0.5)).await;
+        let mut history = Written::new(random.random_bool(0.5)).await;
         let mut files = files(&rows, &mut random);
         if random.random_bool(0.3) {
             // Recorded again, as by a run with --fresh.
@@ -262,7 +192,7 @@ async fn every_split_comes_back_in_order_however_its_rows_lie() {
 
 #[tokio::test]
 async fn splits_go_on_together_by_event_time() {
-    let mut history = History::new(false).await;
+    let mut history = Written::new(false).await;
     let row = |partition, offset, time| Sent { partition, offset, time, value: String::new() };
     // One partition has all its rows in the first commit, the other in the second.
     history.commit(&(0..1000).map(|n| row(0, n, 10 * n)).collect::<Vec<_>>()).await;
@@ -278,7 +208,7 @@ async fn splits_go_on_together_by_event_time() {
 
 #[tokio::test]
 async fn two_different_rows_at_one_place_are_refused() {
-    let mut history = History::new(false).await;
+    let mut history = Written::new(false).await;
     let row = |value: &str| Sent { partition: 3, offset: 7, time: 1, value: value.into() };
     history.commit(&[row("a")]).await;
     history.commit(&[row("b")]).await;
@@ -292,7 +222,7 @@ async fn two_different_rows_at_one_place_are_refused() {
 #[tokio::test]
 async fn what_cannot_be_read_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let mut history = History::new(false).await;
+    let mut history = Written::new(false).await;
     let mut factory = history.factory(Reach::default());
     factory.recording.place = DeltaPlace::folder(folder.path().join("none")).unwrap();
     let error = factory.instances(&context(0, 1, 8, &[]), 1).await.unwrap_err().to_string();
