@@ -6,7 +6,7 @@ use acequia::connectors::kafka::embedded::Feeder;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
-use crate::{Place, rows_of, said, walk};
+use crate::{Place, committed, said};
 
 /// Clicks and views, of which only the clicks are recorded; a count of each, and a copy of the clicks.
 fn sql(place: &str) -> String {
@@ -56,8 +56,7 @@ async fn a_running_pipeline_is_left_alone_and_final_windows_are_the_same() {
     feed(&place, (0..800).map(click)).await;
     let delivered = "acequia_rows_written_total{table=\"latest\"}";
     let deadline = Instant::now() + Duration::from_secs(60);
-    let recorded = || walk(&place.path("data/history/clicks_history"));
-    while live.figure(delivered) < 800 || rows_of(&recorded()).len() < 800 {
+    while live.figure(delivered) < 800 || committed(&place, "clicks_history") < 800 {
         assert!(Instant::now() < deadline, "{}", live.said());
         std::thread::sleep(Duration::from_millis(50));
     }

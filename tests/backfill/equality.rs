@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::Place;
 use crate::cluster::Cluster;
 use crate::pipeline::Pipeline;
+use crate::{Place, committed, said};
 
 /// Records of each partition of the two topics.
 const ORDERS: usize = 1500;
@@ -44,7 +44,10 @@ fn sql(kafka: &str, place: &str) -> String {
         ", late_rows = 'late_orders'",
     );
     sql += &source("clicks", "customer BIGINT, page TEXT", "");
-    sql += &sink("per_customer", &format!("{window}, customer BIGINT, n BIGINT, total DECIMAL(22, 2), least DECIMAL(12, 2)"));
+    sql += &sink(
+        "per_customer",
+        &format!("{window}, customer BIGINT, n BIGINT, total DECIMAL(22, 2), least DECIMAL(12, 2)"),
+    );
     sql += &sink("hopping", &format!("{window}, n BIGINT, total DECIMAL(22, 2)"));
     sql += &sink("sessions", &format!("{window}, customer BIGINT, n BIGINT"));
     sql += &sink("joined", &format!("{window}, customer BIGINT, orders BIGINT, clicks BIGINT"));
@@ -151,7 +154,7 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
         send(&kafka, "clicks", &all_clicks, from, to);
     }
     let deadline = Instant::now() + Duration::from_secs(60);
-    while commits(&place, "orders_history") < 3 {
+    while committed(&place, "orders_history") < 300 {
         assert!(Instant::now() < deadline, "{}", live.said());
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -164,10 +167,7 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
     for (table, rows) in RESULTS.iter().zip(&live) {
         assert!(rows.len() >= 20, "{table} has only {} rows", rows.len());
     }
-    for settings in [
-        ["--parallelism", "1", "--batch-size", "8192"],
-        ["--parallelism", "3", "--batch-size", "7"],
-    ] {
+    for settings in [["--parallelism", "1", "--batch-size", "8192"], ["--parallelism", "3", "--batch-size", "7"]] {
         let said = place.backfilled(&settings);
         assert!(said.contains("recorded in orders_history up to version "), "{said}");
         for (table, rows) in RESULTS.iter().zip(&live) {
@@ -185,7 +185,7 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
     let output = place.backfill(&["--only", "per_partition"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let file = place.path("data/backfill/per_partition.parquet");
-    assert_eq!(told, format!("{}: 3 rows\n", file.display()), "{}", crate::said(&output));
+    assert_eq!(told, format!("{}: 3 rows\n", file.display()), "{}", said(&output));
     let good = |partition: usize| all_orders[partition].iter().filter(|order| !order.contains("null")).count();
     let counted: Vec<String> = place.result("per_partition");
     for partition in 0..3 {
@@ -193,11 +193,4 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
         assert!(counted[partition].starts_with(&row), "{row}: {counted:?}");
     }
     assert!(!place.path("data/backfill/per_customer.parquet").exists());
-}
-
-/// How many commits a history has.
-fn commits(place: &Place, history: &str) -> usize {
-    let log = place.path(&format!("data/history/{history}/_delta_log"));
-    let entries = std::fs::read_dir(log).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json")).count()
 }

@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use pipeline::acequia;
@@ -76,6 +77,20 @@ impl Place {
         assert!(!files.is_empty(), "{folder} has no Parquet file");
         rows_of(&files)
     }
+}
+
+/// How many rows of a history are committed.
+fn committed(place: &Place, history: &str) -> u64 {
+    let log = place.path(&format!("data/history/{history}/_delta_log"));
+    let entries = std::fs::read_dir(log).into_iter().flatten().flatten();
+    let commits = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
+    let actions = commits.map(|commit| std::fs::read_to_string(commit.path()).unwrap());
+    let rows = |action: &str| {
+        let action: Value = serde_json::from_str(action).unwrap();
+        let statistics: Value = serde_json::from_str(action["add"]["stats"].as_str()?).unwrap();
+        statistics["numRecords"].as_u64()
+    };
+    actions.flat_map(|actions| actions.lines().filter_map(rows).collect::<Vec<_>>()).sum()
 }
 
 fn said(output: &Output) -> String {

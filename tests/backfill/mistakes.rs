@@ -43,7 +43,12 @@ fn a_folder_without_a_history_is_told_how_to_keep_one() {
 
 #[test]
 fn tables_that_are_asked_for_must_be_such_that_a_query_writes_and_a_history_gives() {
-    told(HISTORY, &["--only", "numbrs"], 2, "--only numbrs: no query of the folder writes such a table: did you mean 'numbers'?");
+    told(
+        HISTORY,
+        &["--only", "numbrs"],
+        2,
+        "--only numbrs: no query of the folder writes such a table: did you mean 'numbers'?",
+    );
     told(HISTORY, &["--only", "x"], 2, "no query of the folder writes such a table: they write addresses, numbers");
     told(
         HISTORY,
@@ -65,7 +70,12 @@ fn what_a_history_does_not_hold_is_named() {
                  add a column of that name there, and fill it; or leave the query out, with --only for the others";
     told(HISTORY, &[], 2, words);
     told(HISTORY, &[], 2, "left out: numbers reads plain, which has no history");
-    told(HISTORY, &[], 2, "clicks_history is filled by more than SELECT ... FROM clicks: what that leaves out or changes");
+    told(
+        HISTORY,
+        &[],
+        2,
+        "clicks_history is filled by more than SELECT ... FROM clicks: what that leaves out or changes",
+    );
     let whole = HISTORY.replace("\"offset\" BIGINT)", "\"offset\" BIGINT, ip TEXT)");
     told(&whole, &[], 3, "nothing of clicks has been recorded there yet: 'acequia run' makes the table");
 }

@@ -85,7 +85,8 @@ pub async fn check<'a>(
     let place = arguments.recovery.place();
     let (live, own) = (folder_name(live), folder_name(own));
     let backfills = format!("{live}-backfill");
-    let folders = place.folders(&arguments.data_dir).unwrap_or_else(|| vec![live.clone(), backfills.clone(), own.clone()]);
+    let folders =
+        place.folders(&arguments.data_dir).unwrap_or_else(|| vec![live.clone(), backfills.clone(), own.clone()]);
     for folder in folders.iter().filter(|folder| **folder == live || folder.starts_with(&backfills)) {
         let store = place.open_folder(&arguments.data_dir, folder)?;
         let Some(newest) = newest(&store).await? else { continue };

@@ -60,7 +60,7 @@ pub async fn run(mut arguments: RunArguments, program: Program) -> Exit {
         return deliver(arguments, recomputed).await;
     }
     let folder = arguments.backfill.output.clone().unwrap_or_else(|| arguments.data_dir.join("backfill"));
-    let output = match Output::prepare(&folder, &recomputed.written()) {
+    let output = match Output::prepare(&folder) {
         Ok(output) => output,
         Err(error) => {
             tracing::error!("{error}");
@@ -76,7 +76,8 @@ pub async fn run(mut arguments: RunArguments, program: Program) -> Exit {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
-    let tables: Vec<(String, SchemaRef)> = sinks(&planned).map(|sink| (sink.table.clone(), sink.schema.clone())).collect();
+    let tables: Vec<(String, SchemaRef)> =
+        sinks(&planned).map(|sink| (sink.table.clone(), sink.schema.clone())).collect();
     match run::run_planned(&arguments, planned, Beside::default()).await {
         Exit::Success => {}
         exit => return exit,

@@ -36,7 +36,7 @@ pub enum OutputError {
         /// What it said.
         source: io::Error,
     },
-    /// A file that no backfill has made.
+    /// It holds a file that no backfill has made.
     #[error(
         "{} is there already, and no backfill has made it: name another folder with --output", .0.display()
     )]
@@ -62,18 +62,21 @@ pub struct Output {
 }
 
 impl Output {
-    /// Makes the folder ready for the results of these tables.
+    /// Makes the folder ready for results.
     ///
     /// # Errors
-    /// When it cannot be written, another backfill writes into it, or it holds files of these names that are not ours.
-    pub fn prepare(folder: &Path, tables: &[String]) -> Result<Output, OutputError> {
+    /// When it cannot be written, another backfill writes into it, or it holds Parquet files that are not ours.
+    pub fn prepare(folder: &Path) -> Result<Output, OutputError> {
         let failed = |source| OutputError::Io { folder: folder.to_owned(), source };
         std::fs::create_dir_all(folder).map_err(failed)?;
         let mark = folder.join(MARK);
-        if !mark.exists()
-            && let Some(taken) = tables.iter().map(|table| file_of(folder, table)).find(|file| file.exists())
-        {
-            return Err(OutputError::Taken(taken));
+        if !mark.exists() {
+            for entry in std::fs::read_dir(folder).map_err(failed)? {
+                let file = entry.map_err(failed)?.path();
+                if file.extension().is_some_and(|extension| extension == "parquet") {
+                    return Err(OutputError::Taken(file));
+                }
+            }
         }
         let mark = File::options().create(true).append(true).open(mark).map_err(failed)?;
         match mark.try_lock() {

@@ -123,17 +123,6 @@ impl Recomputed {
         }
         Ok(Recomputed { program: Program { files, tables, views, inserts }, recorded: read, left_out })
     }
-
-    /// The tables that its queries write, late rows among them.
-    pub fn written(&self) -> Vec<String> {
-        let targets = self.program.inserts.iter().filter_map(|insert| Some(insert.target.as_ref()?.table.clone()));
-        let late = self.program.tables.iter().filter(|table| self.recorded.contains_key(&table.definition.name));
-        let late = late.filter_map(|table| Some(table.settings.late_rows.as_ref()?.name.clone()));
-        let mut written: Vec<String> = targets.chain(late).collect();
-        written.sort_unstable();
-        written.dedup();
-        written
-    }
 }
 
 /// The queries to be computed, as far as they can: histories are not written again.

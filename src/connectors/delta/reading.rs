@@ -75,8 +75,10 @@ impl Pinned {
             table.load_version(version).await.map_err(|error| {
                 refused(
                     &what,
-                    format!("version {version}, which was being read, cannot be had any more: {error}. Begin anew with \
-                             --fresh"),
+                    format!(
+                        "version {version}, which was being read, cannot be had any more: {error}. Begin anew with \
+                             --fresh"
+                    ),
                 )
             })?;
         }
@@ -146,8 +148,7 @@ impl Pinned {
             let reader = ParquetObjectReader::new(Arc::clone(&table.store), path.clone());
             let reader = reader.with_file_size(table.files[file].size);
             let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
-            let builder =
-                ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await.map_err(failed)?;
+            let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await.map_err(failed)?;
             let there = builder.schema().clone();
             let roots = schema.fields().iter().filter_map(|field| there.index_of(field.name()).ok());
             let mask = ProjectionMask::roots(builder.parquet_schema(), roots);

@@ -199,7 +199,9 @@ mod tests {
                 SourceEvent::End => return said.join(" "),
                 SourceEvent::Rows(batch, _, offsets) => {
                     let values = batch.column(0).as_string::<i32>();
-                    said.extend(offsets.iter().zip(values).map(|(offset, value)| format!("{offset}:{}", value.unwrap())));
+                    said.extend(
+                        offsets.iter().zip(values).map(|(offset, value)| format!("{offset}:{}", value.unwrap())),
+                    );
                 }
                 other => panic!("unexpected {other:?}"),
             }

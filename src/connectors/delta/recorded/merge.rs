@@ -103,10 +103,7 @@ impl SplitRows {
     ///
     /// # Errors
     /// When a file cannot be read, or two different rows have one place.
-    pub(super) async fn next(
-        &mut self,
-        most: usize,
-    ) -> Result<Option<(RecordBatch, Vec<i64>)>, ConnectorError> {
+    pub(super) async fn next(&mut self, most: usize) -> Result<Option<(RecordBatch, Vec<i64>)>, ConnectorError> {
         let mut parts: Vec<RecordBatch> = vec![];
         let mut offsets: Vec<i64> = vec![];
         while offsets.len() < most {
@@ -169,11 +166,7 @@ impl SplitRows {
     }
 
     /// The run's rows in a chunk, in the wanted columns; `None` when the chunk lies behind the run.
-    async fn rows_of(
-        &self,
-        run: &Run,
-        chunk: usize,
-    ) -> Result<Option<(RecordBatch, Int64Array)>, ConnectorError> {
+    async fn rows_of(&self, run: &Run, chunk: usize) -> Result<Option<(RecordBatch, Int64Array)>, ConnectorError> {
         if chunk > self.shelf.chunk_of(run.file, run.end - 1) {
             return Ok(None);
         }
@@ -232,9 +225,13 @@ impl SplitRows {
         });
         if !same {
             let place = match self.key.partition {
-                Some(_) => "was the topic deleted and made anew? Then what came after has to be recorded in another table",
-                None => "does the source have several partitions or files? Then the history needs their column, \
-                         METADATA FROM 'partition' or 'topic', too",
+                Some(_) => {
+                    "was the topic deleted and made anew? Then what came after has to be recorded in another table"
+                }
+                None => {
+                    "does the source have several partitions or files? Then the history needs their column, \
+                         METADATA FROM 'partition' or 'topic', too"
+                }
             };
             let message = format!("two different rows are recorded for {} offset {offset}: {place}", self.name);
             return Err(refused(&self.what, message));
