@@ -155,7 +155,7 @@ impl Pinned {
             let builder = builder.with_projection(mask).with_batch_size(batch_size);
             let builder = builder.with_offset(usize::try_from(first).unwrap_or(usize::MAX));
             let batches = builder.build().map_err(failed)?;
-            Ok(batches.map(move |batch| {
+            Ok::<_, ConnectorError>(batches.map(move |batch| {
                 let file = &table.files[file];
                 let batch = batch.map_err(|error| unreadable(&table.what, &file.path, &error))?;
                 file.declared(&batch, &schema).map_err(|message| refused(&table.what, message))
