@@ -17,6 +17,8 @@ pub mod json_column;
 pub mod kafka;
 mod lines;
 pub mod looking;
+#[cfg(test)]
+pub(crate) mod moto;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;

@@ -18,6 +18,8 @@ mod source;
 mod stats;
 mod store;
 mod target;
+#[cfg(test)]
+mod tests;
 pub(crate) mod types;
 mod writer;
 #[cfg(test)]

@@ -32,6 +32,9 @@ enum Root {
     Folder(PathBuf),
     /// A bucket, with what the options say of its access.
     Bucket(BTreeMap<String, String>),
+    /// A test's store.
+    #[cfg(test)]
+    Given(Arc<dyn ObjectStore>),
 }
 
 // The access may hold a password.
@@ -61,6 +64,13 @@ impl DeltaPlace {
         DeltaPlace { url: url.clone(), root: Root::Bucket(access), shown: url.as_str().trim_end_matches('/').into() }
     }
 
+    /// A table `t` in a test's store.
+    #[cfg(test)]
+    pub(super) fn given(store: Arc<dyn ObjectStore>) -> DeltaPlace {
+        let url = Url::parse("memory:///t/").unwrap();
+        DeltaPlace { url, root: Root::Given(store), shown: "t".into() }
+    }
+
     /// The table's own URL.
     pub fn url(&self) -> &Url {
         &self.url
@@ -79,6 +89,8 @@ impl DeltaPlace {
         let access = match &self.root {
             Root::Folder(folder) => return Ok(Arc::new(DurableFolder::new(folder))),
             Root::Bucket(access) => access,
+            #[cfg(test)]
+            Root::Given(store) => return Ok(Arc::clone(store)),
         };
         let bucket = self.url.host_str().unwrap_or_default();
         let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_retry(retries());
@@ -159,24 +171,30 @@ impl DeltaPlace {
         let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>()) else {
             return ConnectorError::Refused { what, message: error.to_string() };
         };
-        match cause {
-            object_store::Error::Generic { source, .. } => {
-                ConnectorError::Unavailable { what, message: source.to_string() }
-            }
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                let message = format!(
-                    "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in 's3.access_key_id' \
-                     and 's3.secret_access_key', must be right and allow reading, writing, listing and deleting there. \
-                     {cause}"
-                );
-                ConnectorError::Refused { what, message }
-            }
-            object_store::Error::NotFound { .. } if cause.to_string().contains("NoSuchBucket") => {
-                let message = "there is no such bucket: create it, or name another one in 'path'".into();
-                ConnectorError::Refused { what, message }
-            }
-            cause => ConnectorError::Refused { what, message: cause.to_string() },
+        // Of a listing the library only gives the server's words.
+        let words = cause.to_string();
+        let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
+        if says(&["NoSuchBucket"]) {
+            let message = "there is no such bucket: create it, or name another one in 'path'".into();
+            return ConnectorError::Refused { what, message };
         }
+        let denied = says(&["403 Forbidden", "401 Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch"]);
+        match cause {
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                self.denied(&words)
+            }
+            object_store::Error::Generic { .. } if denied => self.denied(&words),
+            object_store::Error::Generic { .. } => ConnectorError::Unavailable { what, message: words },
+            _ => ConnectorError::Refused { what, message: words },
+        }
+    }
+
+    fn denied(&self, words: &str) -> ConnectorError {
+        let message = format!(
+            "access is denied: the key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or in 's3.access_key_id' and \
+             's3.secret_access_key', must be right, and allowed to list, read, write and delete there. {words}"
+        );
+        ConnectorError::Refused { what: self.describe(), message }
     }
 }
 

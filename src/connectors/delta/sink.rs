@@ -46,11 +46,12 @@ impl SinkFactory for DeltaSinkFactory {
 
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
         let place = self.options.place(&context.data_dir)?;
-        let (commits, settled) = Commits::open(&self.options, place, &context).await?;
-        Ok(match context.writer {
-            Some(_) => OpenSink::PerEpoch { sink: Box::new(DeltaEpochs { commits, gathered: None, settled }), settled },
-            None => OpenSink::AtOnce(Box::new(DeltaAtOnce { commits })),
-        })
+        if context.writer.is_none() {
+            let (commits, _) = Commits::open(&self.options, place, &context).await?;
+            return Ok(OpenSink::AtOnce(Box::new(DeltaAtOnce { commits })));
+        }
+        let (sink, settled) = DeltaEpochs::open(&self.options, place, &context).await?;
+        Ok(OpenSink::PerEpoch { sink: Box::new(sink), settled })
     }
 }
 
@@ -185,7 +186,7 @@ async fn take_over(
 }
 
 /// A table that gets whole epochs.
-struct DeltaEpochs {
+pub(super) struct DeltaEpochs {
     commits: Commits,
     /// The last epoch that is taken in, if it is not settled yet.
     gathered: Option<Epoch>,
@@ -193,6 +194,19 @@ struct DeltaEpochs {
 }
 
 impl DeltaEpochs {
+    /// Takes the table over. Returns the last epoch that it has, too.
+    ///
+    /// # Errors
+    /// As for [`SinkFactory::open`].
+    pub(super) async fn open(
+        options: &DeltaOptions,
+        place: DeltaPlace,
+        context: &SinkContext,
+    ) -> Result<(DeltaEpochs, Option<Epoch>), ConnectorError> {
+        let (commits, settled) = Commits::open(options, place, context).await?;
+        Ok((DeltaEpochs { commits, gathered: None, settled }, settled))
+    }
+
     async fn commit_if(&mut self, now: bool) -> Result<(), ConnectorError> {
         let Some(last) = self.gathered.take_if(|_| now || self.commits.is_due()) else { return Ok(()) };
         self.commits.commit(Some(last)).await?;
