@@ -175,6 +175,10 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
         }
     }
 
+    // The history is complete, by what the checkpoints say.
+    let audit = place.command("audit").output().unwrap();
+    assert_eq!(audit.status.code(), Some(0), "{}{}", String::from_utf8_lossy(&audit.stdout), said(&audit));
+
     // A query that is thought of afterwards, by itself and with nothing else written.
     std::fs::remove_dir_all(place.path("data/backfill")).unwrap();
     place.add(

@@ -7,6 +7,7 @@ mod equality;
 mod mistakes;
 #[path = "../servers/pipeline.rs"]
 mod pipeline;
+mod reading;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -42,9 +43,14 @@ impl Place {
         std::fs::write(self.path("queries").join(file), sql).unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Command {
+    fn command(&self, name: &str) -> Command {
         let mut command = acequia();
-        command.arg("run").arg(self.path("queries")).args(["--name", "live", "--data-dir"]).arg(self.path("data"));
+        command.arg(name).arg(self.path("queries")).args(["--name", "live", "--data-dir"]).arg(self.path("data"));
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("run");
         command.args(arguments);
         command
     }
