@@ -4,6 +4,8 @@
 //! and [`resolution`] checks who names whom. All mistakes of a folder are found at once, each with its place.
 
 mod columns;
+#[cfg(test)]
+mod history_tests;
 mod resolution;
 #[cfg(test)]
 mod robustness;

@@ -12,7 +12,7 @@
 use bytes::Bytes;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::{Action, CommitInfo, Metadata, Protocol, Transaction, Version};
-use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version, get_actions};
+use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version};
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
@@ -210,7 +210,7 @@ impl TableLog {
                 self.news.ours_is_there = true;
                 self.pending = None;
             }
-            let actions = get_actions(version, &bytes).map_err(|error| self.place.failure(&error))?;
+            let actions = self.actions(version, &bytes)?;
             self.learn(version, &actions);
         }
         // Put again, it goes to the same place or, if that is taken, to a later one: never to both.
@@ -228,6 +228,22 @@ impl TableLog {
             news.protocol_changed = before.protocol != now.protocol;
         }
         Ok(news)
+    }
+
+    /// What concerns a sink in a commit; others may have written actions that nobody here knows.
+    fn actions(&self, version: Version, bytes: &[u8]) -> Result<Vec<Action>, ConnectorError> {
+        let refused = |error: serde_json::Error| ConnectorError::Refused {
+            what: self.place.describe(),
+            message: format!("version {version} of its log cannot be read: {error}"),
+        };
+        let mut actions = vec![];
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            let action: serde_json::Value = serde_json::from_slice(line).map_err(refused)?;
+            if ["metaData", "protocol", "txn"].iter().any(|kind| action.get(kind).is_some()) {
+                actions.push(serde_json::from_value(action).map_err(refused)?);
+            }
+        }
+        Ok(actions)
     }
 
     /// Takes in what a commit says.

@@ -16,7 +16,17 @@ use url::Url;
 
 use super::store::DurableFolder;
 use crate::connectors::ConnectorError;
-use crate::connectors::disk::{io_error, waiting};
+use crate::connectors::disk::waiting;
+
+/// What a store says that does not let one in.
+const DENIED: &[&str] = &[
+    "403 Forbidden",
+    "401 Unauthorized",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "lacked the necessary privileges",
+    "lacked valid authentication",
+];
 
 /// Where a Delta table lies and how it is opened.
 #[derive(Clone)]
@@ -154,38 +164,28 @@ impl DeltaPlace {
         if let Root::Folder(folder) = &self.root
             && let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
         {
-            let doing = "write or read";
-            return match waiting(folder, doing, cause) {
-                ConnectorError::Unavailable { message, .. } => {
-                    ConnectorError::Unavailable { what: self.describe(), message }
-                }
-                _ => match io_error(folder, doing, cause) {
-                    ConnectorError::Refused { message, .. } => {
-                        ConnectorError::Refused { what: self.describe(), message }
-                    }
-                    other => other,
-                },
+            let what = self.describe();
+            return match waiting(folder, "write or read", cause) {
+                ConnectorError::Unavailable { message, .. } => ConnectorError::Unavailable { what, message },
+                ConnectorError::Refused { message, .. } => ConnectorError::Refused { what, message },
+                other => other,
             };
         }
+        // Where a listing fails, or the log is read, only words come out.
+        let words = error.to_string();
+        let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+        let cause = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>());
+        let is_away = matches!(cause, Some(object_store::Error::Generic { .. }));
         let what = self.describe();
-        let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<object_store::Error>()) else {
-            return ConnectorError::Refused { what, message: error.to_string() };
-        };
-        // Of a listing the library only gives the server's words.
-        let words = cause.to_string();
-        let says = |codes: &[&str]| codes.iter().any(|code| words.contains(code));
         if says(&["NoSuchBucket"]) {
             let message = "there is no such bucket: create it, or name another one in 'path'".into();
-            return ConnectorError::Refused { what, message };
-        }
-        let denied = says(&["403 Forbidden", "401 Unauthorized", "InvalidAccessKeyId", "SignatureDoesNotMatch"]);
-        match cause {
-            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                self.denied(&words)
-            }
-            object_store::Error::Generic { .. } if denied => self.denied(&words),
-            object_store::Error::Generic { .. } => ConnectorError::Unavailable { what, message: words },
-            _ => ConnectorError::Refused { what, message: words },
+            ConnectorError::Refused { what, message }
+        } else if says(DENIED) {
+            self.denied(&words)
+        } else if is_away || says(&["object store: Generic"]) {
+            ConnectorError::Unavailable { what, message: words }
+        } else {
+            ConnectorError::Refused { what, message: words }
         }
     }
 

@@ -252,3 +252,100 @@ async fn blocking<T: Send + 'static>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+
+    use super::*;
+    use crate::connectors::durable::watched::{while_failing, while_watching};
+    use crate::faults::plant;
+
+    fn put(root: &Path, name: &str, text: &'static str, mode: PutMode) -> io::Result<()> {
+        DurableFolder::new(root).put(&root.join(name), &PutPayload::from_static(text.as_bytes()), &mode)
+    }
+
+    /// Whether a file outlives a loss of power once it is put: its bytes were synced before it had its name, and its
+    /// folder after, and new folders in theirs.
+    fn survives(mode: PutMode) -> bool {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("new");
+        let file = root.join("_delta_log/0.json");
+        let synced = while_watching(&file, || put(&root, "_delta_log/0.json", "abc", mode).unwrap());
+        assert_eq!(fs::read(&file).unwrap(), b"abc");
+        let has = |wanted: &dyn Fn(&Path) -> bool, named: bool| synced.iter().any(|(p, n)| wanted(p) && *n == named);
+        let bytes = has(&|path| path.starts_with(root.join(STAGING)) && path != root.join(STAGING), false);
+        let folder = has(&|path| path == root.join("_delta_log"), true);
+        bytes && folder && has(&|path| path == root, false) && has(&|path| path == place.path(), false)
+    }
+
+    #[test]
+    fn what_is_put_outlives_a_loss_of_power() {
+        for mode in [PutMode::Create, PutMode::Overwrite] {
+            assert!(survives(mode.clone()));
+            for bug in [Bug::NoSync, Bug::NoFolderSync] {
+                plant(Some(bug));
+                let survived = survives(mode.clone());
+                plant(None);
+                assert!(!survived, "{bug:?} is not noticed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_nothing_behind() {
+        let place = tempfile::tempdir().unwrap();
+        put(place.path(), "x", "before", PutMode::Overwrite).unwrap();
+        while_failing(|| {
+            put(place.path(), "x", "after", PutMode::Overwrite).unwrap_err();
+            put(place.path(), "y", "after", PutMode::Create).unwrap_err();
+        });
+        assert_eq!(fs::read(place.path().join("x")).unwrap(), b"before");
+        assert!(!place.path().join("y").exists());
+        assert_eq!(fs::read_dir(place.path().join(STAGING)).unwrap().count(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_those_who_put_a_file_that_is_absent_one_wins() {
+        let place = tempfile::tempdir().unwrap();
+        let store = DurableFolder::new(place.path());
+        let location = Location::from_absolute_path(place.path().join("log/1 é%.json")).unwrap();
+        let puts = (0..8_u8).map(|number| {
+            let (store, location) = (store.clone(), location.clone());
+            tokio::spawn(async move {
+                match store.put_opts(&location, vec![number].into(), PutMode::Create.into()).await {
+                    Ok(_) => Some(number),
+                    Err(Error::AlreadyExists { .. }) => None,
+                    Err(error) => panic!("{error}"),
+                }
+            })
+        });
+        let won: Vec<u8> = futures::future::join_all(puts).await.into_iter().filter_map(Result::unwrap).collect();
+        assert_eq!(won.len(), 1);
+        assert_eq!(store.get(&location).await.unwrap().bytes().await.unwrap(), won);
+        let found: Vec<_> = futures::TryStreamExt::try_collect(store.list(Some(&location))).await.unwrap();
+        let found: Vec<ObjectMeta> = found;
+        assert!(found.is_empty(), "a prefix is a folder");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_file_may_come_in_parts() {
+        let place = tempfile::tempdir().unwrap();
+        let store = DurableFolder::new(place.path());
+        let file = place.path().join("part");
+        let location = Location::from_absolute_path(&file).unwrap();
+        let mut upload = store.put_multipart(&location).await.unwrap();
+        let parts = ["one ", "two ", "three"].map(|part| upload.put_part(part.into()));
+        for part in parts.into_iter().rev() {
+            part.await.unwrap();
+        }
+        assert!(!file.exists(), "it is not complete");
+        upload.complete().await.unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"one two three");
+        let mut upload = store.put_multipart(&location).await.unwrap();
+        upload.put_part("else".into()).await.unwrap();
+        upload.abort().await.unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"one two three");
+        assert_eq!(fs::read_dir(place.path().join(STAGING)).unwrap().count(), 0);
+    }
+}
