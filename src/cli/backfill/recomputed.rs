@@ -49,12 +49,12 @@ pub enum BackfillError {
     /// The folder keeps no history.
     #[error(
         "no table of the folder records what a source sends, so there is no past to compute. Declare one, CREATE TABLE \
-         {source}_history (...) WITH (connector = 'delta', history_of = '{source}'), and fill it, INSERT INTO \
-         {source}_history SELECT * FROM {source}; what comes from then on is recorded"
+         {of}_history (...) WITH (connector = 'delta', history_of = '{of}'), and fill it, INSERT INTO \
+         {of}_history SELECT * FROM {of}; what comes from then on is recorded"
     )]
     NoHistory {
         /// A table that is read.
-        source: String,
+        of: String,
     },
     /// `--only` names what is not there.
     #[error("--only {table}: no query of the folder writes such a table: {help}")]
@@ -65,12 +65,12 @@ pub enum BackfillError {
         help: String,
     },
     /// `--only` names a history.
-    #[error("--only {table}: it records {source}, and what is recorded is not recorded again; it is read")]
+    #[error("--only {table}: it records {of}, and what is recorded is not recorded again; it is read")]
     IsHistory {
         /// The name.
         table: String,
         /// What it records.
-        source: String,
+        of: String,
     },
     /// `--only` names a query that cannot be computed.
     #[error("--only: {0}. Record what it reads in a table with 'history_of' first")]
@@ -140,7 +140,7 @@ fn check_only(only: &[String], program: &Program) -> Result<(), BackfillError> {
     for name in only {
         let source = program.table(name).and_then(|table| table.connector.history_of());
         if let Some(source) = source {
-            return Err(BackfillError::IsHistory { table: name.clone(), source: source.name.clone() });
+            return Err(BackfillError::IsHistory { table: name.clone(), of: source.name.clone() });
         }
         let targets = program.inserts.iter().filter_map(|insert| Some(insert.target.as_ref()?.table.as_str()));
         let late = program.tables.iter().filter_map(|table| Some(table.settings.late_rows.as_ref()?.name.as_str()));
@@ -166,8 +166,8 @@ fn nothing_left(program: &Program, histories: &Histories, left_out: &[LeftOut]) 
             source.is_some_and(|source| source.boundedness() == Boundedness::Unbounded)
         };
         let source = program.tables.iter().find(is_stream).or(program.tables.first());
-        let source = source.map_or("events".into(), |table| table.definition.name.clone());
-        return BackfillError::NoHistory { source };
+        let of = source.map_or("events".into(), |table| table.definition.name.clone());
+        return BackfillError::NoHistory { of };
     }
     let why: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
     BackfillError::NothingLeft(match why.as_slice() {

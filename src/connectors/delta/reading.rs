@@ -4,20 +4,25 @@
 //! that is under way. Within a file rows come in their order; in which order files are read is for the caller to say.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, SchemaRef};
+use bytes::Bytes;
 use chrono::NaiveDateTime;
 use deltalake_core::DeltaTable;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
-use parquet::arrow::async_reader::{ParquetObjectReader, ParquetRecordBatchStreamBuilder};
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use serde_json::Value;
 
 use super::place::DeltaPlace;
@@ -144,9 +149,9 @@ impl Pinned {
         let (table, schema) = (Arc::clone(self), Arc::clone(schema));
         stream::once(async move {
             let path = &table.files[file].path;
-            let failed = |error: parquet::errors::ParquetError| unreadable(&table.what, path, &error);
-            let reader = ParquetObjectReader::new(Arc::clone(&table.store), path.clone());
-            let reader = reader.with_file_size(table.files[file].size);
+            let failed = |error: ParquetError| unreadable(&table.what, path, &error);
+            let size = table.files[file].size;
+            let reader = StoredFile { store: Arc::clone(&table.store), path: path.clone(), size };
             let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Optional);
             let builder = ParquetRecordBatchStreamBuilder::new_with_options(reader, options).await.map_err(failed)?;
             let there = builder.schema().clone();
@@ -202,8 +207,38 @@ impl DataFile {
     }
 }
 
+/// A Parquet file in a store, as the reader of such files asks for it.
+struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
+        async move { self.store.get_range(&self.path, range).await.map_err(from_store) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(from_store) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        options: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
+        let size = self.size;
+        let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
+        async move { Ok(Arc::new(reader.load_and_finish(self, size).await?)) }.boxed()
+    }
+}
+
+fn from_store(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
+
 /// A file that the log names and that is not as it should be.
-fn unreadable(what: &str, path: &Path, error: &parquet::errors::ParquetError) -> ConnectorError {
+fn unreadable(what: &str, path: &Path, error: &ParquetError) -> ConnectorError {
     let missing = error.to_string().contains("not found");
     let advice = match missing {
         true => "; if it was vacuumed meanwhile, start again: the newest version has what it held",
