@@ -4,7 +4,7 @@
 //! synced, and its parent when the folder is new. After a failed sync nothing is retried under the same name: the pages
 //! may be gone though the next sync succeeds.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use deltalake_core::DeltaTable;
 use deltalake_core::kernel::{Action, CommitInfo, Metadata, Protocol, Transaction, Version};
 use deltalake_core::logstore::{LogStoreRef, commit_uri_from_version};
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Error, ObjectStore, PutMode, PutOptions};
 use serde_json::json;
 use tokio::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@
 //! table that others have given rules that this sink does not keep, such as generated columns, is refused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow, TryIntoKernel};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::options::UpkeepOptions;
 use super::types::{is_same, sql_name};
+use super::upkeep::COMMITS_KEPT;
 
 /// Features of a table that change nothing for a writer that only appends.
 const HARMLESS: &[&str] = &[
@@ -29,6 +31,9 @@ const HARMLESS: &[&str] = &[
     "identityColumns",
     "columnMapping",
 ];
+
+/// The log speaks of files that were taken out for so long after the retention: long enough for the upkeep to remove them.
+const UNTIL_VACUUMED: Duration = Duration::from_secs(24 * 3600);
 
 /// What the SQL wants of a table.
 #[derive(Clone, Debug)]
@@ -181,11 +186,13 @@ impl Wanted {
 
     /// The table's properties, as those who read and tidy Delta tables know them.
     fn properties(&self) -> Vec<(String, String)> {
-        let retention = format!("interval {} seconds", self.upkeep.retention.as_secs().max(1));
+        let interval = |length: Duration| format!("interval {} seconds", length.as_secs().max(1));
+        let retention = self.upkeep.retention;
         let mut properties = vec![
             ("delta.checkpointInterval".to_owned(), self.upkeep.checkpoint_every.to_string()),
-            ("delta.deletedFileRetentionDuration".to_owned(), retention.clone()),
-            ("delta.logRetentionDuration".to_owned(), retention),
+            // A file that the log does not speak of any more cannot be told from one that is about to come into it.
+            ("delta.deletedFileRetentionDuration".to_owned(), interval(retention.saturating_add(UNTIL_VACUUMED))),
+            ("delta.logRetentionDuration".to_owned(), interval(retention.max(COMMITS_KEPT))),
         ];
         properties.extend(self.log.clone());
         properties

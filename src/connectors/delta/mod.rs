@@ -5,6 +5,7 @@
 //! the last of them ([`commit`]); [`store`] makes a local folder keep what it has confirmed.
 
 pub mod commit;
+mod compaction;
 mod events;
 mod evolution;
 mod history_of;
@@ -21,6 +22,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
+mod upkeep;
+mod upkeep_task;
+#[cfg(test)]
+mod upkeep_tests;
+mod vacuum;
 mod writer;
 #[cfg(test)]
 mod written;

@@ -2,7 +2,6 @@
 //! prefix in a bucket.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,7 +159,14 @@ impl DeltaPlace {
     }
 
     fn failure_of(&self, error: &(dyn std::error::Error + 'static)) -> ConnectorError {
-        let causes = || std::iter::successors(Some(error), |error| error.source());
+        let causes = || {
+            let mut next = Some(error);
+            std::iter::from_fn(move || {
+                let error = next?;
+                next = error.source();
+                Some(error)
+            })
+        };
         if let Root::Folder(folder) = &self.root
             && let Some(cause) = causes().find_map(|cause| cause.downcast_ref::<std::io::Error>())
         {

@@ -18,12 +18,14 @@ use super::options::{CommitRule, DeltaOptions};
 use super::place::DeltaPlace;
 use super::target::Target;
 use super::types::stored_schema;
+use super::upkeep::Upkeep;
+use super::upkeep_task::UpkeepTask;
 use super::writer::{DataFile, Files};
 use crate::connectors::delivery::{Delivery, EpochSink, OpenSink, Writer};
 use crate::connectors::retry::until_available;
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::faults::{Bug, planted};
-use crate::time::Epoch;
+use crate::time::{Epoch, WallClock};
 
 /// Opens a Delta table for writing.
 pub(super) struct DeltaSinkFactory {
@@ -66,6 +68,8 @@ struct Commits {
     rule: CommitRule,
     /// When the first of the rows came that are in no commit.
     began: Option<Instant>,
+    /// What keeps the table healthy meanwhile.
+    upkeep: UpkeepTask,
     stop: CancellationToken,
 }
 
@@ -91,8 +95,12 @@ impl Commits {
         place.clear_staging();
         let memory = options.commit.bytes.saturating_mul(2);
         let files = Files::new(what, schema, &options.partition_by, options.upkeep.target_file_size, memory)?;
+        let (wanted, writer) = (options.upkeep.clone(), context.writer.clone());
+        let upkeep = Upkeep::new(place.clone(), wanted, names, writer, WallClock::system());
+        let upkeep = UpkeepTask::start(upkeep, target.version(), &context.stop);
         let commits = Commits {
             place,
+            upkeep,
             target: Arc::new(Mutex::new(target)),
             files: Some(files),
             put: vec![],
@@ -105,6 +113,7 @@ impl Commits {
 
     /// Takes rows in; files that are full go into the store.
     async fn gather(&mut self, rows: Vec<RecordBatch>) -> Result<(), ConnectorError> {
+        self.upkeep.verdict().await?;
         self.began.get_or_insert_with(Instant::now);
         let waiting = self.with_files(move |files| {
             rows.iter().try_for_each(|batch| files.write(batch))?;
@@ -148,13 +157,15 @@ impl Commits {
         Ok(())
     }
 
-    async fn publish(&self, epoch: Option<Epoch>, files: Vec<Action>) -> Result<(), ConnectorError> {
+    async fn publish(&mut self, epoch: Option<Epoch>, files: Vec<Action>) -> Result<(), ConnectorError> {
         let actions: Arc<[Action]> = self.target.lock().await.actions(epoch, files).into();
         let attempt = || {
             let (target, actions) = (Arc::clone(&self.target), Arc::clone(&actions));
             async move { target.lock().await.publish(epoch, &actions).await }
         };
-        until_available(&self.place.describe(), &self.stop, attempt).await
+        until_available(&self.place.describe(), &self.stop, attempt).await?;
+        self.upkeep.committed(self.target.lock().await.version());
+        Ok(())
     }
 
     /// Encoding is work for a thread of its own.
@@ -230,6 +241,10 @@ impl EpochSink for DeltaEpochs {
         self.commit_if(now).await?;
         Ok(self.settled)
     }
+
+    async fn close(&mut self) -> Result<(), ConnectorError> {
+        self.commits.upkeep.close().await
+    }
 }
 
 /// A table that gets rows as they come: what was not committed at a crash is lost.
@@ -249,6 +264,7 @@ impl Sink for DeltaAtOnce {
     }
 
     async fn close(&mut self) -> Result<(), ConnectorError> {
-        self.commits.commit(None).await
+        self.commits.commit(None).await?;
+        self.commits.upkeep.close().await
     }
 }

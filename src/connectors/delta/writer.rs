@@ -70,17 +70,12 @@ impl Files {
         let refused = |error: ArrowError| ConnectorError::Refused { what: what.clone(), message: error.to_string() };
         let partitions = Partitions::new(partition_by, &schema).map_err(refused)?;
         let file_schema = partitions.file_schema(&schema).map_err(refused)?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .set_max_row_group_bytes(Some(GROUP_BYTES))
-            .build();
         let files = Files {
             what,
             schema,
             file_schema,
             partitions,
-            properties,
+            properties: properties(),
             target,
             memory,
             open: HashMap::new(),
@@ -206,6 +201,15 @@ impl Files {
         (self.rows, self.finished_bytes) = (0, 0);
         Ok(self.waiting())
     }
+}
+
+/// How data files are written.
+pub(super) fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_max_row_group_bytes(Some(GROUP_BYTES))
+        .build()
 }
 
 /// About how large a file will be.

@@ -48,7 +48,7 @@ async fn a_fence_alone_is_enough() {
     let error = first.deliver(Epoch(2), &rows(&[2])).await.unwrap_err();
     assert!(matches!(&error, ConnectorError::Fenced { .. }), "{error}");
     assert_eq!(table.refusal(run(1, 0)).await.to_string(), FENCED, "nor can it open the table again");
-    assert_eq!(table.numbers().await, []);
+    assert_eq!(table.numbers().await, Vec::<i64>::new());
 }
 
 /// An earlier run that commits between the moment at which a later one has read the log and its fence: the epoch that the
