@@ -3,6 +3,7 @@
 //! Results go to stdout and everything else to stderr, so that a pipe gets rows only. Nothing imports this module.
 
 mod audit;
+mod backfill;
 mod check;
 mod checkpoint_place;
 mod checkpoints;

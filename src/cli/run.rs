@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::backfill::{self, BackfillArguments};
 use super::exit::Exit;
 use super::flight::{self, Asked, FlightArguments, Listening};
 use super::folder::{self, Planned};
@@ -42,6 +43,7 @@ Examples:
   acequia run examples/tumble                      an example; it ends by itself
   KAFKA_BROKERS=localhost:9092 acequia run queries --bounded
   acequia run queries --fresh                      begin anew, whatever checkpoints there are
+  acequia run queries --bounded --from-history     compute the recorded past again, into acequia-data/backfill
 
 Ctrl-C or SIGTERM stops in order: what was read is worked off, exit code 0. A second one stops at once. The next run goes
 on where this one stood, however it ended: 'acequia checkpoints list' shows from where.")]
@@ -73,11 +75,14 @@ pub struct RunArguments {
     pub(super) data_dir: PathBuf,
 
     #[command(flatten)]
-    recovery: RecoveryArguments,
+    pub(super) backfill: BackfillArguments,
+
+    #[command(flatten)]
+    pub(super) recovery: RecoveryArguments,
 
     /// The pipeline's name: consumer groups and client ids begin with it [default: the folder's name]
     #[arg(long, env = "ACEQUIA__RUN__NAME")]
-    name: Option<String>,
+    pub(super) name: Option<String>,
 
     /// Where /metrics, /healthz, /readyz and the API are served [default: 127.0.0.1:9464, or a free port]
     #[arg(long, value_name = "ADDRESS", env = "ACEQUIA__RUN__HTTP", value_parser = parse::address)]
@@ -147,12 +152,22 @@ pub(super) struct Served {
     pub page: Option<String>,
 }
 
+impl RunArguments {
+    /// Serves no console, unless an address for one was given.
+    pub(super) fn leave_out_console(&mut self) {
+        self.no_http |= self.http.is_none();
+    }
+}
+
 /// Runs a folder.
 pub async fn run(arguments: RunArguments) -> Exit {
     let planned = match folder::plan(&arguments.folder, arguments.bounded).await {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
+    if arguments.backfill.from_history {
+        return backfill::run(arguments, planned.program).await;
+    }
     let program = &planned.program;
     tracing::info!("{}: {}", pipeline(&arguments), summary::counted(program.tables.len(), program.inserts.len()));
     for part in summary::embedded_parts(program) {
@@ -263,7 +278,8 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     }
 }
 
-fn pipeline(arguments: &RunArguments) -> String {
+/// The pipeline's name.
+pub(super) fn pipeline(arguments: &RunArguments) -> String {
     arguments.name.clone().unwrap_or_else(|| folder::name(&arguments.folder))
 }
 

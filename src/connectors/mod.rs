@@ -166,6 +166,11 @@ pub trait SourceFactory: Send + Sync {
         None
     }
 
+    /// The topics whose partitions are its splits, named such as `transactions[3]`; none where splits are something else.
+    fn topics(&self) -> &[String] {
+        &[]
+    }
+
     /// Set when its rows are made up: their times may run ahead of the clock.
     fn is_made_up(&self) -> bool {
         false
