@@ -204,9 +204,10 @@ impl<M: MadeUp> Source for MadeUpSource<M> {
             return Ok(SourceEvent::SplitEnd(split));
         }
         let numbers = Numbers { first, step: self.rows.splits(), count: count as usize };
-        let batch = self.rows.make(numbers, &self.context.schema).map_err(|error| {
-            refused(&*self.rows, &self.context.table, format!("rows cannot be made: {error}"))
-        })?;
+        let batch = self
+            .rows
+            .make(numbers, &self.context.schema)
+            .map_err(|error| refused(&*self.rows, &self.context.table, format!("rows cannot be made: {error}")))?;
         self.splits[turn].next = first + count * self.rows.splits();
         let offsets = numbers.iter().map(|row| self.rows.offset(row) as i64).collect();
         Ok(SourceEvent::Rows(batch, vec![SplitRun { split, rows: count as usize }], offsets))

@@ -262,7 +262,10 @@ mod tests {
             ("regexp_extract('a(b', '[(](b)', 1)", Some("b")),
             ("regexp_extract('a(b', '\\((?:a|(b))', 1)", Some("b")),
             ("regexp_extract('ab', '(?<one>a)(?P<two>b)', 2)", Some("b")),
-            ("date_format(TIMESTAMP '2024-02-29 13:04:05.678', 'yyyy-MM-dd HH:mm:ss.SSS')", Some("2024-02-29 13:04:05.678")),
+            (
+                "date_format(TIMESTAMP '2024-02-29 13:04:05.678', 'yyyy-MM-dd HH:mm:ss.SSS')",
+                Some("2024-02-29 13:04:05.678"),
+            ),
             ("date_format(TIMESTAMP '2024-02-09 03:04:05', 'd.M.yy ''at'' H''h''')", Some("9.2.24 at 3h")),
             ("date_format(TIMESTAMP '2024-02-29 13:04:05', '%H-%M')", Some("13-04")),
             ("date_format(CAST(NULL AS TIMESTAMP), 'yyyy')", None),

@@ -598,10 +598,13 @@ fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[test]
 fn one_file_borrows_what_it_names_from_those_beside_it() {
     let folder = folder_of(&[
-        ("tables.sql", "CREATE TABLE t (a INT) WITH (connector = 'in', late_rows = 'late');
+        (
+            "tables.sql",
+            "CREATE TABLE t (a INT) WITH (connector = 'in', late_rows = 'late');
                         CREATE TABLE late (a INT) WITH (connector = 'out');
                         CREATE TABLE o (a INT) WITH (connector = 'out', password = 'hunter2');
-                        CREATE TABLE other (a INT) WITH (connector = 'nonsense');"),
+                        CREATE TABLE other (a INT) WITH (connector = 'nonsense');",
+        ),
         ("views.sql", "CREATE VIEW v AS SELECT a FROM w; CREATE VIEW w AS SELECT a FROM t;"),
         ("one.sql", "INSERT INTO o SELECT a FROM v;"),
         ("two.sql", "INSERT INTO o SELECT a FROM nothing; SELEC a;"),

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Decimal128Type};
 use arrow::error::ArrowError;
 use chrono::Utc;
 
-use crate::connectors::made_up::{Numbers, mix};
 use crate::catalog::options::{OptionValue, Options, closest, parse_duration};
+use crate::connectors::made_up::{Numbers, mix};
 use crate::sql::Location;
 
 /// What the options say about one column.

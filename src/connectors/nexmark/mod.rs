@@ -136,12 +136,7 @@ fn word(options: &mut Options, names: &[&'static str], word: &str) -> bool {
     is_word
 }
 
-fn number(
-    options: &mut Options,
-    names: &[&'static str],
-    range: std::ops::RangeInclusive<i64>,
-    default: u64,
-) -> u64 {
+fn number(options: &mut Options, names: &[&'static str], range: std::ops::RangeInclusive<i64>, default: u64) -> u64 {
     options.integer(names, range).map_or(default, |number| number as u64)
 }
 

@@ -44,7 +44,8 @@ fn own(kind: Kind) -> Vec<(&'static str, DataType)> {
 /// The table of all events, a struct for each kind.
 fn whole() -> Vec<(&'static str, DataType)> {
     let structs = Kind::ALL.iter().map(|(name, kind)| {
-        let fields: Fields = own(*kind).into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect();
+        let fields: Fields =
+            own(*kind).into_iter().map(|(name, data_type)| Field::new(name, data_type, true)).collect();
         (*name, DataType::Struct(fields))
     });
     [("event_type", DataType::Int32), ("date_time", TIME)].into_iter().chain(structs).collect()
@@ -126,7 +127,8 @@ async fn a_source_goes_on_from_any_position() {
         let (offsets, all) = rows(&factory, vec![testing::context(schema.clone(), 10)]).await;
         for seen in [0, 1, 7, 30] {
             // Where a run that has seen so many rows stands: behind the newest of each split.
-            let position = |split: usize| (0..seen).rev().find(|row| row % 2 == split).map_or(0, |row| offsets[row] + 1);
+            let position =
+                |split: usize| (0..seen).rev().find(|row| row % 2 == split).map_or(0, |row| offsets[row] + 1);
             let positions = (0..2).map(|split| (format!("nexmark[{split}]"), position(split))).collect();
             let rest = SourceContext { positions, ..testing::context(schema.clone(), 10) };
             let (rest, batch) = rows(&factory, vec![rest]).await;
@@ -328,12 +330,7 @@ fn mistakes_say_what_would_be_right() {
         assert_eq!(errors[0].help.as_deref(), Some(help));
     };
     let bids = ("events_of", "bid");
-    one(
-        ("prize", DataType::Int64),
-        bids,
-        "connector 'nexmark' makes no column 'prize'",
-        "did you mean 'price'?",
-    );
+    one(("prize", DataType::Int64), bids, "connector 'nexmark' makes no column 'prize'", "did you mean 'price'?");
     one(
         ("auction", DataType::Utf8),
         bids,
@@ -370,10 +367,7 @@ fn mistakes_say_what_would_be_right() {
     let mut table = table_of(whole());
     table.columns[4].nullable = false;
     NexmarkConnector.table(&table, &mut options);
-    assert_eq!(
-        options.finish("nexmark")[0].message,
-        "column bid is NOT NULL, and events of another kind have no bid"
-    );
+    assert_eq!(options.finish("nexmark")[0].message, "column bid is NOT NULL, and events of another kind have no bid");
 }
 
 #[test]
