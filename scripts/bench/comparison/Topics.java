@@ -27,9 +27,11 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
  * Makes and reads topics for the benchmarks with Kafka's own client, which neither of the engines uses in this process.
  *
  * One command a line on stdin, its words apart by tabs; one line of answer on stdout, "ok ..." or "error ...":
- *   create TOPIC PARTITIONS
+ *   create TOPIC PARTITIONS [NAME=VALUE]...
  *   delete TOPIC
  *   count TOPIC          records up to the end, markers of transactions among them
+ *   times TOPIC FILE     how many records each partition has of each millisecond by their timestamps, into FILE: lines of
+ *                        partition, millisecond, count
  *   digest TOPIC FILE    committed rows: their number and a hash that does not depend on their order; the rows go to FILE,
  *                        one a line, in one way of writing, unless FILE is "-"
  */
@@ -67,7 +69,7 @@ public final class Topics {
     private String answer(String[] words) throws Exception {
         switch (words[0]) {
             case "create":
-                admin.createTopics(List.of(new NewTopic(words[1], Integer.parseInt(words[2]), (short) 1))).all().get();
+                create(words[1], Integer.parseInt(words[2]), List.of(words).subList(3, words.length));
                 return "";
             case "delete":
                 admin.deleteTopics(List.of(words[1])).all().get();
@@ -76,11 +78,19 @@ public final class Topics {
                 try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
                     return Long.toString(ends(consumer, words[1]).values().stream().mapToLong(end -> end).sum());
                 }
+            case "times":
+                return times(words[1], words[2]);
             case "digest":
                 return digest(words[1], words[2]);
             default:
                 throw new IllegalArgumentException("no such command: " + words[0]);
         }
+    }
+
+    private void create(String topic, int partitions, List<String> settings) throws Exception {
+        Map<String, String> configs = new TreeMap<>();
+        settings.forEach(setting -> configs.put(setting.split("=")[0], setting.split("=")[1]));
+        admin.createTopics(List.of(new NewTopic(topic, partitions, (short) 1).configs(configs))).all().get();
     }
 
     private KafkaConsumer<byte[], byte[]> consumer() {
@@ -98,13 +108,13 @@ public final class Topics {
         return consumer.endOffsets(partitions);
     }
 
-    private String digest(String topic, String file) throws Exception {
-        MessageDigest md5 = MessageDigest.getInstance("MD5");
-        long rows = 0;
-        long high = 0;
-        long low = 0;
-        try (KafkaConsumer<byte[], byte[]> consumer = consumer();
-                Writer out = file.equals("-") ? Writer.nullWriter() : new PrintWriter(Files.newBufferedWriter(Path.of(file)))) {
+    /** What is done with each record. */
+    private interface Visit {
+        void record(ConsumerRecord<byte[], byte[]> record) throws Exception;
+    }
+
+    private void each(String topic, Visit visit) throws Exception {
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
             Map<TopicPartition, Long> ends = ends(consumer, topic);
             consumer.assign(ends.keySet());
             consumer.seekToBeginning(ends.keySet());
@@ -112,13 +122,7 @@ public final class Topics {
             while (!ends.entrySet().stream().allMatch(end -> consumer.position(end.getKey()) >= end.getValue())) {
                 var records = consumer.poll(Duration.ofMillis(200));
                 for (ConsumerRecord<byte[], byte[]> record : records) {
-                    String row = canonical(json.readTree(record.value()));
-                    byte[] hash = md5.digest(row.getBytes(StandardCharsets.UTF_8));
-                    high += eight(hash, 0);
-                    low += eight(hash, 8);
-                    rows++;
-                    out.write(row);
-                    out.write('\n');
+                    visit.record(record);
                 }
                 if (!records.isEmpty()) {
                     deadline = System.nanoTime() + PATIENCE.toNanos();
@@ -127,7 +131,33 @@ public final class Topics {
                 }
             }
         }
-        return rows + "\t" + String.format("%016x%016x", high, low);
+    }
+
+    private String times(String topic, String file) throws Exception {
+        TreeMap<String, Integer> counts = new TreeMap<>();
+        each(topic, record -> counts.merge(record.partition() + "\t" + record.timestamp(), 1, Integer::sum));
+        try (PrintWriter out = new PrintWriter(Files.newBufferedWriter(Path.of(file)))) {
+            counts.forEach((time, count) -> out.println(time + "\t" + count));
+        }
+        return "";
+    }
+
+    private String digest(String topic, String file) throws Exception {
+        MessageDigest md5 = MessageDigest.getInstance("MD5");
+        // The number of rows, and their hashes added up in two halves.
+        long[] sums = new long[3];
+        try (Writer out = file.equals("-") ? Writer.nullWriter() : new PrintWriter(Files.newBufferedWriter(Path.of(file)))) {
+            each(topic, record -> {
+                String row = canonical(json.readTree(record.value()));
+                byte[] hash = md5.digest(row.getBytes(StandardCharsets.UTF_8));
+                sums[0]++;
+                sums[1] += eight(hash, 0);
+                sums[2] += eight(hash, 8);
+                out.write(row);
+                out.write('\n');
+            });
+        }
+        return sums[0] + "\t" + String.format("%016x%016x", sums[1], sums[2]);
     }
 
     private static long eight(byte[] bytes, int from) {

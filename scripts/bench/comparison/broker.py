@@ -67,11 +67,18 @@ class Topics(Helper):
         logging = f"-Dlog4j2.configurationFile={REPOSITORY / 'scripts' / 'kafka' / 'log4j2.properties'}"
         super().__init__("Topics.java", f"{jars}/*", [servers], log, java=[logging])
 
-    def create(self, topic, partitions=PARTITIONS):
-        self.ask("create", topic, partitions)
+    def create(self, topic, partitions=PARTITIONS, **settings):
+        """Makes a topic; settings are the broker's, with underscores for dots."""
+        self.ask("create", topic, partitions, *(f"{name.replace('_', '.')}={value}" for name, value in settings.items()))
 
     def delete(self, topic):
         self.ask("delete", topic)
+
+    def times(self, topic, file):
+        """How many records there are, by partition and millisecond of their timestamps."""
+        self.ask("times", topic, file)
+        rows = (line.split("\t") for line in pathlib.Path(file).read_text().splitlines())
+        return {(int(partition), int(time)): int(count) for partition, time, count in rows}
 
     def digest(self, topic, file="-"):
         """The number of committed rows, and a hash that does not depend on their order."""

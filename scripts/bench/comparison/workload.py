@@ -89,7 +89,7 @@ def fill(acequia, broker, queries, events):
     for topic in topics:
         if topic == "transactions":
             # 5,000 a second of event time.
-            arguments = ["--rate", 5000, "--start", "2026-11-01", "--seed", 7, "--transactions", 1, "--events", events]
+            arguments = ["--rate", 5000, "--start", "2026-01-01", "--seed", 7, "--transactions", 1, "--events", events]
             command = [acequia.binary, "generate", "--to", f"kafka://{broker.servers}", "--progress", events, *arguments]
             acequia.measure(command, "filling topic transactions", 900)
         else:
