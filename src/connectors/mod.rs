@@ -15,6 +15,8 @@ pub mod json_column;
 pub mod kafka;
 mod lines;
 pub mod looking;
+mod made_up;
+pub mod nexmark;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;
