@@ -62,6 +62,7 @@ ALL = [
     Query("q7", BIDS),
     Query("q8", ("person", "auction")),
     Query("q11", BIDS),
+    Query("q12", BIDS),
     Query("q14", BIDS),
     Query("q21", BIDS),
     Query("q22", BIDS),

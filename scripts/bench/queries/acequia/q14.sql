@@ -5,10 +5,10 @@ CREATE TABLE results (
 ) WITH (connector = 'kafka', bootstrap_servers = '${BROKER}', topic = '${RESULTS}');
 
 INSERT INTO results
-SELECT auction, bidder, CAST(euros AS DECIMAL(23, 3)),
-       CASE WHEN date_part('hour', date_time) >= 8 AND date_part('hour', date_time) <= 18 THEN 'dayTime'
-            WHEN date_part('hour', date_time) <= 6 OR date_part('hour', date_time) >= 20 THEN 'nightTime'
+SELECT auction, bidder, 0.908 * price,
+       CASE WHEN hour(date_time) >= 8 AND hour(date_time) <= 18 THEN 'dayTime'
+            WHEN hour(date_time) <= 6 OR hour(date_time) >= 20 THEN 'nightTime'
             ELSE 'otherTime' END,
        date_time, extra, char_length(extra) - char_length(replace(extra, 'c', ''))
-FROM (SELECT *, CAST(0.908 AS DECIMAL(4, 3)) * price AS euros FROM bid)
-WHERE euros > 1000000 AND euros < 50000000;
+FROM bid
+WHERE 0.908 * price > 1000000 AND 0.908 * price < 50000000;

@@ -4,8 +4,11 @@ WITH (connector = 'kafka', bootstrap_servers = '${BROKER}', topic = '${RESULTS}'
 
 INSERT INTO results
 SELECT auction, bidder, price, channel,
-       CASE lower(channel) WHEN 'apple' THEN '0' WHEN 'google' THEN '1' WHEN 'facebook' THEN '2' WHEN 'baidu' THEN '3'
-            ELSE regexp_match(url, '(&|^)channel_id=([^&]*)')[2] END
+       CASE WHEN lower(channel) = 'apple' THEN '0'
+            WHEN lower(channel) = 'google' THEN '1'
+            WHEN lower(channel) = 'facebook' THEN '2'
+            WHEN lower(channel) = 'baidu' THEN '3'
+            ELSE regexp_extract(url, '(&|^)channel_id=([^&]*)', 2) END
 FROM bid
-WHERE regexp_match(url, '(&|^)channel_id=([^&]*)')[2] IS NOT NULL
+WHERE regexp_extract(url, '(&|^)channel_id=([^&]*)', 2) IS NOT NULL
     OR lower(channel) IN ('apple', 'google', 'facebook', 'baidu');

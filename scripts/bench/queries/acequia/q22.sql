@@ -3,4 +3,4 @@ CREATE TABLE results (auction BIGINT, bidder BIGINT, price BIGINT, channel TEXT,
 WITH (connector = 'kafka', bootstrap_servers = '${BROKER}', topic = '${RESULTS}');
 
 INSERT INTO results
-SELECT auction, bidder, price, channel, split_part(url, '/', 4), split_part(url, '/', 5), split_part(url, '/', 6) FROM bid;
+SELECT auction, bidder, price, channel, split_index(url, '/', 3), split_index(url, '/', 4), split_index(url, '/', 5) FROM bid;

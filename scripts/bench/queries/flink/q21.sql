@@ -3,7 +3,10 @@ WITH (${SINK});
 
 INSERT INTO results
 SELECT auction, bidder, price, channel,
-       CASE LOWER(channel) WHEN 'apple' THEN '0' WHEN 'google' THEN '1' WHEN 'facebook' THEN '2' WHEN 'baidu' THEN '3'
+       CASE WHEN LOWER(channel) = 'apple' THEN '0'
+            WHEN LOWER(channel) = 'google' THEN '1'
+            WHEN LOWER(channel) = 'facebook' THEN '2'
+            WHEN LOWER(channel) = 'baidu' THEN '3'
             ELSE REGEXP_EXTRACT(url, '(&|^)channel_id=([^&]*)', 2) END
 FROM bid
 WHERE REGEXP_EXTRACT(url, '(&|^)channel_id=([^&]*)', 2) IS NOT NULL
