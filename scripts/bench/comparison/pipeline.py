@@ -49,7 +49,7 @@ class Acequia:
         program = self.folder / "program"
         program.mkdir(parents=True)
         (program / f"{name}.sql").write_text(sql)
-        command = [self.binary, "run", program, "--bounded", "--no-http", "--name", f"bench-{name}"]
+        command = [self.binary, "run", program, "--bounded", "--no-http", "--no-page", "--name", f"bench-{name}"]
         command += ["--data-dir", self.folder / "data", "--parallelism", self.parallelism, *arguments]
         return self.measure(command, f"acequia's run of {name}", seconds, environment)
 

@@ -68,7 +68,6 @@ class Reader:
     """Notes each value of keys with a prefix as soon as it can be read, and when that was (milliseconds since 1970)."""
 
     def __init__(self, port, prefix):
-        self.prefix = prefix.encode()
         self.seen = []
         self.told, self.asking = Connection(port), Connection(port)
         self.asking.ask("CONFIG", "SET", "notify-keyspace-events", "K$")
@@ -80,10 +79,10 @@ class Reader:
         try:
             while True:
                 channel = self.told.answer()[2]
-                key = channel.split(b":", 1)[1]
+                key = channel.decode().split(":", 1)[1]
                 value = self.asking.ask("GET", key)
                 if value is not None:
-                    self.seen.append((time.time() * 1000, key.decode(), json.loads(value)))
+                    self.seen.append((time.time() * 1000, key, json.loads(value)))
         except (ConnectionError, OSError, ValueError):
             return
 
