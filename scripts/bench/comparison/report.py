@@ -57,8 +57,7 @@ def summary(samples, events, engine):
     runs = [(repeat[engine], repeat[f"{engine}-empty"]) for repeat in samples]
     million = events / 1e6
     return {
-        # A run that takes no longer than one without events is too short to say anything.
-        "rate": Spread([events / max(full["wall"] - empty["wall"], 0.001) for full, empty in runs]),
+        "rate": Spread([events_a_second(events, full["wall"] - empty["wall"]) for full, empty in runs]),
         "cpu": Spread([(full["cpu"] - empty["cpu"]) / million for full, empty in runs]),
         "whole_cpu": Spread([full["cpu"] / million for full, _ in runs]),
         "whole_wall": Spread([full["wall"] for full, _ in runs]),
@@ -66,8 +65,13 @@ def summary(samples, events, engine):
     }
 
 
+def events_a_second(events, wall):
+    """0 if a run takes hardly longer than one without events: then it is too short to say anything."""
+    return events / wall if wall > 0.05 else 0
+
+
 def rate(value):
-    return f"{value / 1e3:,.0f} k"
+    return f"{value / 1e3:,.0f} k" if value > 0 else "–"
 
 
 def seconds(value):
@@ -94,19 +98,26 @@ def tables(data):
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for query in data["queries"]:
-        ours, theirs = (summary(query["samples"], query["events"], engine) for engine in ("acequia", "flink"))
-        lines.append(
-            f"| {query['name']} | {query['events']:,} | {query['rows']:,} "
-            f"| {ours['rate'].text(rate)} | {theirs['rate'].text(rate)} "
-            f"| {ours['cpu'].text(seconds)} | {theirs['cpu'].text(seconds)} "
-            f"| **{times(theirs['cpu'].median, ours['cpu'].median)}** "
-            f"| {times(theirs['whole_cpu'].median, ours['whole_cpu'].median)} "
-            f"| {megabytes(ours['peak'].median)} | {megabytes(theirs['peak'].median)} "
-            f"| **{times(theirs['peak'].median, ours['peak'].median)}** |"
-        )
+        ours = summary(query["samples"], query["events"], "acequia")
+        theirs = summary(query["samples"], query["events"], "flink") if "first" in query else None
+        lines.append(row(query, ours, theirs))
     if any("bare" in repeat for query in data["queries"] for repeat in query["samples"]):
         lines += ["", *bare(data)]
     return "\n".join(lines) + "\n"
+
+
+def row(query, ours, theirs):
+    """A line of the table; Flink's cells are empty if only Acequia was measured."""
+    pairs = [
+        (ours["rate"].text(rate), theirs and theirs["rate"].text(rate)),
+        (ours["cpu"].text(seconds), theirs and theirs["cpu"].text(seconds)),
+        (theirs and f"**{times(theirs['cpu'].median, ours['cpu'].median)}**",
+         theirs and times(theirs["whole_cpu"].median, ours["whole_cpu"].median)),
+        (megabytes(ours["peak"].median), theirs and megabytes(theirs["peak"].median)),
+        (theirs and f"**{times(theirs['peak'].median, ours['peak'].median)}**",),
+    ]  # fmt: skip
+    cells = [query["name"], f"{query['events']:,}", f"{query['rows']:,}", *(cell or "" for pair in pairs for cell in pair)]
+    return f"| {' | '.join(cells)} |"
 
 
 def bare(data):

@@ -11,12 +11,12 @@ SHOWN = 10
 
 
 def compare(broker, query, topics, folder):
-    """Compares the rows of two topics, as multisets; the number of rows. Topics are by engine.
+    """Compares the rows of two topics, as multisets; the number of rows. Topics are by engine; one alone is counted.
 
     A hash over all rows tells whether they are equal; only when it says no, or when figures may differ a little, rows
     are written to files and compared one by one.
     """
-    if not query.rounded:
+    if not query.rounded or len(topics) == 1:
         digests = {engine: broker.topics.digest(topic) for engine, topic in topics.items()}
         if len(set(digests.values())) == 1:
             return next(iter(digests.values()))[0]

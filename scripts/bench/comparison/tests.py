@@ -66,7 +66,7 @@ class Reporting(unittest.TestCase):
         place = {"date": "d", "processor": "p", "cores": 2, "kernel": "k", "load": 0.1, "acequia": "a", "rustc": "r"}
         place |= {"flink": "2.3.0", "connector": "c", "java": "j"}
         settings = {"backend": "hashmap", "parallelism": 2, "repeats": 3}
-        query = {"name": "q0", "events": 1_000_000, "rows": 7, "samples": samples}
+        query = {"name": "q0", "events": 1_000_000, "rows": 7, "samples": samples, "first": used(20.0, 40.0, 1500.0)}
         return {"surroundings": place, "settings": settings, "queries": [query]}
 
     def test_start_up_is_taken_off_and_medians_are_compared(self):
@@ -77,6 +77,11 @@ class Reporting(unittest.TestCase):
         self.assertIn("| 500 k (333 k–500 k) | 100 k (100 k–100 k) | 2.00 (2.00–3.00) | 20.00 (20.00–20.00) |", row)
         # 20 / 2 without start-up, 22 / 3 with it, 1500 / 100 in memory.
         self.assertIn("| **10.0** | 7.3 | 100 | 1,500 | **15.0** |", row)
+
+    def test_acequia_alone_has_a_row_too(self):
+        data = self.data()
+        del data["queries"][0]["first"]
+        self.assertIn("| q0 | 1,000,000 | 7 | 500 k (333 k–500 k) |  | 2.00 (2.00–3.00) |  |  |  | 100 |  |  |", report.tables(data))
 
     def test_the_bare_loop_has_a_table(self):
         self.assertIn("| q0 | 1,000 k (1,000 k–1,000 k) | 1.00 (1.00–1.00) | 50% | 2.0 |", report.tables(self.data()))
