@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Datum, StringArray};
 use arrow::compute::{DatePart, cast, date_part, regexp_match};
 use arrow::datatypes::{DataType, Int64Type};
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
@@ -26,18 +26,13 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     let text = DataType::Utf8;
     let exact = |types: &[DataType]| TypeSignature::Exact(types.to_vec());
     let extract = vec![exact(&[text.clone(), text.clone()]), exact(&[text.clone(), text.clone(), DataType::Int64])];
-    let part = |name, part| (name, Kind::Part(part), TypeSignature::Any(1));
-    for (name, kind, signature) in [
+    let mut functions = vec![
         ("split_index", Kind::SplitIndex, exact(&[text.clone(), text.clone(), DataType::Int64])),
         ("regexp_extract", Kind::RegexpExtract, TypeSignature::OneOf(extract)),
         ("date_format", Kind::DateFormat, TypeSignature::Any(2)),
-        part("year", DatePart::Year),
-        part("month", DatePart::Month),
-        part("dayofmonth", DatePart::Day),
-        part("hour", DatePart::Hour),
-        part("minute", DatePart::Minute),
-        part("second", DatePart::Second),
-    ] {
+    ];
+    functions.extend(PARTS.map(|(name, _)| (name, Kind::Part, TypeSignature::Any(1))));
+    for (name, kind, signature) in functions {
         let signature = Signature::new(signature, Volatility::Immutable);
         registry.register_udf(Arc::new(ScalarUDF::from(FlinkFunction { name, kind, signature })))?;
     }
@@ -57,8 +52,19 @@ enum Kind {
     SplitIndex,
     RegexpExtract,
     DateFormat,
-    Part(DatePart),
+    /// The part of a time that has the function's name.
+    Part,
 }
+
+/// The parts of a time.
+const PARTS: [(&str, DatePart); 6] = [
+    ("year", DatePart::Year),
+    ("month", DatePart::Month),
+    ("dayofmonth", DatePart::Day),
+    ("hour", DatePart::Hour),
+    ("minute", DatePart::Minute),
+    ("second", DatePart::Second),
+];
 
 impl ScalarUDFImpl for FlinkFunction {
     fn name(&self) -> &str {
@@ -72,10 +78,10 @@ impl ScalarUDFImpl for FlinkFunction {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         let is_time = |data_type: &DataType| data_type.is_null() || data_type.is_temporal();
         match (self.kind, arguments) {
-            (Kind::Part(_) | Kind::DateFormat, [time, ..]) if !is_time(time) => {
+            (Kind::Part | Kind::DateFormat, [time, ..]) if !is_time(time) => {
                 plan_err!("{}() takes a time, not {time}", self.name)
             }
-            (Kind::Part(_), _) => Ok(DataType::Int64),
+            (Kind::Part, _) => Ok(DataType::Int64),
             _ => Ok(DataType::Utf8),
         }
     }
@@ -85,9 +91,12 @@ impl ScalarUDFImpl for FlinkFunction {
             Kind::SplitIndex => split_index(&arguments),
             Kind::RegexpExtract => regexp_extract(&arguments),
             Kind::DateFormat => date_format(arguments),
-            Kind::Part(part) => {
+            Kind::Part => {
                 let time = arguments.args[0].to_array(arguments.number_rows)?;
-                Ok(ColumnarValue::Array(cast(&date_part(&time, part)?, &DataType::Int64)?))
+                let Some((_, part)) = PARTS.iter().find(|(name, _)| *name == self.name) else {
+                    return internal_err!("{} is no part of a time", self.name);
+                };
+                Ok(ColumnarValue::Array(cast(&date_part(&time, *part)?, &DataType::Int64)?))
             }
         }
     }
