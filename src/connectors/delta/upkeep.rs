@@ -159,7 +159,9 @@ impl Upkeep {
     /// Reads on in the log.
     pub(super) async fn catch_up(&mut self) -> Result<(), ConnectorError> {
         match &mut self.log {
-            Some(log) => drop(log.catch_up(&self.pipeline, &self.table).await?),
+            Some(log) => {
+                log.catch_up(&self.pipeline, &self.table).await?;
+            }
             None => self.log = Some(TableLog::open(&self.place, &self.pipeline, &self.table).await?),
         }
         self.check_fence()
