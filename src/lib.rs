@@ -8,6 +8,7 @@ pub mod connectors;
 pub mod console;
 pub mod dataflow;
 pub mod faults;
+pub mod flight;
 pub mod formats;
 pub mod generator;
 pub mod history;

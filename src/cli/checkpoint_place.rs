@@ -22,17 +22,40 @@ impl CheckpointArguments {
         store::open(&self.place(data_dir, pipeline))
     }
 
+    /// The names of the folders of all pipelines that keep their checkpoints there; `None` where folders cannot be listed.
+    pub fn folders(&self, data_dir: &Path) -> Option<Vec<String>> {
+        let all = self.all(data_dir);
+        let folder = all.strip_prefix("file://").unwrap_or(&all);
+        if folder.contains("://") {
+            return None;
+        }
+        // None has been made yet, or whoever opens one of them will say what is wrong.
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        Some(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+    }
+
+    /// The store in one of [`CheckpointArguments::folders`].
+    ///
+    /// # Errors
+    /// As for [`CheckpointArguments::open`].
+    pub fn open_folder(&self, data_dir: &Path, folder: &str) -> Result<Arc<dyn Store>, StoreError> {
+        store::open(&format!("{}/{folder}", self.all(data_dir)))
+    }
+
     fn place(&self, data_dir: &Path, pipeline: &str) -> String {
-        let all = match &self.checkpoints {
+        format!("{}/{}", self.all(data_dir), folder_name(pipeline))
+    }
+
+    fn all(&self, data_dir: &Path) -> String {
+        match &self.checkpoints {
             Some(place) => place.trim_end_matches('/').to_owned(),
             None => data_dir.join("checkpoints").display().to_string(),
-        };
-        format!("{all}/{}", folder_name(pipeline))
+        }
     }
 }
 
-/// A pipeline's name as that of a folder: what could lead out of it, or mean something in a URL, is written as %XX.
-fn folder_name(pipeline: &str) -> String {
+/// A name as that of a folder: what could lead out of it, or mean something in a URL, is written as %XX.
+pub fn folder_name(pipeline: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let leads_out = pipeline.bytes().all(|byte| byte == b'.');
     let encoded = |byte: u8| match plain(byte) && !leads_out {

@@ -37,6 +37,11 @@ pub async fn plan_files(files: SourceFiles, variables: &Variables) -> Result<Pla
     }
 }
 
+/// Plans a program that was made of one without mistakes.
+pub async fn plan_program(program: Program, bounded: bool) -> Result<Planned, Exit> {
+    plan_sound(program, vec![], bounded).await
+}
+
 async fn plan_sound(program: Program, mut mistakes: Vec<SqlError>, bounded: bool) -> Result<Planned, Exit> {
     let options = PlanOptions { bounded, print: stdout::factory() };
     // What reading has left whole is planned in any case: all mistakes are told at once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::exit::Exit;
 use super::{folder, logs};
 use crate::connectors::{ConnectorError, registry};
-use crate::history::live::RemoteLive;
+use crate::history::live::{LiveTables, RemoteLive};
 use crate::history::{History, HistoryError, Limits};
 use crate::program::Program;
 use crate::sql::{SqlError, SqlErrors, Variables};
@@ -34,6 +34,8 @@ pub struct KeptArguments {
 pub struct KeptFolder {
     /// Its tables.
     pub history: History,
+    /// What a running pipeline has not written yet, which the history knows.
+    pub live: Arc<dyn LiveTables>,
     /// Mistakes in it: tables with mistakes are not among those that can be asked.
     pub mistakes: Option<SqlErrors>,
 }
@@ -47,7 +49,13 @@ impl KeptArguments {
     /// Reads the folder. Mistakes in it are told when they matter; a folder that was named and cannot be read is told
     /// at once.
     pub fn open(&self, limits: Limits) -> Result<KeptFolder, Exit> {
-        let named = self.folder.as_deref();
+        KeptFolder::open(self.folder.as_deref(), &self.data_dir, self.name.as_deref(), limits)
+    }
+}
+
+impl KeptFolder {
+    /// Reads the folder that was `named`, or the usual one; as [`KeptArguments::open`].
+    pub fn open(named: Option<&Path>, data_dir: &Path, name: Option<&str>, limits: Limits) -> Result<KeptFolder, Exit> {
         let folder = named.unwrap_or(Path::new(USUAL_FOLDER));
         let (program, mistakes) = Program::sound_part(folder, &Variables::from_environment(), &registry::connectors());
         let mistakes = match folder.exists() {
@@ -59,11 +67,12 @@ impl KeptArguments {
                 return Err(Exit::Failed);
             }
         };
-        let pipeline = self.name.clone().unwrap_or_else(|| folder::name(folder));
-        let history = History::of(&program, &self.data_dir, &pipeline, limits).map_err(|error| report(&error))?;
-        let history = history.with_live(Arc::new(RemoteLive::new(&pipeline, &self.data_dir)));
+        let pipeline = name.map_or_else(|| folder::name(folder), str::to_owned);
+        let history = History::of(&program, data_dir, &pipeline, limits).map_err(|error| report(&error))?;
+        let live: Arc<dyn LiveTables> = Arc::new(RemoteLive::new(&pipeline, data_dir));
+        let history = history.with_live(Arc::clone(&live));
         let mistakes = (!mistakes.is_empty()).then(|| SqlErrors::new(program.files, mistakes));
-        Ok(KeptFolder { history, mistakes })
+        Ok(KeptFolder { history, live, mistakes })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Results go to stdout and everything else to stderr, so that a pipe gets rows only. Nothing imports this module.
 
 mod audit;
+mod backfill;
 mod check;
 mod checkpoint_place;
 mod checkpoints;
@@ -10,6 +11,7 @@ mod demo;
 mod destination;
 mod exit;
 mod explain;
+mod flight;
 mod folder;
 mod generate;
 mod generated_rows;
@@ -24,6 +26,7 @@ mod query;
 mod recovery;
 mod run;
 mod sample;
+mod serve;
 mod signals;
 mod state_limit;
 mod summary;
@@ -62,6 +65,7 @@ Examples:
   acequia audit queries            prove that every row has arrived, once
   acequia history                  what the folder has recorded
   acequia query \"SELECT ...\"       ask it, or give no SQL for a prompt
+  acequia serve queries            the same over Arrow Flight SQL, for ADBC and JDBC
   acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
@@ -85,6 +89,7 @@ enum Command {
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
     Generate(generate::GenerateArguments),
+    Serve(serve::ServeArguments),
     History(history::HistoryArguments),
     Query(query::QueryArguments),
     Test(test::TestArguments),
@@ -97,7 +102,7 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Demo(_) | Command::Generate(_) | Command::Run(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Generate(_) | Command::Run(_) | Command::Serve(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
@@ -156,6 +161,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Generate(arguments) => generate::generate(arguments).await,
+        Command::Serve(arguments) => serve::serve(arguments).await,
         Command::History(arguments) => history::history(&arguments).await,
         Command::Query(arguments) => query::query(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,

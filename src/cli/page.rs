@@ -22,6 +22,11 @@ pub struct PageArguments {
 }
 
 impl PageArguments {
+    /// Serves no page, unless an address for one was given.
+    pub fn leave_out(&mut self) {
+        self.no_page |= self.page.is_none();
+    }
+
     /// Begins to listen; gives the page's address, as a browser takes it, and what answers until dropped. `None` when no
     /// page is wanted.
     ///

@@ -43,6 +43,21 @@ pub struct RecoveryArguments {
 }
 
 impl RecoveryArguments {
+    /// Keeps no checkpoints, and looks at none.
+    pub fn keep_none(&mut self) {
+        self.no_checkpoints = true;
+    }
+
+    /// Where checkpoints are.
+    pub fn place(&self) -> &CheckpointArguments {
+        &self.place
+    }
+
+    /// Whether the run begins anew, whatever checkpoints there are.
+    pub fn begins_anew(&self) -> bool {
+        self.fresh || self.no_checkpoints
+    }
+
     /// Opens the checkpoints and says what was found. `began` is when the process began to look.
     ///
     /// # Errors

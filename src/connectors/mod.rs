@@ -17,8 +17,10 @@ pub mod json_column;
 pub mod kafka;
 mod lines;
 pub mod looking;
+mod made_up;
 #[cfg(test)]
 pub(crate) mod moto;
+pub mod nexmark;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;
@@ -164,6 +166,11 @@ pub trait SourceFactory: Send + Sync {
     /// such groups.
     fn consumer_group(&self, _pipeline: &str, _table: &str) -> Option<String> {
         None
+    }
+
+    /// The topics whose partitions are its splits, named such as `transactions[3]`; none where splits are something else.
+    fn topics(&self) -> &[String] {
+        &[]
     }
 
     /// Set when its rows are made up: their times may run ahead of the clock.

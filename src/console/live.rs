@@ -188,9 +188,7 @@ fn refusal(console: &Console, error: &LiveError) -> Response {
     let status = match error {
         LiveError::Unknown { .. } => StatusCode::NOT_FOUND,
         LiveError::Settled { .. } | LiveError::NoCheckpoints { .. } => StatusCode::CONFLICT,
-        LiveError::Waits { .. } | LiveError::NotOpened { .. } | LiveError::Ended { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        LiveError::Waits { .. } | LiveError::Ended { .. } => StatusCode::SERVICE_UNAVAILABLE,
         LiveError::TooMuch { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         LiveError::Failed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         LiveError::Unreadable { .. } | LiveError::NotRunning(_) | LiveError::Told(_) => StatusCode::BAD_GATEWAY,

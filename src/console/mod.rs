@@ -7,11 +7,13 @@
 mod bind;
 mod checkpoints;
 mod figures;
+mod flight;
 mod host;
 mod kafka;
 pub mod live;
 mod metrics;
 mod redis;
+mod secret;
 mod status;
 
 use std::collections::BTreeSet;
@@ -32,8 +34,10 @@ use crate::operators::LATE;
 
 pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_free};
 pub use figures::{Figures, age, moving};
+pub use flight::FlightFigures;
 pub use host::only_loopback;
 use live::LiveView;
+pub use secret::{equal, random_token};
 
 /// How far a pipeline is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +90,8 @@ pub struct Console {
     statistics: Arc<Statistics>,
     /// Whom to ask for live tables, if anybody may.
     live: Option<Arc<LiveView>>,
+    /// What the Flight SQL server counts, if there is one.
+    flight: Option<Arc<FlightFigures>>,
     phase: AtomicU8,
     began: Instant,
 }
@@ -106,12 +112,18 @@ impl Console {
 
     fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Console { pipeline: pipeline.to_owned(), labels, statistics, live: None, phase, began: Instant::now() }
+        let (pipeline, began) = (pipeline.to_owned(), Instant::now());
+        Console { pipeline, labels, statistics, live: None, flight: None, phase, began }
     }
 
     /// The same with live tables.
     pub fn with_live(self, live: Arc<LiveView>) -> Console {
         Console { live: Some(live), ..self }
+    }
+
+    /// The same with what the run's Flight SQL server counts.
+    pub fn with_flight(self, figures: Arc<FlightFigures>) -> Console {
+        Console { flight: Some(figures), ..self }
     }
 
     /// Says how far the pipeline is.

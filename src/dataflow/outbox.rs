@@ -356,12 +356,14 @@ impl Outbox {
         before - after
     }
 
-    /// What waits of the epochs up to `epoch`; `None` while nobody knows what the destination has.
-    pub fn unsettled(&self, epoch: Epoch) -> Option<Unsettled> {
+    /// Whether it is known what the destination has: its sink has opened, where that matters.
+    pub fn knows_destination(&self) -> bool {
+        self.delivery == Delivery::AtOnce || self.queue.lock().compared
+    }
+
+    /// What waits of the epochs up to `epoch`.
+    pub fn unsettled(&self, epoch: Epoch) -> Unsettled {
         let queue = self.queue.lock();
-        if self.delivery == Delivery::PerEpoch && !queue.compared {
-            return None;
-        }
         let waiting = queue.epochs.iter().filter(|waiting| waiting.sealed).filter_map(|waiting| {
             let rows = match &waiting.rows {
                 Rows::Memory { batches, .. } => Some(batches.iter().cloned().collect()),
@@ -369,7 +371,7 @@ impl Outbox {
             };
             Some((waiting.epoch.filter(|own| *own <= epoch)?, rows))
         });
-        Some(Unsettled { settled: queue.settled, waiting: waiting.collect() })
+        Unsettled { settled: queue.settled, waiting: waiting.collect() }
     }
 
     /// How much waits.
@@ -494,26 +496,27 @@ mod tests {
     fn who_looks_sees_what_is_not_settled_up_to_the_epoch() {
         let outbox = Outbox::new(Delivery::PerEpoch, true, &[Epoch(3)]);
         let seen = |epoch| {
-            let Unsettled { settled, waiting } = outbox.unsettled(Epoch(epoch))?;
+            let Unsettled { settled, waiting } = outbox.unsettled(Epoch(epoch));
             let rows = waiting.into_iter().map(|(epoch, rows)| (epoch.0, rows.map(|rows| values(&rows))));
-            Some((settled.map(|epoch| epoch.0), rows.collect::<Vec<_>>()))
+            (settled.map(|epoch| epoch.0), rows.collect::<Vec<_>>())
         };
-        assert_eq!(seen(9), None, "nobody has asked the destination");
+        assert!(!outbox.knows_destination(), "nobody has asked it");
         outbox.lacks(vec![Epoch(3)]);
+        assert!(outbox.knows_destination());
         outbox.push(batch(4));
         outbox.seal(Some(Epoch(4)));
         outbox.push(batch(5));
-        assert_eq!(seen(4), Some((None, vec![(3, None), (4, Some(vec![4]))])));
+        assert_eq!(seen(4), (None, vec![(3, None), (4, Some(vec![4]))]));
         outbox.seal(Some(Epoch(5)));
         outbox.push(batch(6));
         outbox.seal(None);
-        assert_eq!(seen(4).unwrap().1.len(), 2, "not what came later");
+        assert_eq!(seen(4).1.len(), 2, "not what came later");
         outbox.durable(Epoch(5));
         assert_eq!([next(&outbox), next(&outbox)], ["deliver 3 from the log", "deliver 4: [4]"]);
-        assert_eq!(seen(5), Some((None, vec![(3, None), (4, None), (5, Some(vec![5]))])));
+        assert_eq!(seen(5), (None, vec![(3, None), (4, None), (5, Some(vec![5]))]));
         outbox.settle(Epoch(4), no_epochs);
-        assert_eq!(seen(5), Some((Some(4), vec![(5, Some(vec![5]))])));
-        assert_eq!(seen(9), Some((Some(4), vec![(5, Some(vec![5]))])), "whose epoch is not known yet");
+        assert_eq!(seen(5), (Some(4), vec![(5, Some(vec![5]))]));
+        assert_eq!(seen(9), (Some(4), vec![(5, Some(vec![5]))]), "whose epoch is not known yet");
     }
 
     #[test]

@@ -301,10 +301,17 @@ impl Run {
         }
         let now = Instant::now();
         self.look_waits = now < self.rested_at;
-        let Some(look) = (if self.look_waits { None } else { desk.begin() }) else { return };
+        if self.look_waits {
+            return;
+        }
+        self.rested_at = now + LOOKS_APART;
+        let Some(look) = desk.begin(&self.outboxes) else {
+            // A destination that is reached does not say so here.
+            self.look_waits = true;
+            return;
+        };
         match coordinator.look(look) {
             Some(command) => {
-                self.rested_at = now + LOOKS_APART;
                 self.open_epoch.take_active();
                 self.tell(Some(command));
             }

@@ -9,6 +9,7 @@ mod compile;
 mod durations;
 mod early;
 mod error;
+mod flink_functions;
 mod functions;
 mod lateral;
 mod meaning;

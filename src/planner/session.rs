@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
 use super::durations::with_durations;
-use super::functions;
+use super::{flink_functions, functions};
 
 /// A session with every function that SQL may call.
 ///
@@ -33,6 +33,7 @@ pub fn session() -> Result<SessionState> {
     options.optimizer.enable_leaf_expression_pushdown = false;
     let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     functions::register(&mut state)?;
+    flink_functions::register(&mut state)?;
     datafusion_functions_json::register_all(&mut state)?;
     Ok(state)
 }

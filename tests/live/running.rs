@@ -26,8 +26,7 @@ impl Place {
         let sql = format!(
             "CREATE TABLE numbers (n BIGINT, ts TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(n)),
                  WATERMARK FOR ts AS ts - INTERVAL '1 second')
-             WITH (connector = 'datagen', rows_per_second = '20000', splits = '3',
-                 'fields.n.kind' = 'sequence', 'fields.n.end' = '100000000');
+             WITH (connector = 'datagen', rows_per_second = '3000', splits = '3', 'fields.n.kind' = 'sequence');
              CREATE TABLE kept (n BIGINT) WITH (connector = 'sqlite', path = '{place}/kept.sqlite', create = 'true');
              INSERT INTO kept SELECT n FROM numbers;
              CREATE TABLE sums (third BIGINT, c BIGINT, s BIGINT)

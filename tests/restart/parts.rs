@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::sync::OnceCell;
 
 /// Lines of JSON by split.
 #[derive(Clone)]
@@ -135,9 +136,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// The rows of the first `epochs` epochs, or all of them.
+    /// The rows of the first `epochs` epochs, or all of them. A sink that has come to its end is flushed no more.
     pub fn rows(&self, epochs: Option<usize>) -> &[String] {
-        &self.rows[..epochs.map_or(self.rows.len(), |epochs| self.flushes[epochs - 1])]
+        let flushed = epochs.and_then(|epochs| self.flushes.get(epochs - 1).copied());
+        &self.rows[..flushed.unwrap_or(self.rows.len())]
     }
 }
 
@@ -228,11 +230,9 @@ pub type Logs = BTreeMap<String, (SinkMode, Arc<Mutex<Log>>)>;
 
 /// The graph of `tests/restart/program.sql` with its connectors replaced.
 pub async fn graph(inputs: &[Lines]) -> (Graph, Logs) {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/restart/program.sql"));
-    let program =
-        Program::read(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-    let options = PlanOptions { bounded: false, print: stdout::factory() };
-    let mut graph = plan(&program, &options).await.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    /// Planning takes longer than running.
+    static PLANNED: OnceCell<Graph> = OnceCell::const_new();
+    let mut graph = PLANNED.get_or_init(planned).await.clone();
     let mut logs = Logs::new();
     for node in &mut graph.nodes {
         match &mut node.kind {
@@ -249,4 +249,12 @@ pub async fn graph(inputs: &[Lines]) -> (Graph, Logs) {
         }
     }
     (graph, logs)
+}
+
+async fn planned() -> Graph {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/restart/program.sql"));
+    let program =
+        Program::read(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let options = PlanOptions { bounded: false, print: stdout::factory() };
+    plan(&program, &options).await.unwrap_or_else(|errors| panic!("{}", errors.render(false)))
 }

@@ -6,12 +6,16 @@
 
 pub mod commit;
 mod compaction;
+mod events;
 mod evolution;
 mod history_of;
 mod options;
 mod partitions;
 pub mod place;
+mod reading;
+pub mod recorded;
 mod sink;
+mod source;
 mod stats;
 mod store;
 mod target;
@@ -24,11 +28,13 @@ mod upkeep_task;
 mod upkeep_tests;
 mod vacuum;
 mod writer;
+#[cfg(test)]
+mod written;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Connector, ConnectorTable, SinkFactory};
+use super::{Connector, ConnectorTable, SinkFactory, SourceFactory};
 use crate::catalog::options::Options;
 use crate::catalog::{TableDefinition, TableName};
 
@@ -64,7 +70,8 @@ impl Connector for DeltaConnector {
     }
 
     fn table(&self, table: &TableDefinition, options: &mut Options) -> Arc<dyn ConnectorTable> {
-        Arc::new(DeltaTableOptions { options: DeltaOptions::take(table, options) })
+        let event_time = table.watermark.as_ref().map(|watermark| watermark.column.clone());
+        Arc::new(DeltaTableOptions { options: DeltaOptions::take(table, options), event_time })
     }
 }
 
@@ -82,9 +89,16 @@ pub struct DeltaHistory {
 /// A Delta table with its options understood.
 struct DeltaTableOptions {
     options: DeltaOptions,
+    /// The column that is the event time, if one is.
+    event_time: Option<String>,
 }
 
 impl ConnectorTable for DeltaTableOptions {
+    fn source(&self) -> Option<Arc<dyn SourceFactory>> {
+        let (options, event_time) = (self.options.clone(), self.event_time.clone());
+        Some(Arc::new(source::DeltaSourceFactory { options, event_time }))
+    }
+
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         Some(Arc::new(sink::DeltaSinkFactory { options: self.options.clone() }))
     }

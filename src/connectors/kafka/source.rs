@@ -55,6 +55,10 @@ impl SourceFactory for KafkaSourceFactory {
         Some(self.options.group(pipeline, table))
     }
 
+    fn topics(&self) -> &[String] {
+        &self.options.topics
+    }
+
     /// As many as the largest topic has partitions; one for topics that do not exist yet.
     async fn instances(&self, context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
         let what = client::server_name(&self.options.servers);

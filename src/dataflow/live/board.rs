@@ -173,15 +173,24 @@ impl Desk {
         self.board.state.lock().waits_for = what;
     }
 
-    /// The look for all questions that wait; `None` if none does. The next epoch that completes answers them.
-    pub fn begin(&self) -> Option<Arc<Look>> {
+    /// The look for all questions that can be answered; `None` if none can, because it is not known yet what a
+    /// destination has. The next epoch that completes answers them.
+    pub fn begin(&self, outboxes: &BTreeMap<String, Arc<Outbox>>) -> Option<Arc<Look>> {
         let mut state = self.board.state.lock();
-        let questions = std::mem::take(&mut state.waiting);
+        let table = |question: &Question| &self.board.tables[question.table];
+        let opened = |question: &Question| {
+            outboxes.get(&table(question).identity).is_none_or(|outbox| outbox.knows_destination())
+        };
+        let (questions, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiting).into_iter().partition(opened);
+        if let Some(question) = waiting.first() {
+            state.waits_for = format!("the destination of {} to be reached", table(question).table.name);
+        }
+        state.waiting = waiting;
         if questions.is_empty() {
             return None;
         }
-        let tables = questions.iter().map(|question| &self.board.tables[question.table]);
-        let look = Arc::new(Look::new(tables.flat_map(|table| table.nodes.iter().copied()).collect()));
+        let nodes = questions.iter().flat_map(|question| table(question).nodes.iter().copied());
+        let look = Arc::new(Look::new(nodes.collect()));
         state.under_way = Some((Arc::clone(&look), questions));
         Some(look)
     }
@@ -208,7 +217,7 @@ impl Desk {
             Trouble::TooMuch => LiveError::TooMuch { table: name() },
         })?;
         let outbox = outboxes.get(&table.identity).ok_or_else(|| LiveError::Ended { table: name() })?;
-        let unsettled = outbox.unsettled(epoch).ok_or_else(|| LiveError::NotOpened { table: name() })?;
+        let unsettled = outbox.unsettled(epoch);
         let (table, sink) = (table.table.clone(), table.identity.clone());
         Ok(Answer { table, sink, epoch, log: self.log.clone(), unsettled, open })
     }

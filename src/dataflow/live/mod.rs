@@ -104,12 +104,6 @@ pub enum LiveError {
         /// For what.
         waits_for: String,
     },
-    /// The destination was not opened yet, so that nobody knows what it has.
-    #[error("live.{table}: its destination has not been reached since the pipeline started; ask again when it has")]
-    NotOpened {
-        /// The table.
-        table: String,
-    },
     /// No epochs are kept.
     #[error(
         "live.{table}: the pipeline runs with --no-checkpoints, so that nobody can tell which rows its destination \

@@ -55,6 +55,10 @@ impl SourceFactory for EmbeddedSourceFactory {
         Some(self.options.group(pipeline, table))
     }
 
+    fn topics(&self) -> &[String] {
+        &self.options.topics
+    }
+
     async fn instances(&self, _context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
         Ok(parallelism.clamp(1, PARTITIONS))
     }
