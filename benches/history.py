@@ -25,14 +25,14 @@ CREATE TABLE events (
     'fields.event_type.values' = 'view,search,cart,buy', 'fields.category.values' = 'books,garden,toys,music,food,sports',
     'fields.customer_id.min' = 1, 'fields.customer_id.max' = 100000, 'fields.amount.min' = 1, 'fields.amount.max' = 500,
     'fields.timestamp.kind' = 'sequence', 'fields.timestamp.start' = '2026-11-01T00:00:00Z',
-    'fields.timestamp.step' = '{step} microseconds'
+    'fields.timestamp.step' = '{step} us'
 );
 CREATE TABLE events_history (
     event_type TEXT, category TEXT, customer_id BIGINT, amount DOUBLE, "timestamp" TIMESTAMP, day DATE
 ) WITH (connector = 'delta', partition_by = 'day', commit_interval = '1 hour', commit_rows = 100000000,
         commit_bytes = '128MB');
 INSERT INTO events_history
-SELECT event_type, category, customer_id, amount, "timestamp", CAST("timestamp" AS DATE) FROM events;
+SELECT event_type, category, customer_id, amount, "timestamp", CAST("timestamp" AS DATE) AS day FROM events;
 """
 
 QUERIES = {

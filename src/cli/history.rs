@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{kept, logs};
-use crate::history::{HistoryKind, HistoryTable, Limits, TableOverview, VersionOverview};
+use crate::history::{HistoryTable, Limits, TableOverview, VersionOverview};
 use crate::sql::names::{fold_text, meant};
 
 /// List what the folder has recorded: tables, or the versions of one.
@@ -115,14 +115,9 @@ fn shown_tables(tables: &[TableOverview], format: Format) -> String {
 }
 
 fn table_json(overview: &TableOverview) -> Value {
-    let history_of = match &overview.table.kind {
-        HistoryKind::Table => Value::Null,
-        HistoryKind::Source { recorded_in } => json!(recorded_in),
-    };
     json!({
         "table": overview.table.name,
         "place": overview.table.place,
-        "recorded_in": history_of,
         "version": overview.version,
         "rows": overview.rows,
         "files": overview.files,

@@ -249,9 +249,14 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
     beginning.live = Some(live.board());
-    // Now that nobody else can hold the checkpoints: whoever asks for live tables finds this run.
-    let _found_by = RunFile::write(&options.pipeline, served.console, &options.data_dir).inspect_err(|error| {
-        tracing::warn!("live tables cannot be asked for from other processes: {}: {error}", options.data_dir.display());
+    // Now that nobody else can hold the checkpoints: whoever asks for live tables finds this run. A computation of the past
+    // may go on beside the run that is to be found.
+    let _found_by = (!arguments.backfill.from_history).then(|| {
+        let written = RunFile::write(&options.pipeline, served.console, &options.data_dir);
+        written.inspect_err(|error| {
+            let data_dir = options.data_dir.display();
+            tracing::warn!("live tables cannot be asked for from other processes: {data_dir}: {error}");
+        })
     });
     if let Some(feed) = beside.feed {
         tasks.spawn(feed(options.drain.clone()));

@@ -171,6 +171,10 @@ impl Chain {
         let state = self.call(index, |operator, _| operator.state())?;
         let member = &self.members[index];
         let (Some(state), Some(factory)) = (state, &member.factory) else { return Ok(()) };
+        if state.is_empty() && given.is_empty() {
+            // No state is kept before it, nor here: operators with state say it even when it has no rows.
+            return Ok(());
+        }
         let made = factory.create(member.instance, member.instances);
         match made.and_then(|made| shadow::rows(made, state, member.watermark, given)) {
             Ok(rows) => self.route_shown(index, look, rows, shown),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::TableReference;
 use datafusion::datasource::listing::ListingTableUrl;
@@ -88,9 +89,19 @@ impl HistorySession {
                 self.pins.pin_live(table).await?;
             }
         }
+        let mut opened: Vec<(&Travel, String)> = vec![];
         for travel in &question.travels {
-            let version = self.travel(travel, &mut statement, files).await?;
+            let as_before = |before: &&Travel| {
+                files.slice(before.name) == files.slice(travel.name)
+                    && files.slice(before.location) == files.slice(travel.location)
+            };
+            // The same words mean the same version, though the clock goes on: AS OF now().
+            let version = match opened.iter().find(|(before, _)| as_before(before)) {
+                Some((_, version)) => version.clone(),
+                None => self.travel(travel, &mut statement, files).await?,
+            };
             rename(travel, &mut statement, files, &version);
+            opened.push((travel, version));
         }
         let planned = self.context.state().statement_to_plan(statement).await;
         let plan = planned.map_err(|error| self.explained(error, question, files))?;
@@ -111,6 +122,15 @@ impl HistorySession {
     pub async fn run(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, HistoryError> {
         let frame = self.context.execute_logical_plan(plan).await?;
         Ok(frame.execute_stream().await?)
+    }
+
+    /// The columns of a table of the schema `history`.
+    ///
+    /// # Errors
+    /// When there is no such table, or it cannot be opened.
+    pub async fn columns(&self, table: &str) -> Result<SchemaRef, HistoryError> {
+        let provider = self.context.table_provider(TableReference::bare(table)).await?;
+        Ok(provider.schema())
     }
 
     /// Whether there is such a table or file, before DataFusion says so in its own words.
@@ -272,15 +292,4 @@ fn config(history: &History, paths: Paths) -> SessionConfig {
     // Clients of servers may be older than Arrow's views of texts.
     options.optimizer.expand_views_at_output = paths == Paths::Refused;
     config
-}
-
-impl HistorySession {
-    /// The columns of a table, by its name in SQL.
-    ///
-    /// # Errors
-    /// When there is no such table, or it cannot be opened.
-    pub async fn columns(&self, table: &str) -> Result<arrow::datatypes::SchemaRef, HistoryError> {
-        let provider = self.context.table_provider(TableReference::from(table)).await?;
-        Ok(provider.schema())
-    }
 }

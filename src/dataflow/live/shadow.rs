@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use arrow::array::RecordBatch;
 use datafusion::common::{Result, exec_err};
 
+use crate::dataflow::RunError;
 use crate::operators::{InputIndex, MAIN, Operator, Output};
 use crate::time::EventTime;
 
@@ -37,5 +38,5 @@ pub fn rows(
         made.on_watermark(EventTime::MAX, &mut out)?;
         Ok(out.take().into_iter().filter(|(output, _)| *output == MAIN).map(|(_, batch)| batch).collect())
     }));
-    ended.unwrap_or_else(|_| exec_err!("it has panicked"))
+    ended.unwrap_or_else(|panic| exec_err!("{}", RunError::panic("its copy", panic.as_ref())))
 }

@@ -53,9 +53,18 @@ impl RunFile {
     /// Writes it for the run in this process, whole or not at all.
     ///
     /// # Errors
-    /// When the folder cannot be written to.
+    /// When the folder cannot be written to, or another pipeline that is alive is found there.
     pub fn write(pipeline: &str, console: Option<SocketAddr>, data_dir: &Path) -> io::Result<OwnRunFile> {
         let content = RunFile { pipeline: pipeline.to_owned(), pid: std::process::id(), console };
+        if let Ok(Some(other)) = RunFile::read(data_dir)
+            && other.pipeline != pipeline
+            && other.is_alive()
+        {
+            let RunFile { pipeline, pid, .. } = other;
+            return Err(io::Error::other(format!(
+                "pipeline {pipeline} (process {pid}) is found there; give one of the two another --data-dir"
+            )));
+        }
         let made = (!data_dir.exists()).then(|| data_dir.to_path_buf());
         std::fs::create_dir_all(data_dir)?;
         let path = RunFile::path(data_dir);
@@ -63,6 +72,11 @@ impl RunFile {
         std::fs::write(&draft, serde_json::to_vec_pretty(&content)?)?;
         std::fs::rename(&draft, &path)?;
         Ok(OwnRunFile { path, content, made })
+    }
+
+    /// Whether its process is there, and not this one. Told where processes are files; elsewhere none is.
+    fn is_alive(&self) -> bool {
+        self.pid != std::process::id() && Path::new("/proc").join(self.pid.to_string()).exists()
     }
 }
 
@@ -100,6 +114,25 @@ mod tests {
         assert_eq!(RunFile::read(&data_dir).unwrap().unwrap().pipeline, "other");
         drop(another);
         assert_eq!(RunFile::read(&data_dir).unwrap(), None);
+    }
+
+    #[test]
+    fn another_pipeline_that_is_alive_stays_where_it_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |pid: u32| {
+            let other = RunFile { pipeline: "other".into(), pid, console: None };
+            std::fs::write(RunFile::path(folder.path()), serde_json::to_vec(&other).unwrap()).unwrap();
+        };
+        write(1);
+        assert_eq!(
+            RunFile::write("shop", None, folder.path()).unwrap_err().to_string(),
+            "pipeline other (process 1) is found there; give one of the two another --data-dir"
+        );
+        // One that was killed.
+        write(u32::MAX);
+        let own = RunFile::write("shop", None, folder.path()).unwrap();
+        assert_eq!(RunFile::read(folder.path()).unwrap().unwrap().pipeline, "shop");
+        drop(own);
     }
 
     #[test]
