@@ -86,7 +86,7 @@ pub struct Serving {
 impl Serving {
     /// On a free port of loopback.
     pub fn start(more: &[&str]) -> Serving {
-        Serving::with(&[&["--bind", "127.0.0.1:0"], more].concat(), &[])
+        Serving::with(&[&["--bind", "127.0.0.1:0"][..], more].concat(), &[])
     }
 
     pub fn with(more: &[&str], variables: &[(&str, &str)]) -> Serving {
