@@ -230,7 +230,7 @@ mod tests {
     }
 
     fn passwords(arguments: &[&str], variable: Option<&str>) -> Result<usize, String> {
-        let line = Line::try_parse_from([&["acequia"], arguments].concat()).unwrap();
+        let line = Line::try_parse_from([&["acequia"][..], arguments].concat()).unwrap();
         line.flight.passwords(variable.map(str::to_owned)).map(|all| all.len())
     }
 

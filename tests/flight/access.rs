@@ -25,7 +25,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A server with a user ana, one ben whose password comes from a variable is not needed, and a token.
+/// A server with two users and a token.
 fn guarded(folder: &TempDir) -> Serving {
     let password = secret(folder.path(), "ana", CANARY);
     let other = secret(folder.path(), "ben", "b:b");
@@ -200,9 +200,9 @@ fn beyond_loopback_the_server_needs_a_login_and_encryption() {
     assert!(open.contains("0.0.0.0:0 can be reached from other machines, and nobody would be asked"), "{open}");
     let waived = refusal(&["--bind", "0.0.0.0:0", "--insecure-bind"], &[]);
     assert!(waived.contains("name a user with --user and --password-file"), "{waived}");
-    let plain = refusal(&[&["--bind", "0.0.0.0:0"], &user[..]].concat(), &[]);
+    let plain = refusal(&[&["--bind", "0.0.0.0:0"][..], &user].concat(), &[]);
     assert!(plain.contains("passwords would travel unencrypted: give --tls-cert and --tls-key"), "{plain}");
-    let guarded = Serving::with(&[&["--bind", "0.0.0.0:0", "--insecure-bind"], &user[..]].concat(), &[]);
+    let guarded = Serving::with(&[&["--bind", "0.0.0.0:0", "--insecure-bind"][..], &user].concat(), &[]);
     assert!(guarded.address.starts_with("0.0.0.0:"));
 }
 

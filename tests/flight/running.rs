@@ -8,7 +8,8 @@ use crate::serving::{Serving, ask, cells, said, shop};
 #[tokio::test]
 async fn a_run_serves_its_history_and_what_is_not_in_it_yet() {
     // The history is written when the run ends; until then all rows are live.
-    let place = shop((", follow = 'true'", ", commit_interval = '1 hour'"));
+    let place = tempfile::tempdir().unwrap();
+    shop(place.path(), (", follow = 'true'", ", commit_interval = '1 hour'"));
     let mut command = acequia();
     command.args(["run", "--flight", "127.0.0.1:0", "--http", "127.0.0.1:0", "--no-page", "--name", "shop"]);
     command.arg(place.path().join("shop.sql")).arg("--data-dir").arg(place.path().join("data"));
@@ -48,7 +49,8 @@ async fn a_run_serves_its_history_and_what_is_not_in_it_yet() {
 
 #[test]
 fn a_run_starts_no_server_that_is_not_guarded() {
-    let place = shop(("", ""));
+    let place = tempfile::tempdir().unwrap();
+    shop(place.path(), ("", ""));
     let run = |more: &[&str]| {
         let mut command = acequia();
         command.args(["run", "--bounded", "--no-http", "--no-page"]).args(more);

@@ -9,7 +9,6 @@ use arrow::util::pretty::pretty_format_batches;
 use arrow_flight::FlightInfo;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
-use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::pipeline::{Pipeline, acequia};
@@ -20,9 +19,8 @@ pub type Client = FlightSqlServiceClient<Channel>;
 pub const ENDLESS: &str = "SELECT a.transaction_id FROM transactions_history a \
     CROSS JOIN transactions_history b CROSS JOIN transactions_history c";
 
-/// A folder whose run records a thousand transactions; `more` are options of the source and of the history.
-pub fn shop(more: (&str, &str)) -> TempDir {
-    let place = tempfile::tempdir().unwrap();
+/// Makes `place` a folder whose run records a thousand transactions; `more` are options of the source and the history.
+pub fn shop(place: &Path, more: (&str, &str)) {
     let rows = (0..1000).map(|id| {
         let status = if id % 2 == 1 { "paid" } else { "pending" };
         let (customer, second, minute) = (id % 10, id % 60, id / 60);
@@ -31,7 +29,7 @@ pub fn shop(more: (&str, &str)) -> TempDir {
              \"timestamp\":\"2026-11-29T12:{minute:02}:{second:02}Z\"}}\n"
         )
     });
-    std::fs::write(place.path().join("transactions.jsonl"), rows.collect::<String>()).unwrap();
+    std::fs::write(place.join("transactions.jsonl"), rows.collect::<String>()).unwrap();
     let columns =
         "transaction_id BIGINT, customer_id BIGINT, amount DECIMAL(12, 2), status TEXT, \"timestamp\" TIMESTAMP";
     let names = "transaction_id, customer_id, amount, status, \"timestamp\"";
@@ -42,26 +40,27 @@ pub fn shop(more: (&str, &str)) -> TempDir {
          CREATE TABLE transactions_history ({columns}, day DATE, \"offset\" BIGINT)
          WITH (connector = 'delta', partition_by = 'day', history_of = 'transactions'{history});
          INSERT INTO transactions_history SELECT {names}, CAST(\"timestamp\" AS DATE), \"offset\" FROM transactions;",
-        path = place.path().display()
+        path = place.display()
     );
-    std::fs::write(place.path().join("shop.sql"), program).unwrap();
-    place
+    std::fs::write(place.join("shop.sql"), program).unwrap();
 }
 
-/// The same once it has run; all tests read it.
+/// Such a folder that has run; all tests read it.
 pub fn recorded() -> &'static Path {
-    static SHOP: OnceLock<TempDir> = OnceLock::new();
-    let shop = SHOP.get_or_init(|| {
-        let place = shop(("", ""));
+    static SHOP: OnceLock<PathBuf> = OnceLock::new();
+    SHOP.get_or_init(|| {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("flight");
+        let _ = std::fs::remove_dir_all(&place);
+        std::fs::create_dir_all(&place).unwrap();
+        shop(&place, ("", ""));
         let output = acequia()
             .args(["run", "--bounded", "--no-http", "--no-page", "--name", "shop"])
-            .args([place.path().join("shop.sql"), "--data-dir".into(), place.path().join("data")])
+            .args([place.join("shop.sql"), "--data-dir".into(), place.join("data")])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", said(&output));
         place
-    });
-    shop.path()
+    })
 }
 
 pub fn said(output: &Output) -> String {
@@ -86,7 +85,7 @@ pub struct Serving {
 impl Serving {
     /// On a free port of loopback.
     pub fn start(more: &[&str]) -> Serving {
-        Serving::with(&[&["--bind", "127.0.0.1:0"], more].concat(), &[])
+        Serving::with(&[&["--bind", "127.0.0.1:0"][..], more].concat(), &[])
     }
 
     pub fn with(more: &[&str], variables: &[(&str, &str)]) -> Serving {
