@@ -29,7 +29,7 @@ fn sql(kafka: &str, place: &str) -> String {
              CREATE TABLE {name}_history ({columns}, ts TIMESTAMP NOT NULL, \"partition\" INT, \"offset\" BIGINT, day DATE)
              WITH (connector = 'delta', history_of = '{name}', partition_by = 'day', commit_interval = '300 ms',
                  compaction = 'false');
-             INSERT INTO {name}_history SELECT *, CAST(ts AS DATE) FROM {name};\n"
+             INSERT INTO {name}_history SELECT *, CAST(ts AS DATE) AS day FROM {name};\n"
         )
     };
     let sink = |name: &str, columns: &str| {
