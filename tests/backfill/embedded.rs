@@ -53,6 +53,7 @@ async fn a_running_pipeline_is_left_alone_and_final_windows_are_the_same() {
     let place = Place::new(|place| sql(&place.display().to_string()));
     feed(&place, (0..800).map(click)).await;
     let mut live = Pipeline::start(place.run(&["--no-page", "--no-sample", "--checkpoint-interval", "100ms"]));
+    live.until("metrics on ");
     let delivered = "acequia_rows_written_total{table=\"latest\"}";
     let deadline = Instant::now() + Duration::from_secs(60);
     while live.figure(delivered) < 800 || committed(&place, "clicks_history") < 800 {
