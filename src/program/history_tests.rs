@@ -6,7 +6,7 @@ use crate::connectors::registry;
 /// `line:column: message (help)` of each mistake in a folder with this table of Kafka's and this Delta table.
 fn mistakes(source: &str, history: &str) -> Vec<String> {
     let sql = format!(
-        "CREATE TABLE clicks ({source}) WITH ('connector' = 'kafka', 'topic' = 'clicks', 'brokers' = 'localhost:9092');
+        "CREATE TABLE clicks ({source}) WITH ('connector' = 'kafka', 'topic' = 'clicks', 'bootstrap_servers' = 'k:9092');
          CREATE VIEW few AS SELECT * FROM clicks;
 CREATE TABLE kept ({history}) WITH ('connector' = 'delta', {HISTORY_OF});"
     );

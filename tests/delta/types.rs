@@ -12,18 +12,21 @@ use tempfile::TempDir;
 use crate::others::{Others, READERS};
 use crate::pipeline::{Pipeline, acequia};
 
-const COLUMNS: &str = "n BIGINT NOT NULL, flag BOOLEAN, tiny TINYINT, small SMALLINT, whole INT, rough REAL, fine DOUBLE,
+const COLUMNS: &str =
+    "n BIGINT NOT NULL, flag BOOLEAN, tiny TINYINT, small SMALLINT, whole INT, rough REAL, fine DOUBLE,
     text TEXT, raw BYTEA, price DECIMAL(20, 4), born DATE, seen TIMESTAMP, moment TIMESTAMP WITH TIME ZONE, tags TEXT[],
     who STRUCT<name TEXT, home STRUCT<city TEXT, zip INT>>,
     items STRUCT<sku TEXT, price DECIMAL(10, 2), counts BIGINT[]>[], kind TEXT, week INT";
-const NAMES: &str = "n, flag, tiny, small, whole, rough, fine, text, raw, price, born, seen, moment, tags, who, items, kind, week";
+const NAMES: &str =
+    "n, flag, tiny, small, whole, rough, fine, text, raw, price, born, seen, moment, tags, who, items, kind, week";
 const KINDS: [Option<&str>; 4] = [Some("plain"), Some("ü/50% = a b"), None, Some("it's \"quoted\"")];
 const TEXTS: [&str; 4] = ["", "line\nbreak", "ünïcödé 🦀", "a \"quoted\" word"];
 
 /// A row as JSON, of which every column but the first is null now and then, each in other rows.
 fn row(n: i64) -> Value {
     let some = |every: i64, value: Value| if n % every == every - 1 { Value::Null } else { value };
-    let date = |days: i64| (chrono::NaiveDate::from_ymd_opt(1965, 1, 1).unwrap() + chrono::TimeDelta::days(days)).to_string();
+    let date =
+        |days: i64| (chrono::NaiveDate::from_ymd_opt(1965, 1, 1).unwrap() + chrono::TimeDelta::days(days)).to_string();
     // Before and after 1970, with microseconds.
     let time = |n: i64| chrono::DateTime::from_timestamp_micros(n * 987_654_321_123 - 100_000_000_000_000).unwrap();
     let item = |n: i64| {
@@ -35,8 +38,8 @@ fn row(n: i64) -> Value {
         "n": n,
         "flag": some(3, json!(n % 2 == 0)),
         "tiny": some(4, json!(n % 256 - 128)),
-        "small": some(5, json!(n * 217 - 32_000)),
-        "whole": some(6, json!(n * 7_000_000 - 1_000_000_000)),
+        "small": some(5, json!(n * 217 % 65_000 - 32_000)),
+        "whole": some(6, json!(n * 70_000_003 % 4_000_000_000 - 2_000_000_000)),
         "rough": some(7, json!(f64::from(n as f32 / 3.0))),
         "fine": some(8, json!(n as f64 / 7.0 - 10.0)),
         "text": some(9, json!(format!("{} {n}", TEXTS[n as usize % 4]).trim())),

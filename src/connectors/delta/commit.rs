@@ -176,9 +176,6 @@ impl TableLog {
                     self.learn(version, actions);
                     return Ok(Attempt::Made);
                 }
-                if planted(Bug::UnknownTakenForFailed) {
-                    self.pending = None;
-                }
                 Err(self.place.store_failure(&error))
             }
         }

@@ -164,10 +164,7 @@ pub(super) struct Compactor<'a> {
 impl Compactor<'_> {
     /// Writes as many files as go into one commit, or as there is time for, and takes them out of `merges`. With that,
     /// what could not be put together, and why.
-    pub(super) async fn rewrite(
-        &self,
-        merges: &mut VecDeque<Merge>,
-    ) -> (Compacted, Option<(Merge, DeltaTableError)>) {
+    pub(super) async fn rewrite(&self, merges: &mut VecDeque<Merge>) -> (Compacted, Option<(Merge, DeltaTableError)>) {
         let mut done = Compacted::default();
         while done.bytes < COMMIT_FILES * self.target
             && let Some(merge) = merges.pop_front()

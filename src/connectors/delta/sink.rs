@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use deltalake_core::kernel::Action;
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::evolution::Wanted;
 use super::options::{CommitRule, DeltaOptions};
 use super::place::DeltaPlace;
-use super::target::Target;
+use super::target::{FileStore, Target};
 use super::types::stored_schema;
 use super::upkeep::Upkeep;
 use super::upkeep_task::UpkeepTask;
@@ -26,6 +27,9 @@ use crate::connectors::retry::until_available;
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
+
+/// So many files are put into the store at a time.
+const AT_ONCE: usize = 8;
 
 /// Opens a Delta table for writing.
 pub(super) struct DeltaSinkFactory {
@@ -61,6 +65,7 @@ impl SinkFactory for DeltaSinkFactory {
 struct Commits {
     place: DeltaPlace,
     target: Arc<Mutex<Target>>,
+    store: FileStore,
     /// `None` while a thread has it, and after a failure.
     files: Option<Files>,
     /// Files that are in the store and in no commit.
@@ -101,6 +106,7 @@ impl Commits {
         let commits = Commits {
             place,
             upkeep,
+            store: target.files(),
             target: Arc::new(Mutex::new(target)),
             files: Some(files),
             put: vec![],
@@ -143,17 +149,15 @@ impl Commits {
         Ok(())
     }
 
-    /// Puts files into the store, one after another, and waits for it if it is away.
+    /// Puts files into the store, some at a time, and waits for it if it is away.
     async fn put(&mut self, files: Vec<DataFile>) -> Result<(), ConnectorError> {
-        for file in files {
-            let file = Arc::new(file);
-            let attempt = || {
-                let (target, file) = (Arc::clone(&self.target), Arc::clone(&file));
-                async move { target.lock().await.put(&file).await }
-            };
-            until_available(&self.place.describe(), &self.stop, attempt).await?;
-            self.put.push(Action::Add(file.add.clone()));
-        }
+        let (store, stop, what) = (&self.store, &self.stop, &self.place.describe());
+        let puts = files.into_iter().map(|file| async move {
+            until_available(what, stop, || store.put(&file)).await?;
+            Ok::<Action, ConnectorError>(Action::Add(file.add))
+        });
+        let put: Vec<Action> = stream::iter(puts).buffered(AT_ONCE).try_collect().await?;
+        self.put.extend(put);
         Ok(())
     }
 

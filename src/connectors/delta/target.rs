@@ -4,10 +4,12 @@
 //! that does not know the fence yet finds its next place taken, reads what came, and ends. The marker is read in the same
 //! way: when the fence is in the log, all that stands before it is known.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use deltalake_core::kernel::{Action, Version};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 
 use super::commit::{Attempt, Known, TableLog, commit_info};
 use super::evolution::{Change, Wanted};
@@ -105,31 +107,9 @@ impl Target {
         change.map_err(|message| ConnectorError::Refused { what: self.place.describe(), message })
     }
 
-    /// Puts a data file into the store, where nobody sees it until a commit names it.
-    ///
-    /// # Errors
-    /// [`ConnectorError::Unavailable`] when trying again may help.
-    pub(super) async fn put(&self, file: &DataFile) -> Result<(), ConnectorError> {
-        crash_point!("sink.delta.before_file");
-        let refused = |error: object_store::path::Error| ConnectorError::Refused {
-            what: self.place.describe(),
-            message: format!("a file cannot have this name: {error}"),
-        };
-        let path = Path::parse(&file.add.path).map_err(refused)?;
-        let put = self.put_bytes(&path, file.bytes.clone()).await;
-        put.map_err(|error| self.place.store_failure(&error))?;
-        crash_point!("sink.delta.after_file");
-        Ok(())
-    }
-
-    async fn put_bytes(&self, path: &Path, bytes: Bytes) -> object_store::Result<()> {
-        let store = self.log.store().object_store(None);
-        if bytes.len() <= PART {
-            return store.put(path, bytes.into()).await.map(drop);
-        }
-        let mut upload = WriteMultipart::new_with_chunk_size(store.put_multipart(path).await?, PART);
-        upload.put(bytes);
-        upload.finish().await.map(drop)
+    /// Where data files go.
+    pub(super) fn files(&self) -> FileStore {
+        FileStore { place: self.place.clone(), objects: self.log.store().object_store(None) }
     }
 
     /// Makes files part of the table, and `epoch` the last one that it has. `actions` are the same however often it is
@@ -191,5 +171,40 @@ impl Target {
     /// The table's version.
     pub(super) fn version(&self) -> Option<Version> {
         self.log.known().map(|known| known.version)
+    }
+}
+
+/// Takes the data files of a table, where nobody sees them until a commit names them.
+#[derive(Clone)]
+pub(super) struct FileStore {
+    place: DeltaPlace,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl FileStore {
+    /// Puts a file into its place; to do so again changes nothing.
+    ///
+    /// # Errors
+    /// [`ConnectorError::Unavailable`] when trying again may help.
+    pub(super) async fn put(&self, file: &DataFile) -> Result<(), ConnectorError> {
+        crash_point!("sink.delta.before_file");
+        let refused = |error: object_store::path::Error| ConnectorError::Refused {
+            what: self.place.describe(),
+            message: format!("a file cannot have this name: {error}"),
+        };
+        let path = Path::parse(&file.add.path).map_err(refused)?;
+        let put = self.put_bytes(&path, file.bytes.clone()).await;
+        put.map_err(|error| self.place.store_failure(&error))?;
+        crash_point!("sink.delta.after_file");
+        Ok(())
+    }
+
+    async fn put_bytes(&self, path: &Path, bytes: Bytes) -> object_store::Result<()> {
+        if bytes.len() <= PART {
+            return self.objects.put(path, bytes.into()).await.map(drop);
+        }
+        let mut upload = WriteMultipart::new_with_chunk_size(self.objects.put_multipart(path).await?, PART);
+        upload.put(bytes);
+        upload.finish().await.map(drop)
     }
 }

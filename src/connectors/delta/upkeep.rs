@@ -279,7 +279,9 @@ impl Upkeep {
         crash_point!("sink.delta.after_vacuum");
         if removed + unnamed > 0 {
             let what = self.place.describe();
-            tracing::debug!("{what}: {removed} files removed that no version needs, and {unnamed} that never were in it");
+            tracing::debug!(
+                "{what}: {removed} files removed that no version needs, and {unnamed} that never were in it"
+            );
         }
         Ok(())
     }

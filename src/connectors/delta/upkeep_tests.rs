@@ -112,7 +112,8 @@ impl Table {
     /// The numbers of each file of the newest version, file by file in the order of their first.
     async fn files(&mut self) -> Vec<Vec<i64>> {
         let table = self.open().await;
-        let paths = table.snapshot().unwrap().log_data().iter().map(|file| file.path().into_owned()).collect::<Vec<_>>();
+        let paths =
+            table.snapshot().unwrap().log_data().iter().map(|file| file.path().into_owned()).collect::<Vec<_>>();
         let mut files: Vec<Vec<i64>> = paths.iter().map(|path| numbers(&self.path(path))).collect();
         files.sort();
         files
