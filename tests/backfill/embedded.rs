@@ -51,9 +51,9 @@ fn click(number: usize) -> (usize, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_pipeline_is_left_alone_and_final_windows_are_the_same() {
     let place = Place::new(|place| sql(&place.display().to_string()));
-    let mut live = Pipeline::start(place.run(&["--no-page", "--no-sample", "--checkpoint-interval", "100ms"]));
-    live.until("running ");
     feed(&place, (0..800).map(click)).await;
+    let mut live = Pipeline::start(place.run(&["--no-page", "--no-sample", "--checkpoint-interval", "100ms"]));
+    live.until("metrics on ");
     let delivered = "acequia_rows_written_total{table=\"latest\"}";
     let deadline = Instant::now() + Duration::from_secs(60);
     while live.figure(delivered) < 800 || committed(&place, "clicks_history") < 800 {
@@ -97,11 +97,10 @@ async fn results_are_delivered_once_and_never_beside_the_same_rows() {
     assert_eq!(place.written("per_minute").len(), rows);
 
     // A table that is new is filled, once.
-    let folder = place.path("copies");
     let later = format!(
-        "CREATE TABLE copies (k TEXT, n BIGINT) WITH (connector = 'file', format = 'parquet', path = '{}');
+        "CREATE TABLE copies (k TEXT, n BIGINT) WITH (connector = 'delta', path = '{}', compaction = 'false');
          INSERT INTO copies SELECT k, n FROM clicks;",
-        folder.display()
+        place.path("copies").display()
     );
     place.add("later.sql", &later);
     place.backfilled(&["--deliver", "--only", "copies"]);
@@ -114,8 +113,9 @@ async fn results_are_delivered_once_and_never_beside_the_same_rows() {
     let output = place.backfill(&["--deliver", "--only", "copies", "--only", "per_minute"]);
     assert!(said(&output).contains(" already (checkpoints in "), "{}", said(&output));
     assert_eq!(place.written("copies"), copies);
-    // The pipeline itself goes on where it stood.
+    // The pipeline itself goes on where it stood, and the new query begins there.
     feed(&place, (100..120).map(click)).await;
     place.run_bounded();
     assert_eq!(place.written("data/history/clicks_history").len(), 120);
+    assert_eq!(place.written("copies").len(), 120);
 }

@@ -21,6 +21,12 @@ const HISTORY: &str = "CREATE TABLE clicks_history (n BIGINT, \"partition\" INT,
          WITH (connector = 'delta', history_of = 'clicks');
          INSERT INTO clicks_history SELECT n, \"partition\", \"offset\" FROM clicks WHERE n > 0;";
 
+/// The same with every column of the source.
+fn whole() -> String {
+    let declared = HISTORY.replace("\"offset\" BIGINT)", "\"offset\" BIGINT, ip TEXT)");
+    declared.replace("\"offset\" FROM clicks", "\"offset\", ip FROM clicks")
+}
+
 /// That a backfill ends with this code and says so.
 fn told(history: &str, arguments: &[&str], code: i32, words: &str) {
     let place = Place::new(|_| sql(history));
@@ -76,8 +82,7 @@ fn what_a_history_does_not_hold_is_named() {
         2,
         "clicks_history is filled by more than SELECT ... FROM clicks: what that leaves out or changes",
     );
-    let whole = HISTORY.replace("\"offset\" BIGINT)", "\"offset\" BIGINT, ip TEXT)");
-    told(&whole, &[], 3, "nothing of clicks has been recorded there yet: 'acequia run' makes the table");
+    told(&whole(), &[], 3, "nothing of clicks has been recorded there yet: 'acequia run' makes the table");
 }
 
 #[test]
@@ -93,8 +98,7 @@ fn its_options_belong_together() {
 
 #[test]
 fn files_that_no_backfill_has_made_are_not_replaced() {
-    let whole = HISTORY.replace("\"offset\" BIGINT)", "\"offset\" BIGINT, ip TEXT)");
-    let place = Place::new(|_| sql(&whole));
+    let place = Place::new(|_| sql(&whole()));
     let folder = place.path("mine");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("addresses.parquet"), "precious").unwrap();

@@ -63,8 +63,9 @@ pub(super) struct DataFile {
 impl DataFile {
     /// The earliest moment in a column, where the log says it.
     pub(super) fn least_time(&self, column: &str) -> Option<NaiveDateTime> {
-        let text = self.least.get(column)?.as_str()?;
-        NaiveDateTime::parse_from_str(text.trim_end_matches('Z'), "%Y-%m-%dT%H:%M:%S%.f").ok()
+        // With a T and a Z, or, where there is no time zone, without.
+        let text = self.least.get(column)?.as_str()?.trim_end_matches('Z').replace('T', " ");
+        NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f").ok()
     }
 }
 
