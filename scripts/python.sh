@@ -6,9 +6,10 @@ set -euo pipefail
 
 [ "${1:-}" = install ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 place=${ACEQUIA_PYTHON:-/var/tmp/acequia-python}
-# DuckDB reads Delta tables by an extension. PyPI has it for 1.5.5, so that extensions.duckdb.org need not be reached.
+# DuckDB reads Delta tables by an extension: PyPI has it for 1.5.5, so that extensions.duckdb.org need not be reached. For
+# times with a time zone it wants pytz.
 packages=(
-    deltalake==1.6.6 polars==2.1.0 pyarrow==26.0.1 duckdb==1.5.5 duckdb-extension-delta==1.5.5
+    deltalake==1.6.6 polars==2.1.0 pyarrow==26.0.1 duckdb==1.5.5 duckdb-extension-delta==1.5.5 pytz==2026.6
     adbc-driver-flightsql==1.13.0 adbc-driver-manager==1.13.0
 )
 

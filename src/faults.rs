@@ -30,6 +30,8 @@ pub enum Bug {
     UnknownTakenForFailed,
     ProducerNotRecycled,
     WritersNotAwaited,
+    CompactedTwice,
+    VacuumTakesLive,
 }
 
 /// Dies here if the environment says so. Names are listed in [`POINTS`].
@@ -60,6 +62,19 @@ pub const POINTS: &[&str] = &[
     "log.setting_aside",
     "log.state_written",
     "recovery.loaded",
+    "sink.delta.after_commit",
+    "sink.delta.after_compaction_commit",
+    "sink.delta.after_fence",
+    "sink.delta.after_file",
+    "sink.delta.after_log_checkpoint",
+    "sink.delta.after_vacuum",
+    "sink.delta.amid_compaction",
+    "sink.delta.amid_vacuum",
+    "sink.delta.before_commit",
+    "sink.delta.before_compaction_commit",
+    "sink.delta.before_fence",
+    "sink.delta.before_file",
+    "sink.delta.before_log_checkpoint",
     "sink.file.after_fence",
     "sink.file.after_marker",
     "sink.file.amid_rows",

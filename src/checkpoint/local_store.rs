@@ -4,7 +4,7 @@
 //! synced, and its parent when the folder is new. After a failed sync nothing is retried under the same name: the pages
 //! may be gone though the next sync succeeds.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::store::{LOCK, Lock, Store, StoreError};
+use crate::connectors::durable::{folder_of, make_folder, sync, sync_folder};
 use crate::faults::crash_point;
 use crate::faults::{Bug, planted};
 
@@ -195,40 +196,6 @@ impl Drop for Temporary {
     }
 }
 
-fn folder_of(place: &Path) -> &Path {
-    place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Makes a folder and those above it, and syncs the parents of what is new.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let parent = folder_of(folder);
-    if parent != folder {
-        make_folder(parent)?;
-    }
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    sync_folder(parent)
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if planted(Bug::NoFolderSync) {
-        return Ok(());
-    }
-    sync(&File::open(folder)?, folder)
-}
-
-fn sync(file: &File, path: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    tests::synced(path)?;
-    let _ = path;
-    file.sync_all()
-}
-
 fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| fs::read_to_string("/etc/hostname"));
     name.map_or_else(|_| "this machine".into(), |name| name.trim().to_owned())
@@ -254,38 +221,17 @@ fn failure(place: &Path, error: &io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::*;
+    use crate::connectors::durable::watched::{while_failing, while_watching};
     use crate::faults::plant;
-
-    thread_local! {
-        /// What was synced, and whether it was in its place by then.
-        static SYNCED: RefCell<Vec<(PathBuf, bool)>> = const { RefCell::new(vec![]) };
-        static WATCHED: RefCell<PathBuf> = RefCell::default();
-        static FAILS: RefCell<bool> = const { RefCell::new(false) };
-    }
-
-    /// Every sync comes by here.
-    pub(super) fn synced(path: &Path) -> io::Result<()> {
-        if FAILS.with_borrow(|fails| *fails) {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        let is_named = WATCHED.with_borrow(|watched| watched.exists());
-        SYNCED.with_borrow_mut(|synced| synced.push((path.to_owned(), is_named)));
-        Ok(())
-    }
 
     /// Whether a blob outlives a loss of power once it is written: its bytes were synced before it had its name, and its
     /// folder after, and new folders in theirs.
     fn survives(put: impl Fn(&LocalStore, &str)) -> bool {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().join("new");
-        SYNCED.take();
-        WATCHED.replace(root.join("state/x"));
-        put(&LocalStore::new(&root), "state/x");
+        let synced = while_watching(&root.join("state/x"), || put(&LocalStore::new(&root), "state/x"));
         assert_eq!(fs::read(root.join("state/x")).unwrap(), b"abc");
-        let synced = SYNCED.take();
         let has = |wanted: &dyn Fn(&Path) -> bool, named: bool| synced.iter().any(|(p, n)| wanted(p) && *n == named);
         let bytes = has(&|path| path.starts_with(root.join(TEMPORARY)), false);
         let folder = has(&|path| path == root.join("state"), true);
@@ -315,10 +261,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let store = LocalStore::new(place.path());
         store.put_blocking("state/x", b"before").unwrap();
-        FAILS.replace(true);
-        let put = store.put_blocking("state/x", b"after");
-        let absent = store.put_if_absent_blocking("state/y", b"after");
-        FAILS.replace(false);
+        let both = || (store.put_blocking("state/x", b"after"), store.put_if_absent_blocking("state/y", b"after"));
+        let (put, absent) = while_failing(both);
         let error = failure(&store.place("state/x"), &put.unwrap_err());
         assert!(matches!(&error, StoreError::Unavailable { .. }), "{error}");
         assert!(error.to_string().ends_with("state/x: Input/output error (os error 5)"), "{error}");

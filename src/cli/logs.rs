@@ -23,8 +23,9 @@ pub fn color() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What is not worth a line unless asked for: a migration that finds its own table makes PostgreSQL say so.
-const QUIET: &str = "sqlx::postgres::notice=warn";
+/// What is not worth a line unless asked for: a migration that finds its own table makes PostgreSQL say so, and whenever
+/// a Delta table is opened its libraries tell of each step.
+const QUIET: &str = "sqlx::postgres::notice=warn,deltalake_core=warn,buoyant_kernel=warn";
 
 /// Sends the log of this process to stderr. `RUST_LOG` says what is logged; without it, `level` and worse.
 pub fn start(format: LogFormat, level: LevelFilter) {

@@ -9,13 +9,17 @@ pub mod blackhole;
 mod cryptography;
 pub mod datagen;
 pub mod delivery;
+pub mod delta;
 mod disk;
+pub(crate) mod durable;
 pub mod file;
 pub mod json_column;
 pub mod kafka;
 mod lines;
 pub mod looking;
 mod made_up;
+#[cfg(test)]
+pub(crate) mod moto;
 pub mod nexmark;
 pub mod postgres;
 pub mod redis;
@@ -36,12 +40,13 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::TableDefinition;
 use crate::catalog::options::Options;
+use crate::catalog::{TableDefinition, TableName};
 use crate::formats::{DecodeOptions, FormatError, RawRecords, SplitIndex, SplitRun};
 use crate::time::Epoch;
 pub use cryptography::choose_cryptography;
 use delivery::{Delivery, OpenSink, Writer};
+use delta::DeltaHistory;
 use looking::{CurrentRows, Reach, TableDatabase};
 
 /// A kind of table, named by `connector = '...'`.
@@ -83,6 +88,16 @@ pub trait ConnectorTable: Send + Sync {
 
     /// The database in which it lies, if it lies in one; embedded ones are in `data_dir`.
     fn database(&self, _data_dir: &Path) -> Option<TableDatabase> {
+        None
+    }
+
+    /// What of its rows is kept for batch SQL and for a run over the past; embedded parts are in `data_dir`.
+    fn history(&self, _data_dir: &Path) -> Option<DeltaHistory> {
+        None
+    }
+
+    /// The table of the folder whose every row it records, as its option `history_of` says.
+    fn history_of(&self) -> Option<&TableName> {
         None
     }
 

@@ -16,6 +16,7 @@ pub fn connectors() -> Vec<Box<dyn Connector>> {
         Box::new(super::postgres::PostgresConnector::named("postgresql")),
         Box::new(super::redis::RedisConnector),
         Box::new(super::sqlite::SqliteConnector),
+        Box::new(super::delta::DeltaConnector),
     ]
 }
 

@@ -19,6 +19,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use thiserror::Error;
 
+pub(crate) use column::type_name;
 pub use options::{DecodeOptions, EncodeOptions};
 
 /// Index of a split within one source instance: a Kafka partition, a file. Dense, from 0.

@@ -6,6 +6,8 @@
 
 mod beside;
 mod columns;
+#[cfg(test)]
+mod history_tests;
 mod resolution;
 #[cfg(test)]
 mod robustness;
@@ -222,6 +224,7 @@ fn assemble(
     let mut names = Names::new(&files, &tables, &statements.views, &statements.broken);
     for table in &tables {
         names.check_settings(table);
+        names.check_history(table);
     }
     let mut uses = vec![];
     let mut sound = vec![];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::columns::{unknown_column, unwritable_column};
 use super::{Table, View};
 use crate::catalog::{BadRows, TableName};
+use crate::connectors::delta::mistakes_of_history;
 use crate::sql::names::{Name, meant, relations};
 use crate::sql::statement::{CreateView, InsertInto};
 use crate::sql::{Location, SourceFiles, SqlError};
@@ -127,6 +128,32 @@ impl<'a> Names<'a> {
                 let help = error.help.take().unwrap_or_default();
                 error.help = Some(format!("{help}\nbad_rows takes 'count', 'fail' or the name of a table"));
             }
+        }
+    }
+
+    /// Checks that a table can record what its `history_of` names.
+    pub fn check_history(&mut self, table: &Table) {
+        let Some(TableName { name, location }) = table.connector.history_of() else { return };
+        let source = Name { text: name.clone(), location: *location };
+        match self.meaning(&source) {
+            Some(Meaning::Table(at)) => {
+                let before = self.errors.len();
+                self.check_readable(at, &source);
+                if self.errors.len() > before {
+                    return;
+                }
+                let definition = &self.tables[at].definition;
+                for (message, help) in mistakes_of_history(&table.definition, definition) {
+                    let error = SqlError::new(*location, message).related(definition.location, "declared here");
+                    self.errors.push(error.help(help));
+                }
+            }
+            Some(Meaning::View(_)) => {
+                let error = SqlError::new(*location, format!("'{name}' is a view"));
+                let error = error.related(self.meanings[name].1, "declared here");
+                self.errors.push(error.help("'history_of' takes a table that is read: what comes in is recorded"));
+            }
+            Some(Meaning::Broken) | None => {}
         }
     }
 

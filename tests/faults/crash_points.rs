@@ -37,6 +37,8 @@ async fn a_crash_at_any_point_loses_nothing_and_brings_nothing_twice() {
     let points = POINTS.iter().filter(|point| only.as_ref().is_none_or(|only| point.contains(only.as_str())));
     // Those of the embedded Kafka, which has no part in this pipeline, are tried in `tests/faults/embedded.rs`.
     let points = points.filter(|point| !point.starts_with("sink.kafka.embedded."));
+    // Those of a Delta table come up only now and then here: `tests/delta/kills.rs` dies at each.
+    let points = points.filter(|point| !point.starts_with("sink.delta."));
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let mut trials = vec![];
     for (number, point) in points.enumerate() {

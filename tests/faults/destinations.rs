@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -71,13 +71,23 @@ pub fn lines(path: &Path) -> Vec<String> {
 
 /// The rows of all Parquet files of a folder that its readers see: those whose names do not begin with a dot or `_`.
 pub fn parquet(folder: &Path) -> Vec<String> {
-    let mut json = arrow::json::LineDelimitedWriter::new(vec![]);
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    parquet_files(paths.filter(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
-        if name.starts_with(['.', '_']) || !name.ends_with(".parquet") {
-            continue;
-        }
+        !name.starts_with(['.', '_']) && name.ends_with(".parquet")
+    }))
+}
+
+/// The rows of a Delta table as its newest version has them.
+pub async fn delta(folder: &Path) -> Vec<String> {
+    let table = deltalake_core::open_table(url::Url::from_directory_path(folder).unwrap()).await.unwrap();
+    let state = table.snapshot().unwrap();
+    parquet_files(state.log_data().iter().map(|file| folder.join(file.path().as_ref())))
+}
+
+fn parquet_files(paths: impl Iterator<Item = PathBuf>) -> Vec<String> {
+    let mut json = arrow::json::LineDelimitedWriter::new(vec![]);
+    for path in paths {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap();
         reader.for_each(|batch| json.write(&batch.unwrap()).unwrap());
     }

@@ -199,6 +199,7 @@ impl Trial {
         let redis = Found::Documents(destinations::redis(&servers.redis_url(), &format!("{}:", self.name)));
         let lines = Found::Documents(destinations::lines(&self.place().join("lines.jsonl")));
         let parquet = Found::Documents(destinations::parquet(&self.place().join("history")));
+        let delta = Found::Documents(destinations::delta(&self.place().join("lake")).await);
         let totals = self.place().join("totals.sqlite");
         let sqlite = Found::Documents(destinations::sqlite(&totals, "totals", &Shape::Windows.names()).await);
         // The window in which a row falls, and the one that began five seconds before.
@@ -215,6 +216,7 @@ impl Trial {
             ("Redis", Shape::Windows, hop, redis),
             ("JSON lines", Shape::Events, rows("kind <> 'search'"), lines),
             ("Parquet", Shape::Events, rows("amount < 800"), parquet),
+            ("Delta table", Shape::Events, rows("amount < 900"), delta),
             ("SQLite", Shape::Windows, windows(&bin("5 seconds"), ""), sqlite),
         ];
         let mut verdicts = vec![];

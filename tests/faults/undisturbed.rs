@@ -39,6 +39,7 @@ async fn a_judge_finds_what_is_lost_twice_or_wrong_and_nothing_else() {
     assert_eq!(count("Kafka topic"), [0, 0, 0]);
     assert_eq!(count("Redis"), [0, 0, 0]);
     assert_eq!(count("Parquet"), [0, 0, 0]);
+    assert_eq!(count("Delta table"), [0, 0, 0]);
     assert_eq!(count("PostgreSQL rows"), [2, 0, 0]);
     assert_eq!(count("PostgreSQL late rows"), [0, 3, 0]);
     let [lost, twice, wrong] = count("PostgreSQL windows");

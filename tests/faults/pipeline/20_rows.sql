@@ -21,3 +21,11 @@ CREATE TABLE history (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
 WITH (connector = 'file', format = 'parquet', path = '${PLACE}/history', roll_rows = '200');
 
 INSERT INTO history SELECT id, kind, amount, ts FROM events WHERE amount < 800;
+
+CREATE TABLE lake (id BIGINT, kind TEXT, amount BIGINT, ts TIMESTAMP)
+WITH (
+    connector = 'delta', path = '${PLACE}/lake', commit_interval = '100 ms', compaction_interval = '500 ms',
+    checkpoint_every = '20', retention = '1 second'
+);
+
+INSERT INTO lake SELECT id, kind, amount, ts FROM events WHERE amount < 900;
