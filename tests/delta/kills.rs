@@ -13,8 +13,9 @@ use crate::pipeline::Pipeline;
 
 /// Pipelines at the same time.
 const AT_ONCE: usize = 3;
-/// How long a run works without coming to its point before it is told to stop, where it may still come there.
-const CALM: Duration = Duration::from_millis(1500);
+/// How long a run works, and how many commits it makes, without coming to its point before it is told to stop, where it
+/// may still come there: once in a second old files are removed, and of ten files in each half one is made.
+const CALM: (Duration, usize) = (Duration::from_millis(1500), 40);
 /// For a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,7 +57,7 @@ fn crash_at(others: &Others, point: &str) -> usize {
         let mut command = place.command();
         command.env("ACEQUIA_CRASH_AT", &arming);
         let mut pipeline = Pipeline::start(command);
-        let died = died(&mut pipeline);
+        let died = died(&mut pipeline, &place);
         let word = format!("crash point {point}");
         if died && !pipeline.said().contains(&word) {
             pipeline.until(&word);
@@ -73,8 +74,8 @@ fn crash_at(others: &Others, point: &str) -> usize {
 }
 
 /// Whether a run dies by itself. One that has had its time is told to stop, and may still die then.
-fn died(pipeline: &mut Pipeline) -> bool {
-    let began = Instant::now();
+fn died(pipeline: &mut Pipeline, place: &Numbered) -> bool {
+    let (began, commits) = (Instant::now(), place.commits());
     let mut running: Option<Instant> = None;
     let mut stopping = false;
     while !pipeline.has_ended() {
@@ -82,7 +83,7 @@ fn died(pipeline: &mut Pipeline) -> bool {
         if pipeline.said().contains(" INFO running ") {
             // Before that it may not listen to signals yet.
             let since = *running.get_or_insert_with(Instant::now);
-            if since.elapsed() > CALM && !stopping {
+            if since.elapsed() > CALM.0 && !stopping && place.commits() > commits + CALM.1 {
                 pipeline.signal("-TERM");
                 stopping = true;
             }

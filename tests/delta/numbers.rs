@@ -75,6 +75,12 @@ impl Numbered {
         }
     }
 
+    /// How many commits are in the log.
+    pub fn commits(&self) -> usize {
+        let Ok(log) = std::fs::read_dir(self.table().join("_delta_log")) else { return 0 };
+        log.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().extension() == Some("json".as_ref()))).count()
+    }
+
     /// Files of the table with this ending, in whatever folder of it.
     pub fn files(&self, ending: &str) -> Vec<PathBuf> {
         let mut found = vec![];

@@ -154,7 +154,7 @@ impl Commits {
         let (store, stop, what) = (&self.store, &self.stop, &self.place.describe());
         let puts = files.into_iter().map(|file| async move {
             until_available(what, stop, || store.put(&file)).await?;
-            Ok(Action::Add(file.add))
+            Ok::<Action, ConnectorError>(Action::Add(file.add))
         });
         let put: Vec<Action> = stream::iter(puts).buffered(AT_ONCE).try_collect().await?;
         self.put.extend(put);

@@ -195,3 +195,18 @@ async fn without_checkpoints_rows_are_committed_when_it_is_time_and_at_the_end()
     assert_eq!(table.version().await, 4, "the table is made once");
     assert_eq!(std::fs::read_dir(path.join("_staging")).unwrap().count(), 0, "nothing unfinished stays");
 }
+
+#[tokio::test]
+async fn a_path_that_can_be_no_folder_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "text").unwrap();
+    let path = file.join("events");
+    let options = taken(&two_columns(), &[("path", path.to_str().unwrap())]);
+    let context = context(two_columns().writable_schema(), Some(run(1, 0)));
+    let error = DeltaSinkFactory { options }.open(context).await.err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!("Delta table {}: cannot write or read it: a part of the path is a file, not a folder", path.display())
+    );
+}
