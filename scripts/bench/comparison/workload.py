@@ -1,6 +1,7 @@
 """What is measured: queries, the topics that they read, and how those are filled."""
 
 import dataclasses
+import math
 import pathlib
 import string
 
@@ -96,6 +97,6 @@ def fill(acequia, broker, queries, events):
         else:
             # People and auctions are few in the stream: four times as long a stretch of it.
             stretch = events * OF_NEXMARK["bid"] * (1 if topic == "bid" else 4)
-            environment = {"BROKER": broker.servers, "EVENTS": str(int(stretch))}
+            environment = {"BROKER": broker.servers, "EVENTS": str(math.ceil(stretch))}
             acequia.run((QUERIES / "fill" / f"{topic}.sql").read_text(), f"fill-{topic}", 900, environment)
     return {topic: int(broker.topics.ask("count", topic)[0]) for topic in topics}
