@@ -99,7 +99,7 @@ def tables(data):
     ]
     for query in data["queries"]:
         ours = summary(query["samples"], query["events"], "acequia")
-        theirs = summary(query["samples"], query["events"], "flink") if "first" in query else None
+        theirs = summary(query["samples"], query["events"], "flink") if "flink" in query["samples"][0] else None
         lines.append(row(query, ours, theirs))
     if any("bare" in repeat for query in data["queries"] for repeat in query["samples"]):
         lines += ["", *bare(data)]

@@ -1,14 +1,15 @@
 """What is measured: queries, the topics that they read, and how those are filled."""
 
 import dataclasses
+import math
 import pathlib
 import string
 
 from .processes import Trouble
 
 QUERIES = pathlib.Path(__file__).resolve().parents[1] / "queries"
-# How many events of a Nexmark stream there are for each event of one kind.
-OF_NEXMARK = {"bid": 50 / 46, "auction": 50 / 3, "person": 50}
+# Of fifty events in a Nexmark stream so many are bids.
+BIDS_IN_FIFTY = 46
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ def fill(acequia, broker, queries, events):
             acequia.measure(command, "filling topic transactions", 900)
         else:
             # People and auctions are few in the stream: four times as long a stretch of it.
-            stretch = events * OF_NEXMARK["bid"] * (1 if topic == "bid" else 4)
-            environment = {"BROKER": broker.servers, "EVENTS": str(int(stretch))}
+            stretch = events * 50 / BIDS_IN_FIFTY * (1 if topic == "bid" else 4)
+            environment = {"BROKER": broker.servers, "EVENTS": str(math.ceil(stretch))}
             acequia.run((QUERIES / "fill" / f"{topic}.sql").read_text(), f"fill-{topic}", 900, environment)
     return {topic: int(broker.topics.ask("count", topic)[0]) for topic in topics}

@@ -2,4 +2,4 @@
 CREATE TABLE results (auction BIGINT, price BIGINT)
 WITH (connector = 'kafka', bootstrap_servers = '${BROKER}', topic = '${RESULTS}');
 
-INSERT INTO results SELECT auction, price FROM bid WHERE mod(auction, 123) = 0;
+INSERT INTO results SELECT auction, price FROM bid WHERE auction % 123 = 0;
