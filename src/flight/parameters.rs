@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
@@ -109,7 +109,7 @@ pub fn schema(plan: &LogicalPlan) -> Result<SchemaRef, ParameterError> {
         if let Some(data_type) = data_type
             && *known == DataType::Null
         {
-            *known = plain::data_type(&data_type);
+            *known = told(&data_type);
         }
     }
     let last = types.last_key_value().map_or(0, |(number, _)| *number);
@@ -118,6 +118,25 @@ pub fn schema(plan: &LogicalPlan) -> Result<SchemaRef, ParameterError> {
         Field::new(format!("${number}"), known.unwrap_or(DataType::Utf8), true)
     });
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// The type that a client is told. Arrow's JDBC driver sends milliseconds under whatever unit it was told, and they would
+/// be taken for microseconds of 1970.
+fn told(data_type: &DataType) -> DataType {
+    match plain::data_type(data_type) {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time32(TimeUnit::Millisecond),
+        other => other,
+    }
+}
+
+/// The type that a text is read as, which may say more than milliseconds.
+fn read_as(told: &DataType) -> DataType {
+    match told {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::Time32(_) => DataType::Time64(TimeUnit::Microsecond),
+        other => other.clone(),
+    }
 }
 
 /// Every place of a parameter, with the type that is asked for there.
@@ -162,15 +181,12 @@ pub fn checked(values: &RecordBatch, wanted: &Schema) -> Result<RecordBatch, Par
         .zip(values.columns())
         .zip(wanted.fields())
         .map(|((number, column), field)| {
-            let wanted = field.data_type();
-            if is_text(wanted) || !is_text(column.data_type()) {
+            let wanted = read_as(field.data_type());
+            if is_text(&wanted) || !is_text(column.data_type()) {
                 return Ok(Arc::clone(column));
             }
-            cast_with_options(column, wanted, &strict).map_err(|error| ParameterError::Value {
-                number,
-                wanted: wanted.clone(),
-                why: error.to_string(),
-            })
+            let cast = cast_with_options(column, &wanted, &strict);
+            cast.map_err(|error| ParameterError::Value { number, wanted, why: error.to_string() })
         })
         .collect();
     let columns = columns?.into_iter().zip(wanted.fields()).map(|(column, field)| (field.name(), column, true));
@@ -224,7 +240,7 @@ mod tests {
     async fn types_come_from_where_a_parameter_stands() {
         let sql = "SELECT id + $5 FROM t WHERE price > $2 AND name = $1 AND at < $3 LIMIT $4";
         let found = types(sql).await;
-        assert_eq!(found, ["$1 Utf8", "$2 Decimal128(12, 2)", "$3 Timestamp(ns)", "$4 Int64", "$5 Int64"]);
+        assert_eq!(found, ["$1 Utf8", "$2 Decimal128(12, 2)", "$3 Timestamp(ms)", "$4 Int64", "$5 Int64"]);
         assert_eq!(types("SELECT CAST($1 AS BIGINT), $3").await, ["$1 Int64", "$2 Utf8", "$3 Utf8"]);
         let inner = "SELECT id FROM t WHERE price = (SELECT max(price) FROM t WHERE id = $1)";
         assert_eq!(types(inner).await, ["$1 Int64"]);
@@ -243,6 +259,10 @@ mod tests {
         assert_eq!(texts.schema().field(1).data_type(), &DataType::Utf8);
         let numbers = checked(&batch(Arc::new(Int64Array::from(vec![7]))), &wanted).unwrap();
         assert_eq!(numbers.schema().field(1).data_type(), &DataType::Int64);
+        let moment = Schema::new(vec![Field::new("$1", DataType::Timestamp(TimeUnit::Millisecond, None), true)]);
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["2026-11-29T12:00:00.123456"]));
+        let exact = checked(&RecordBatch::try_from_iter([("0", text)]).unwrap(), &moment).unwrap();
+        assert_eq!(ScalarValue::try_from_array(exact.column(0), 0).unwrap().to_string(), "1795953600123456");
         let wrong = checked(&batch(Arc::new(StringArray::from(vec!["seven"]))), &wanted).unwrap_err().to_string();
         assert!(wrong.contains("parameter $1 takes a value of type Int64") && wrong.contains("seven"), "{wrong}");
         let few = RecordBatch::try_from_iter([("0", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();

@@ -15,7 +15,7 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -48,56 +48,54 @@ impl Ending {
     }
 }
 
-/// What a query holds while it is at work.
-pub struct Work {
-    /// Its place among those that may be.
-    pub slot: OwnedSemaphorePermit,
-    /// Counts it.
-    pub figures: Arc<FlightFigures>,
-    /// Is dropped when it ends.
-    pub registered: Box<dyn Send>,
-}
-
-/// Runs `batches` to their end or to theirs who `ending` tells of; gives them as they are sent.
+/// Runs `batches` to their end, or until `ending` comes before it; gives them as they are sent. What the query holds while
+/// it is at work is `held`, and given back at its end.
 pub fn send(
     batches: impl Future<Output = Result<BoxStream<'static, Result<RecordBatch, HistoryError>>, HistoryError>>
     + Send
     + 'static,
     schema: SchemaRef,
     ending: Ending,
-    work: Work,
+    figures: Arc<FlightFigures>,
+    held: impl Send + 'static,
 ) -> BoxStream<'static, Result<FlightData, Status>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let (say, said) = oneshot::channel();
     let sent = Arc::clone(&schema);
-    work.figures.queries.fetch_add(1, Relaxed);
-    work.figures.active.fetch_add(1, Relaxed);
+    figures.queries.fetch_add(1, Relaxed);
+    let active = Active::new(figures);
     tokio::spawn(async move {
-        let active = Active(work);
         let deadline = tokio::time::Instant::now() + ending.patience;
         let outcome = tokio::select! {
             biased;
             early = ending.reached(deadline) => Err(early),
             // The client has gone: nobody is told.
             () = sender.closed() => Err(Status::cancelled("the client has gone")),
-            outcome = drive(batches, &schema, &sender, &active.0.figures) => outcome,
+            outcome = drive(batches, &schema, &sender, &active.0) => outcome,
         };
         if outcome.is_err() {
-            active.0.figures.failed.fetch_add(1, Relaxed);
+            active.0.failed.fetch_add(1, Relaxed);
         }
         // First all is given back, then it is said.
-        drop(active);
+        drop((held, active));
         let _ = say.send(outcome);
     });
     FlightDataEncoderBuilder::new().with_schema(sent).build(received(receiver, said)).map_err(Status::from).boxed()
 }
 
-/// Counts a query as active while it is there, and holds what is its own.
-struct Active(Work);
+/// Counts a query as active while it is there.
+struct Active(Arc<FlightFigures>);
+
+impl Active {
+    fn new(figures: Arc<FlightFigures>) -> Active {
+        figures.active.fetch_add(1, Relaxed);
+        Active(figures)
+    }
+}
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.figures.active.fetch_sub(1, Relaxed);
+        self.0.active.fetch_sub(1, Relaxed);
     }
 }
 
@@ -173,8 +171,7 @@ mod tests {
                 patience: Duration::from_secs(60),
             };
             let slot = Arc::clone(&self.slots).try_acquire_owned().unwrap();
-            let work = Work { slot, figures: Arc::clone(&self.figures), registered: Box::new(()) };
-            send(async { Ok(batches.boxed()) }, batch(0).schema(), ending, work)
+            send(async { Ok(batches.boxed()) }, batch(0).schema(), ending, Arc::clone(&self.figures), slot)
         }
 
         /// Queries begun, failed, active, and free places.

@@ -20,7 +20,7 @@ use tonic::Status;
 
 use super::handles::Handles;
 use super::parameters::ParameterError;
-use super::results::{self, Ending, Work};
+use super::results::{self, Ending};
 use super::{parameters, plain, status};
 use crate::console::{FlightFigures, random_token};
 use crate::history::{History, HistoryError, HistorySession, Paths};
@@ -203,8 +203,7 @@ impl Statements {
         }
         let schema = Arc::clone(&planned.schema);
         let ending = Ending { cancelled, server: self.server.clone(), patience: self.limits.patience };
-        let work = Work { slot, figures: Arc::clone(&self.figures), registered: Box::new(registered) };
-        Ok(results::send(planned.run(), schema, ending, work))
+        Ok(results::send(planned.run(), schema, ending, Arc::clone(&self.figures), (slot, registered)))
     }
 
     /// Stops what runs or waits under `handle`; `false` if nothing does.

@@ -39,7 +39,7 @@ pub fn shop(place: &Path, more: (&str, &str)) {
          WITH (connector = 'file', path = '{path}/transactions.jsonl'{source});
          CREATE TABLE transactions_history ({columns}, day DATE, \"offset\" BIGINT)
          WITH (connector = 'delta', partition_by = 'day', history_of = 'transactions'{history});
-         INSERT INTO transactions_history SELECT {names}, CAST(\"timestamp\" AS DATE), \"offset\" FROM transactions;",
+         INSERT INTO transactions_history SELECT {names}, CAST(\"timestamp\" AS DATE) AS day, \"offset\" FROM transactions;",
         path = place.display()
     );
     std::fs::write(place.join("shop.sql"), program).unwrap();
