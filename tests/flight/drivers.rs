@@ -98,8 +98,8 @@ fn jdbc_finds_all_that_it_wants() {
 /// The programs of the page in one language.
 fn programs(language: &str) -> Vec<String> {
     let page = std::fs::read_to_string(file("docs/flight.md")).unwrap();
-    let blocks = page.split(&format!("```{language}\n")).skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    let begin = format!("```{language}\n");
+    page.split(&begin).skip(1).map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 
 #[test]
