@@ -1,6 +1,6 @@
 //! The history over Arrow Flight SQL, for ADBC, JDBC and BI tools.
 //!
-//! [`serve`] listens where [`bind`](mod@bind) allows; every call passes the [`gate`], which asks for what [`access`]
+//! [`FlightServer`] listens where [`bind`](mod@bind) allows; every call passes the [`gate`], which asks for what [`access`]
 //! wants to see, and comes by [`front`] to [`service`], which is arrow-flight's `FlightSqlService`. [`statements`]
 //! holds what is planned, prepared and at work, in [`handles`] that expire; [`parameters`] puts values in, [`results`]
 //! sends rows as they are taken, in [`plain`] types. [`metadata`] and [`info`] answer what drivers ask first. All SQL is

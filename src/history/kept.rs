@@ -11,8 +11,9 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use deltalake_core::logstore::commit_uri_from_version;
 use deltalake_core::logstore::object_store::ObjectStoreExt;
-use deltalake_core::{DeltaTable, ObjectStore, ObjectStoreError};
-use futures::{StreamExt, TryStreamExt};
+use deltalake_core::{DeltaTable, ObjectStore, ObjectStoreError, Path};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -190,13 +191,13 @@ impl Kept {
         let mut earlier = DeltaTable::new(delta.log_store());
         earlier.load_version(version).await.map_err(|error| self.place.failure(&error))?;
         let (scan, _) = self.scan(&earlier, false)?;
-        self.files_are_there(&scan, newest, &*delta.log_store().object_store(None)).await
+        self.files_are_there(&scan, newest, delta.log_store().object_store(None)).await
     }
 
     async fn has_all_files(&self, earlier: &Pinned, newest: &Pinned) -> Result<bool, HistoryError> {
         match (&earlier.scan, &newest.delta) {
             (Some(scan), Some(delta)) => {
-                self.files_are_there(scan, newest, &*delta.log_store().object_store(None)).await
+                self.files_are_there(scan, newest, delta.log_store().object_store(None)).await
             }
             _ => Ok(true),
         }
@@ -207,18 +208,12 @@ impl Kept {
         &self,
         scan: &DeltaScan,
         newest: &Pinned,
-        store: &dyn ObjectStore,
+        store: Arc<dyn ObjectStore>,
     ) -> Result<bool, HistoryError> {
         let needed = newest.scan.iter().flat_map(|scan| scan.files());
         let needed: HashSet<&str> = needed.map(|file| file.meta.location.as_ref()).collect();
         let old = scan.files().iter().map(|file| &file.meta.location).filter(|path| !needed.contains(path.as_ref()));
-        let looking = old.map(|path| async move {
-            match store.head(path).await {
-                Ok(_) => Ok(true),
-                Err(ObjectStoreError::NotFound { .. }) => Ok(false),
-                Err(error) => Err(HistoryError::from(self.place.failure(&error.into()))),
-            }
-        });
+        let looking: Vec<_> = old.map(|path| self.is_there(path.clone(), Arc::clone(&store))).collect();
         let mut found = futures::stream::iter(looking).buffer_unordered(LOOKED_FOR_AT_ONCE);
         while let Some(is_there) = found.try_next().await? {
             if !is_there {
@@ -226,6 +221,18 @@ impl Kept {
             }
         }
         Ok(true)
+    }
+
+    fn is_there(&self, path: Path, store: Arc<dyn ObjectStore>) -> BoxFuture<'static, Result<bool, HistoryError>> {
+        let place = self.place.clone();
+        async move {
+            match store.head(&path).await {
+                Ok(_) => Ok(true),
+                Err(ObjectStoreError::NotFound { .. }) => Ok(false),
+                Err(error) => Err(HistoryError::from(place.failure(&error.into()))),
+            }
+        }
+        .boxed()
     }
 
     fn pin(&self, delta: DeltaTable, with_declared: bool, runtime: &RuntimeEnv) -> Result<Arc<Pinned>, HistoryError> {

@@ -12,6 +12,8 @@ use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::sqlparser::ast;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::catalog::{CATALOG, HISTORY, HistoryCatalog, LIVE, Pins};
 use super::kept::TravelError;
@@ -80,7 +82,16 @@ impl HistorySession {
     ///
     /// # Errors
     /// As there.
-    pub async fn plan_question(&self, question: &Question, files: &SourceFiles) -> Result<LogicalPlan, HistoryError> {
+    // Boxed here: what is borrowed in it is not seen to be Send through the futures of those who call it.
+    pub fn plan_question<'a>(
+        &'a self,
+        question: &'a Question,
+        files: &'a SourceFiles,
+    ) -> BoxFuture<'a, Result<LogicalPlan, HistoryError>> {
+        self.planned(question, files).boxed()
+    }
+
+    async fn planned(&self, question: &Question, files: &SourceFiles) -> Result<LogicalPlan, HistoryError> {
         let mut statement = question.statement.clone();
         let wrong = |errors: Vec<SqlError>| HistoryError::from(SqlErrors::new(files.clone(), errors));
         for name in names_in(&mut statement, question, files) {
