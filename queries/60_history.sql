@@ -27,7 +27,7 @@ CREATE TABLE transactions_history (
 INSERT INTO transactions_history
 SELECT event_type, "timestamp", transaction_id, customer_id, customer_name, subscription_plan, buyer_id, buyer_name,
        buyer_email, total_amount, payment_method, status, items, source, "partition", "offset",
-       CAST("timestamp" AS DATE)
+       CAST("timestamp" AS DATE) AS day
 FROM transactions;
 
 CREATE TABLE user_behavior_history (
@@ -48,7 +48,7 @@ CREATE TABLE user_behavior_history (
 
 INSERT INTO user_behavior_history
 SELECT event_type, "timestamp", customer_id, customer_name, interaction_type, channel, status, session_id, product_id,
-       source, "partition", "offset", CAST("timestamp" AS DATE)
+       source, "partition", "offset", CAST("timestamp" AS DATE) AS day
 FROM user_behavior;
 
 CREATE TABLE searches_history (
@@ -66,7 +66,7 @@ CREATE TABLE searches_history (
 
 INSERT INTO searches_history
 SELECT event_type, "timestamp", customer_id, customer_name, session_id, search_query, results_count, "partition",
-       "offset", CAST("timestamp" AS DATE)
+       "offset", CAST("timestamp" AS DATE) AS day
 FROM searches;
 
 CREATE TABLE cart_events_history (
@@ -83,7 +83,7 @@ CREATE TABLE cart_events_history (
 
 INSERT INTO cart_events_history
 SELECT event_type, "timestamp", customer_id, customer_name, session_id, cart_total, "partition", "offset",
-       CAST("timestamp" AS DATE)
+       CAST("timestamp" AS DATE) AS day
 FROM cart_events;
 
 -- What Redis shows for an hour, for good: one row for each window, when it is final. What is open is in
@@ -103,7 +103,7 @@ CREATE TABLE transaction_metrics (
 
 INSERT INTO transaction_metrics
 SELECT window['start'], window['end'], transaction_count, total_revenue, avg_transaction_value, unique_customers,
-       max_transaction, min_transaction, CAST(window['start'] AS DATE)
+       max_transaction, min_transaction, CAST(window['start'] AS DATE) AS day
 FROM transaction_windows;
 
 CREATE TABLE behavior_metrics (
@@ -115,7 +115,7 @@ CREATE TABLE behavior_metrics (
 ) WITH (connector = 'delta', partition_by = 'day');
 
 INSERT INTO behavior_metrics
-SELECT window['start'], window['end'], event_type, event_count, CAST(window['start'] AS DATE)
+SELECT window['start'], window['end'], event_type, event_count, CAST(window['start'] AS DATE) AS day
 FROM behavior_windows;
 
 CREATE TABLE product_metrics (
@@ -133,5 +133,5 @@ CREATE TABLE product_metrics (
 
 INSERT INTO product_metrics
 SELECT window['start'], window['end'], category, product_sales, category_revenue, avg_category_value, total_quantity,
-       unique_customers, unique_products, CAST(window['start'] AS DATE)
+       unique_customers, unique_products, CAST(window['start'] AS DATE) AS day
 FROM product_windows;

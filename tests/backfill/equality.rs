@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::cluster::Cluster;
 use crate::pipeline::Pipeline;
-use crate::{Place, committed, said};
+use crate::{Place, commits, committed, said};
 
 /// Records of each partition of the two topics.
 const ORDERS: usize = 1500;
@@ -28,7 +28,7 @@ fn sql(kafka: &str, place: &str) -> String {
              WITH (connector = 'kafka', bootstrap_servers = '{kafka}', topic = '{name}', idle_timeout = '1 hour'{options});
              CREATE TABLE {name}_history ({columns}, ts TIMESTAMP NOT NULL, \"partition\" INT, \"offset\" BIGINT, day DATE)
              WITH (connector = 'delta', history_of = '{name}', partition_by = 'day', commit_interval = '300 ms',
-                 compaction = 'false');
+                 compaction_interval = '100 ms');
              INSERT INTO {name}_history SELECT *, CAST(ts AS DATE) AS day FROM {name};\n"
         )
     };
@@ -163,16 +163,30 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
     send(&kafka, "clicks", &all_clicks, 0.5, 1.0);
     place.run_bounded();
 
-    let live: Vec<Vec<String>> = RESULTS.iter().map(|table| place.written(table)).collect();
-    for (table, rows) in RESULTS.iter().zip(&live) {
+    let results: Vec<Vec<String>> = RESULTS.iter().map(|table| place.written(table)).collect();
+    for (table, rows) in RESULTS.iter().zip(&results) {
         assert!(rows.len() >= 8, "{table} has only {} rows", rows.len());
     }
     for settings in [["--parallelism", "1", "--batch-size", "8192"], ["--parallelism", "3", "--batch-size", "7"]] {
         let said = place.backfilled(&settings);
         assert!(said.contains("recorded in orders_history up to version "), "{said}");
-        for (table, rows) in RESULTS.iter().zip(&live) {
+        for (table, rows) in RESULTS.iter().zip(&results) {
             assert_eq!(&place.result(table), rows, "{table} with {settings:?}");
         }
+    }
+
+    // Small files are put together when the pipeline runs on, and nothing else changes.
+    let mut live = Pipeline::start(place.run(&["--no-http", "--no-page"]));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_compacted(&place, "orders_history") {
+        assert!(Instant::now() < deadline, "{}", live.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    live.signal("-TERM");
+    assert_eq!(live.exit_code(), Some(0), "{}", live.said());
+    place.backfilled(&["--parallelism", "2"]);
+    for (table, rows) in RESULTS.iter().zip(&results) {
+        assert_eq!(&place.result(table), rows, "{table} after compaction");
     }
 
     // The history is complete, by what the checkpoints say.
@@ -197,4 +211,9 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
         assert!(counted[partition].starts_with(&row), "{row}: {counted:?}");
     }
     assert!(!place.path("data/backfill/per_customer.parquet").exists());
+}
+
+/// Whether files of a history have been replaced by others.
+fn is_compacted(place: &Place, history: &str) -> bool {
+    commits(place, history).iter().any(|commit| commit.lines().any(|action| action.starts_with("{\"remove\"")))
 }

@@ -85,18 +85,22 @@ impl Place {
     }
 }
 
-/// How many rows of a history are committed.
-fn committed(place: &Place, history: &str) -> u64 {
+/// The commits of a history.
+fn commits(place: &Place, history: &str) -> Vec<String> {
     let log = place.path(&format!("data/history/{history}/_delta_log"));
     let entries = std::fs::read_dir(log).into_iter().flatten().flatten();
     let commits = entries.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
-    let actions = commits.map(|commit| std::fs::read_to_string(commit.path()).unwrap());
+    commits.map(|commit| std::fs::read_to_string(commit.path()).unwrap()).collect()
+}
+
+/// How many rows have been committed to a history.
+fn committed(place: &Place, history: &str) -> u64 {
     let rows = |action: &str| {
         let action: Value = serde_json::from_str(action).unwrap();
         let statistics: Value = serde_json::from_str(action["add"]["stats"].as_str()?).unwrap();
         statistics["numRecords"].as_u64()
     };
-    actions.flat_map(|actions| actions.lines().filter_map(rows).collect::<Vec<_>>()).sum()
+    commits(place, history).iter().flat_map(|commit| commit.lines().filter_map(rows)).sum()
 }
 
 fn said(output: &Output) -> String {

@@ -237,3 +237,38 @@ impl Drop for Desk {
         self.refuse();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::delivery::Delivery;
+    use crate::dataflow::tests::parts::{Builder, MemorySink, MemorySource};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_waits_until_it_is_known_what_the_destination_has() {
+        let mut builder = Builder::default();
+        let read = builder.source("t", &Arc::new(MemorySource::new(vec![])));
+        builder.sink("out", read, 0, &MemorySink::default());
+        let board = Arc::new(Board::new(&builder.graph));
+        let desk = Desk::new(Arc::clone(&board), None);
+        let outbox = Arc::new(Outbox::new(Delivery::PerEpoch, true, &[]));
+        let outboxes = BTreeMap::from([("out".to_owned(), Arc::clone(&outbox))]);
+        let (told, ()) = tokio::join!(board.rows("out", &Since::Destination), async {
+            Desk::asked(Some(&desk)).await;
+            assert!(desk.is_asked() && desk.begin(&outboxes).is_none());
+        });
+        assert_eq!(
+            told.unwrap_err().to_string(),
+            "live.out got no answer in 10 s: the pipeline waits for the destination of out to be reached"
+        );
+        assert!(!desk.is_asked(), "who has given up is forgotten");
+        let (rows, ()) = tokio::join!(board.rows("out", &Since::Destination), async {
+            Desk::asked(Some(&desk)).await;
+            outbox.lacks(vec![]);
+            assert!(desk.begin(&outboxes).unwrap().concerns(read));
+            desk.complete(Epoch(4), &outboxes);
+        });
+        let rows = rows.unwrap();
+        assert_eq!((rows.epoch, rows.batches.len()), (Some(Epoch(4)), 0));
+    }
+}

@@ -157,3 +157,26 @@ pub enum LiveError {
 fn list(names: &[String]) -> String {
     if names.is_empty() { "no table".into() } else { names.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_is_told_what_to_do() {
+        let table = || "t".to_owned();
+        assert_eq!(
+            LiveError::TooMuch { table: table() }.to_string(),
+            "live.t: more than 256 MB of rows are not in its destination; ask again when it has caught up, or sum up in the \
+             pipeline what is asked for"
+        );
+        assert_eq!(
+            LiveError::Unreadable { table: table(), message: "Redis at localhost:6379: refused".into() }.to_string(),
+            "live.t: Redis at localhost:6379: refused"
+        );
+        assert_eq!(
+            LiveError::Unknown { table: table(), known: vec![] }.to_string(),
+            "there is no live table t: the running pipeline writes no table"
+        );
+    }
+}

@@ -72,13 +72,18 @@ fn decoded(rows: &[Map<String, Value>], columns: &SchemaRef, what: &str) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use arrow::util::pretty::pretty_format_batches;
     use serde_json::json;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::connectors::registry;
+    use crate::program::Program;
+    use crate::sql::{SourceFiles, Variables};
 
     fn columns() -> SchemaRef {
         Arc::new(Schema::new(vec![
@@ -90,6 +95,19 @@ mod tests {
 
     fn rows(values: Vec<Value>) -> Vec<Map<String, Value>> {
         values.into_iter().map(|value| value.as_object().unwrap().clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_destination_that_cannot_be_asked_says_so() {
+        let mut files = SourceFiles::default();
+        let sql = "CREATE TABLE t (category TEXT, PRIMARY KEY (category)) WITH (connector = 'blackhole');";
+        files.add("t.sql".into(), sql.into());
+        let Ok(program) = Program::parse(files, &Variables::default(), &registry::connectors()) else {
+            panic!("{sql}")
+        };
+        let options = ReadOptions { pipeline: "p".into(), data_dir: PathBuf::new(), stop: CancellationToken::new() };
+        let told = newest(&program.tables[0], &columns(), &options).await.unwrap_err();
+        assert_eq!(told.to_string(), "table t: its destination cannot be asked for the rows that it holds");
     }
 
     #[test]
