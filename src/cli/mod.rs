@@ -83,7 +83,7 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     Demo(demo::DemoArguments),
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     Audit(audit::AuditArguments),
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
@@ -155,7 +155,7 @@ fn run_command(command: Command) -> Exit {
 async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Demo(arguments) => demo::demo(arguments).await,
-        Command::Run(arguments) => run::run(arguments).await,
+        Command::Run(arguments) => run::run(*arguments).await,
         Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,

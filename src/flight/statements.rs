@@ -11,18 +11,21 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::FlightData;
 use datafusion::logical_expr::LogicalPlan;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::handles::Handles;
+use super::metadata::Listed;
 use super::parameters::ParameterError;
 use super::results::{self, Ending};
-use super::{parameters, plain, status};
+use super::{metadata, parameters, plain, status};
 use crate::console::{FlightFigures, random_token};
+use crate::history::live::LiveTables;
 use crate::history::{History, HistoryError, HistorySession, Paths};
 
 /// A statement that is neither fetched nor used for so long is forgotten.
@@ -101,43 +104,52 @@ impl Statements {
             server,
         }
     }
-
-    /// What is kept, for those who list it.
-    pub fn history(&self) -> &History {
-        &self.history
+    /// The tables that can be asked, those of `live` among them.
+    pub fn listed<'a>(&'a self, live: Option<&'a dyn LiveTables>) -> BoxFuture<'a, Vec<Listed>> {
+        metadata::listed(&self.history, live).boxed()
     }
+
+    // The futures are boxed here: see [`super::service`] on what the compiler would have to look through otherwise.
 
     /// Plans a text; its results wait to be fetched.
     ///
     /// # Errors
     /// Mistakes in it, and tables that cannot be read.
-    pub async fn plan(&self, sql: &str) -> Result<Told, Status> {
-        let (session, plan) = self.planned(sql).await?;
-        let parameters = parameters::schema(&plan).map_err(status::of_parameters)?;
-        if !parameters.fields().is_empty() {
-            return Err(Status::invalid_argument("the statement has parameters: prepare it, and bind their values"));
+    pub fn plan<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Told, Status>> {
+        async move {
+            let (session, plan) = self.planned(sql).await?;
+            let parameters = parameters::schema(&plan).map_err(status::of_parameters)?;
+            if !parameters.fields().is_empty() {
+                return Err(Status::invalid_argument(
+                    "the statement has parameters: prepare it, and bind their values",
+                ));
+            }
+            let schema = plain::schema(plan.schema().as_arrow());
+            self.wait(Planned { session, plan, missing: 0, values: None, schema }, parameters)
         }
-        let schema = plain::schema(plan.schema().as_arrow());
-        self.wait(Planned { session, plan, missing: 0, values: None, schema }, parameters)
+        .boxed()
     }
 
     /// Prepares a text.
     ///
     /// # Errors
     /// As for [`Statements::plan`].
-    pub async fn prepare(&self, sql: &str) -> Result<Told, Status> {
-        let (_, plan) = self.planned(sql).await?;
-        let parameters = parameters::schema(&plan).map_err(status::of_parameters)?;
-        let schema = plain::schema(plan.schema().as_arrow());
-        let prepared = Prepared {
-            sql: sql.to_owned(),
-            schema: Arc::clone(&schema),
-            parameters: Arc::clone(&parameters),
-            values: None,
-        };
-        let handle = new_handle()?;
-        self.prepared.lock().insert(handle.clone(), prepared, Instant::now());
-        Ok(Told { handle, schema, parameters })
+    pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Told, Status>> {
+        async move {
+            let (_, plan) = self.planned(sql).await?;
+            let parameters = parameters::schema(&plan).map_err(status::of_parameters)?;
+            let schema = plain::schema(plan.schema().as_arrow());
+            let prepared = Prepared {
+                sql: sql.to_owned(),
+                schema: Arc::clone(&schema),
+                parameters: Arc::clone(&parameters),
+                values: None,
+            };
+            let handle = new_handle()?;
+            self.prepared.lock().insert(handle.clone(), prepared, Instant::now());
+            Ok(Told { handle, schema, parameters })
+        }
+        .boxed()
     }
 
     /// Binds values to a prepared statement, a row for each time that it will run.
@@ -157,19 +169,22 @@ impl Statements {
     ///
     /// # Errors
     /// As for [`Statements::plan`].
-    pub async fn plan_prepared(&self, handle: &str) -> Result<Told, Status> {
-        let prepared = self.prepared.lock().get(&handle.to_owned(), Instant::now()).cloned();
-        let Prepared { sql, schema, parameters, values } = prepared.ok_or_else(status::gone)?;
-        let (session, plan) = self.planned(&sql).await?;
-        let schema = match &values {
-            Some(values) if values.num_rows() > 0 => {
-                let first = parameters::bound(plan.clone(), values, 0).map_err(status::of_parameters)?;
-                plain::schema(first.schema().as_arrow())
-            }
-            _ => schema,
-        };
-        let missing = if values.is_some() { 0 } else { parameters.fields().len() };
-        self.wait(Planned { session, plan, missing, values, schema }, parameters)
+    pub fn plan_prepared<'a>(&'a self, handle: &'a str) -> BoxFuture<'a, Result<Told, Status>> {
+        async move {
+            let prepared = self.prepared.lock().get(&handle.to_owned(), Instant::now()).cloned();
+            let Prepared { sql, schema, parameters, values } = prepared.ok_or_else(status::gone)?;
+            let (session, plan) = self.planned(&sql).await?;
+            let schema = match &values {
+                Some(values) if values.num_rows() > 0 => {
+                    let first = parameters::bound(plan.clone(), values, 0).map_err(status::of_parameters)?;
+                    plain::schema(first.schema().as_arrow())
+                }
+                _ => schema,
+            };
+            let missing = if values.is_some() { 0 } else { parameters.fields().len() };
+            self.wait(Planned { session, plan, missing, values, schema }, parameters)
+        }
+        .boxed()
     }
 
     /// Forgets a prepared statement. One that is not known is forgotten already.
