@@ -196,9 +196,7 @@ impl Kept {
 
     async fn has_all_files(&self, earlier: &Pinned, newest: &Pinned) -> Result<bool, HistoryError> {
         match (&earlier.scan, &newest.delta) {
-            (Some(scan), Some(delta)) => {
-                self.files_are_there(scan, newest, delta.log_store().object_store(None)).await
-            }
+            (Some(scan), Some(delta)) => self.files_are_there(scan, newest, delta.log_store().object_store(None)).await,
             _ => Ok(true),
         }
     }
