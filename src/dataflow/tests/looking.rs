@@ -198,6 +198,6 @@ async fn those_who_ask_all_the_time_change_nothing() {
     })
     .await;
     outcome.unwrap();
-    assert!(answers > 10, "{answers} answers");
+    assert!(answers > 5, "{answers} answers");
     assert_eq!(sink.log.lock().sorted(), expected(&splits).0);
 }
