@@ -18,6 +18,8 @@ CREATE TABLE transactions (
                  unit_price DECIMAL(12, 2), product_price DECIMAL(12, 2)>[],
     source TEXT,
     raw TEXT METADATA FROM 'value',
+    "partition" INT METADATA FROM 'partition',
+    "offset" BIGINT METADATA FROM 'offset',
     WATERMARK FOR "timestamp" AS "timestamp" - INTERVAL '10 seconds'
 ) WITH (
     connector = 'kafka',
@@ -42,6 +44,8 @@ CREATE TABLE user_behavior (
     product_id BIGINT,
     source TEXT,
     raw TEXT METADATA FROM 'value',
+    "partition" INT METADATA FROM 'partition',
+    "offset" BIGINT METADATA FROM 'offset',
     WATERMARK FOR "timestamp" AS CASE WHEN source IS DISTINCT FROM 'crm' THEN "timestamp" - INTERVAL '10 seconds' END
 ) WITH (
     connector = 'kafka',
@@ -61,6 +65,8 @@ CREATE TABLE searches (
     search_query TEXT,
     results_count BIGINT,
     raw TEXT METADATA FROM 'value',
+    "partition" INT METADATA FROM 'partition',
+    "offset" BIGINT METADATA FROM 'offset',
     WATERMARK FOR "timestamp" AS "timestamp" - INTERVAL '10 seconds'
 ) WITH (
     connector = 'kafka',
@@ -80,6 +86,8 @@ CREATE TABLE cart_events (
     session_id TEXT,
     cart_total DECIMAL(12, 2),
     raw TEXT METADATA FROM 'value',
+    "partition" INT METADATA FROM 'partition',
+    "offset" BIGINT METADATA FROM 'offset',
     WATERMARK FOR "timestamp" AS "timestamp" - INTERVAL '10 seconds'
 ) WITH (
     connector = 'kafka',

@@ -18,21 +18,22 @@ CREATE TABLE metrics_transactions (
     emit_early = '1 second'
 );
 
+CREATE VIEW transaction_windows AS
+SELECT
+    tumble(INTERVAL '30 seconds') AS window,
+    count(*) AS transaction_count,
+    CAST(sum(total_amount) AS DECIMAL(16, 2)) AS total_revenue,
+    CAST(avg(total_amount) AS DECIMAL(14, 2)) AS avg_transaction_value,
+    count(DISTINCT customer_id) AS unique_customers,
+    max(total_amount) AS max_transaction,
+    min(total_amount) AS min_transaction
+FROM transactions
+GROUP BY window;
+
 INSERT INTO metrics_transactions
 SELECT window['start'], transaction_count, total_revenue, avg_transaction_value, unique_customers,
        max_transaction, min_transaction
-FROM (
-    SELECT
-        tumble(INTERVAL '30 seconds') AS window,
-        count(*) AS transaction_count,
-        CAST(sum(total_amount) AS DECIMAL(16, 2)) AS total_revenue,
-        CAST(avg(total_amount) AS DECIMAL(14, 2)) AS avg_transaction_value,
-        count(DISTINCT customer_id) AS unique_customers,
-        max(total_amount) AS max_transaction,
-        min(total_amount) AS min_transaction
-    FROM transactions
-    GROUP BY window
-);
+FROM transaction_windows;
 
 -- Behaviour is what the three other topics tell; an abandoned cart is a kind of its own.
 CREATE VIEW behavior AS
@@ -54,13 +55,14 @@ CREATE TABLE metrics_behavior (
     emit_early = '1 second'
 );
 
+CREATE VIEW behavior_windows AS
+SELECT tumble(INTERVAL '30 seconds') AS window, event_type, count(*) AS event_count
+FROM behavior
+GROUP BY window, event_type;
+
 INSERT INTO metrics_behavior
 SELECT window['start'], event_type, event_count
-FROM (
-    SELECT tumble(INTERVAL '30 seconds') AS window, event_type, count(*) AS event_count
-    FROM behavior
-    GROUP BY window, event_type
-);
+FROM behavior_windows;
 
 CREATE TABLE metrics_products (
     "timestamp" TIMESTAMP,
@@ -79,20 +81,21 @@ CREATE TABLE metrics_products (
     emit_early = '1 second'
 );
 
+CREATE VIEW product_windows AS
+SELECT
+    tumble(INTERVAL '30 seconds') AS window,
+    category,
+    count(*) AS product_sales,
+    CAST(sum(amount) AS DECIMAL(16, 2)) AS category_revenue,
+    CAST(avg(amount) AS DECIMAL(14, 2)) AS avg_category_value,
+    sum(quantity) AS total_quantity,
+    count(DISTINCT customer_id) AS unique_customers,
+    count(DISTINCT product_id) AS unique_products
+FROM items
+WHERE category IS NOT NULL
+GROUP BY window, category;
+
 INSERT INTO metrics_products
 SELECT window['start'], category, product_sales, category_revenue, avg_category_value, total_quantity,
        unique_customers, unique_products
-FROM (
-    SELECT
-        tumble(INTERVAL '30 seconds') AS window,
-        category,
-        count(*) AS product_sales,
-        CAST(sum(amount) AS DECIMAL(16, 2)) AS category_revenue,
-        CAST(avg(amount) AS DECIMAL(14, 2)) AS avg_category_value,
-        sum(quantity) AS total_quantity,
-        count(DISTINCT customer_id) AS unique_customers,
-        count(DISTINCT product_id) AS unique_products
-    FROM items
-    WHERE category IS NOT NULL
-    GROUP BY window, category
-);
+FROM product_windows;

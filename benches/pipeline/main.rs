@@ -1,5 +1,5 @@
 //! How fast whole pipelines are, beside the limits that nothing could be faster than. `docs/benchmarks.md` holds the
-//! results; `scripts/bench` runs this.
+//! results; `scripts/bench/pipelines` runs this.
 //!
 //! Every measured run is a process of its own: this program starts itself again with `--run`, so that a run's CPU time
 //! and peak memory are those of the process. A group of runs is repeated as a whole, so that a machine that is busy for
@@ -110,7 +110,7 @@ fn file(arguments: &Arguments) -> Result<()> {
     let halves = Input::File(events.halves(&arguments.dir)?);
     let tumble = Window::Tumble30;
     let mut runs = vec![
-        ("read and decode, drop", Run::Bare { input: whole.clone(), instances: 1 }),
+        ("read and decode, drop", Run::bare(&whole, 1)),
         ("pipeline, parallelism 1", Run::pipeline(&whole, tumble, 1, &arguments.dir)),
         ("pipeline, two files, parallelism 2", Run::pipeline(&halves, tumble, 2, &arguments.dir)),
         ("DataFusion batch, 1 partition", Run::Batch { input: whole.clone(), partitions: 1 }),
@@ -147,11 +147,11 @@ fn kafka(arguments: &Arguments) -> Result<()> {
     let run = |input: &Input, parallelism| Run::pipeline_to_redis(input, parallelism, &arguments.dir, &servers.redis);
     let runs = vec![
         ("1 partition: poll, drop", Run::Poll { input: one.clone() }),
-        ("1 partition: poll and decode, drop", Run::Bare { input: one.clone(), instances: 1 }),
+        ("1 partition: poll and decode, drop", Run::bare(&one, 1)),
         ("1 partition: pipeline, parallelism 1", run(&one, 1)),
         ("1 partition: pipeline, parallelism 2", run(&one, 2)),
-        ("4 partitions: poll and decode, drop, 1 task", Run::Bare { input: four.clone(), instances: 1 }),
-        ("4 partitions: poll and decode, drop, 2 tasks", Run::Bare { input: four.clone(), instances: 2 }),
+        ("4 partitions: poll and decode, drop, 1 task", Run::bare(&four, 1)),
+        ("4 partitions: poll and decode, drop, 2 tasks", Run::bare(&four, 2)),
         ("4 partitions: pipeline, parallelism 1", run(&four, 1)),
         ("4 partitions: pipeline, parallelism 2", run(&four, 2)),
     ];

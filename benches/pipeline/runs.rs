@@ -70,8 +70,9 @@ impl Window {
 /// One measured run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Run {
-    /// The source and the decoder of the pipeline, and nothing behind them.
-    Bare { input: Input, instances: usize },
+    /// The source and the decoder that a program's plan begins with, and nothing behind them. `scripts/bench/flink` asks
+    /// for it with programs of its own.
+    Bare { sql: String, instances: usize },
     /// librdkafka's messages, one at a time, undecoded.
     Poll { input: Input },
     /// The whole pipeline; with `kept`, its checkpoints are kept, one a second.
@@ -94,6 +95,11 @@ impl Run {
     pub fn pipeline(input: &Input, window: Window, parallelism: usize, dir: &Path) -> Run {
         let sql = format!("{}{}", source(input), into_file(window, dir));
         Run::Pipeline { sql, input: input.clone(), parallelism, kept: false }
+    }
+
+    /// Reads and decodes what the pipeline with a window of 30 s would.
+    pub fn bare(input: &Input, instances: usize) -> Run {
+        Run::Bare { sql: format!("{}{}", source(input), into_file(Window::Tumble30, &std::env::temp_dir())), instances }
     }
 
     /// The same with a checkpoint every second.
@@ -161,7 +167,7 @@ INSERT INTO newest SELECT window_start, category, orders, total, mean, lowest, h
         let workers = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(8 << 20).build()?;
         let sample = workers.block_on(async {
             match self {
-                Run::Bare { input, instances } => bare(input, *instances).await,
+                Run::Bare { sql, instances } => bare(sql, *instances).await,
                 Run::Poll { input } => poll(input),
                 Run::Pipeline { sql, input, parallelism, kept } => pipeline(sql, input, *parallelism, *kept).await,
                 Run::Batch { input, partitions } => batch(input, *partitions).await,
@@ -289,9 +295,8 @@ fn source_node(graph: &Graph) -> Result<&SourceNode> {
 }
 
 /// Reads and decodes with what the pipeline's plan names, in as many tasks as the pipeline would have.
-async fn bare(input: &Input, instances: usize) -> Result<Sample> {
-    let sql = format!("{}{}", source(input), into_file(Window::Tumble30, &std::env::temp_dir()));
-    let graph = plan(&sql).await?;
+async fn bare(sql: &str, instances: usize) -> Result<Sample> {
+    let graph = plan(sql).await?;
     let node = source_node(&graph)?;
     let statistics = Arc::new(Statistics::of(&graph));
     let first = first_rows(&statistics);

@@ -11,17 +11,22 @@ mod demo;
 mod destination;
 mod exit;
 mod explain;
+mod flight;
 mod folder;
 mod generate;
 mod generated_rows;
 mod generating;
+mod history;
+mod kept;
 mod logs;
 mod page;
 mod parse;
 mod progress;
+mod query;
 mod recovery;
 mod run;
 mod sample;
+mod serve;
 mod signals;
 mod state_limit;
 mod summary;
@@ -58,6 +63,9 @@ Examples:
   acequia explain queries --format mermaid
   acequia test queries             run the folder's own cases
   acequia audit queries            prove that every row has arrived, once
+  acequia history                  what the folder has recorded
+  acequia query \"SELECT ...\"       ask it, or give no SQL for a prompt
+  acequia serve queries            the same over Arrow Flight SQL, for ADBC and JDBC
   acequia generate --rate 100      events of the shop into its databases";
 
 /// Turns a folder of SQL files into a running streaming pipeline.
@@ -75,12 +83,15 @@ struct Arguments {
 #[derive(Subcommand, Debug)]
 enum Command {
     Demo(demo::DemoArguments),
-    Run(run::RunArguments),
+    Run(Box<run::RunArguments>),
     Audit(audit::AuditArguments),
     Check(check::CheckArguments),
     Checkpoints(checkpoints::CheckpointsArguments),
     Explain(explain::ExplainArguments),
     Generate(generate::GenerateArguments),
+    Serve(serve::ServeArguments),
+    History(history::HistoryArguments),
+    Query(query::QueryArguments),
     Test(test::TestArguments),
 }
 
@@ -91,11 +102,13 @@ impl Command {
     /// What is logged when nothing is asked for. Cases run many times over, and how each run goes is nobody's news.
     fn log_level(&self) -> LevelFilter {
         match self {
-            Command::Demo(_) | Command::Generate(_) | Command::Run(_) => LevelFilter::INFO,
+            Command::Demo(_) | Command::Generate(_) | Command::Run(_) | Command::Serve(_) => LevelFilter::INFO,
             Command::Audit(_)
             | Command::Check(_)
             | Command::Checkpoints(_)
             | Command::Explain(_)
+            | Command::History(_)
+            | Command::Query(_)
             | Command::Test(_) => LevelFilter::WARN,
         }
     }
@@ -142,12 +155,15 @@ fn run_command(command: Command) -> Exit {
 async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Demo(arguments) => demo::demo(arguments).await,
-        Command::Run(arguments) => run::run(arguments).await,
+        Command::Run(arguments) => run::run(*arguments).await,
         Command::Audit(arguments) => audit::audit(&arguments).await,
         Command::Check(arguments) => check::check(&arguments).await,
         Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).await,
         Command::Explain(arguments) => explain::explain(&arguments).await,
         Command::Generate(arguments) => generate::generate(arguments).await,
+        Command::Serve(arguments) => serve::serve(arguments).await,
+        Command::History(arguments) => history::history(&arguments).await,
+        Command::Query(arguments) => query::query(arguments).await,
         Command::Test(arguments) => test::test(&arguments).await,
     }
 }

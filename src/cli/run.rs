@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backfill::{self, BackfillArguments};
 use super::exit::Exit;
+use super::flight::{self, Asked, FlightArguments, Listening};
 use super::folder::{self, Planned};
 use super::page::PageArguments;
 use super::recovery::RecoveryArguments;
@@ -17,10 +18,13 @@ use super::state_limit::StateLimit;
 use super::{generated_rows, parse, progress, sample, signals, summary};
 use crate::checkpoint::log::CheckpointError;
 use crate::connectors::{ConnectorError, stdout};
-use crate::console::{self, Console, Phase};
+use crate::console::live::LiveView;
+use crate::console::{self, Console, FlightFigures, Phase};
 use crate::dataflow::graph::{Graph, NodeKind};
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{self, RunError, RunOptions};
+use crate::history::live::{RunFile, RunningLive};
+use crate::history::{History, Limits};
 use crate::page::Page;
 use crate::program::Program;
 use crate::time::WallClock;
@@ -88,12 +92,19 @@ pub struct RunArguments {
     #[arg(long, conflicts_with = "http")]
     no_http: bool,
 
-    /// Allow an address that other machines can reach; the console asks for no password
+    /// Allow an address that other machines can reach; the console asks for no password, and Flight SQL does not encrypt
     #[arg(long)]
     insecure_bind: bool,
 
     #[command(flatten)]
     pub(super) page: PageArguments,
+
+    /// Serve the history and the live tables over Arrow Flight SQL, such as on 127.0.0.1:32010
+    #[arg(long, value_name = "ADDRESS", env = "ACEQUIA__RUN__FLIGHT", value_parser = parse::address)]
+    flight: Option<SocketAddr>,
+
+    #[command(flatten)]
+    flight_options: FlightArguments,
 
     /// How long a stop in order may take
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__SHUTDOWN_TIMEOUT", default_value = "25s",
@@ -113,6 +124,9 @@ pub struct RunArguments {
     #[arg(long)]
     no_sample: bool,
 }
+
+/// Memory for the queries by Flight SQL of a run, all together; what does not fit is spilled.
+const FLIGHT_MEMORY: u64 = 1 << 30;
 
 /// What a command adds to a run that is its own.
 #[derive(Default)]
@@ -200,11 +214,24 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         return Exit::Usage;
     }
     let statistics = Arc::new(Statistics::of(&graph));
-    let console = Arc::new(Console::new(&options.pipeline, &graph, Arc::clone(&statistics)));
+    let live = Arc::new(LiveView::new(&options.pipeline, &program, &graph, &options.data_dir));
+    let mut console = Console::new(&options.pipeline, &graph, Arc::clone(&statistics)).with_live(Arc::clone(&live));
+    let flight_figures = Arc::new(FlightFigures::default());
+    if arguments.flight.is_some() {
+        console = console.with_flight(Arc::clone(&flight_figures));
+    }
+    let console = Arc::new(console);
     let mut tasks = Tasks::default();
     let page = || Page::new(&program, &arguments.folder, &graph, Arc::clone(&console), &arguments.data_dir);
     let served = match serve(arguments, page, &console, &mut tasks).await {
         Ok(served) => served,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Exit::Usage;
+        }
+    };
+    let _flight = match serve_flight(arguments, &program, &options, live.clone(), flight_figures).await {
+        Ok(flight) => flight,
         Err(error) => {
             tracing::error!("{error}");
             return Exit::Usage;
@@ -221,6 +248,16 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    beginning.live = Some(live.board());
+    // Now that nobody else can hold the checkpoints: whoever asks for live tables finds this run. A computation of the past
+    // may go on beside the run that is to be found.
+    let _found_by = (!arguments.backfill.from_history).then(|| {
+        let written = RunFile::write(&options.pipeline, served.console, &options.data_dir);
+        written.inspect_err(|error| {
+            let data_dir = options.data_dir.display();
+            tracing::warn!("live tables cannot be asked for from other processes: {data_dir}: {error}");
+        })
+    });
     if let Some(feed) = beside.feed {
         tasks.spawn(feed(options.drain.clone()));
     }
@@ -294,6 +331,26 @@ async fn serve(
         tasks.spawn(page);
     }
     Ok(served)
+}
+
+/// Begins to serve Flight SQL, if it is wanted, on half of the cores: queries must not hold up the run.
+async fn serve_flight(
+    arguments: &RunArguments,
+    program: &Program,
+    options: &RunOptions,
+    view: Arc<LiveView>,
+    figures: Arc<FlightFigures>,
+) -> Result<Option<flight::Beside>, String> {
+    let Some(address) = arguments.flight else { return Ok(None) };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+    let (data_dir, live) = (&options.data_dir, Arc::new(RunningLive::new(view)));
+    let limits = Limits { memory: FLIGHT_MEMORY, spill: Some(data_dir.join("tmp")), parallelism: Some(threads) };
+    let history = History::of(program, data_dir, &options.pipeline, limits).map_err(|error| error.to_string())?;
+    let history = history.with_live(live.clone());
+    let listening = Listening { address, option: "--flight", insecure: arguments.insecure_bind };
+    let begun = arguments.flight_options.begin(listening, Asked { history, live, figures }).await?;
+    let beside = begun.beside(threads, options.drain.clone());
+    beside.map(Some).map_err(|error| format!("cannot start threads: {error}"))
 }
 
 async fn note_draining(console: Arc<Console>, drain: CancellationToken) {

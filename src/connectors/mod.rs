@@ -17,8 +17,10 @@ pub mod json_column;
 pub mod kafka;
 mod lines;
 pub mod looking;
+mod made_up;
 #[cfg(test)]
 pub(crate) mod moto;
+pub mod nexmark;
 pub mod postgres;
 pub mod redis;
 pub mod refused_rows;

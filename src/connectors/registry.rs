@@ -8,6 +8,7 @@ pub fn connectors() -> Vec<Box<dyn Connector>> {
         Box::new(super::file::FileConnector::named("file")),
         Box::new(super::file::FileConnector::named("filesystem")),
         Box::new(super::datagen::DatagenConnector),
+        Box::new(super::nexmark::NexmarkConnector),
         Box::new(super::stdout::StdoutConnector),
         Box::new(super::blackhole::BlackholeConnector),
         Box::new(super::kafka::Kafka),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::{Console, Label, checkpoints, figures};
+use super::{Console, Label, checkpoints, figures, flight};
 use crate::dataflow::statistics::{NodeStatistics, Role};
 
 /// All metrics at `now`.
@@ -22,6 +22,9 @@ pub fn render(console: &Console, now: SystemTime) -> String {
         let are_kept = checkpoints.are_kept();
         if are_kept {
             checkpoints::render(checkpoints);
+        }
+        if let Some(figures) = &console.flight {
+            flight::render(figures);
         }
         for (node, label) in console.statistics.nodes().iter().zip(&console.labels) {
             match node.role {
@@ -122,8 +125,10 @@ fn describe() {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::FlightFigures;
     use super::super::tests::console;
     use super::*;
     use crate::time::{Epoch, Incarnation};
@@ -192,6 +197,25 @@ mod tests {
         let delivery = &console.statistics.nodes()[3].delivery;
         delivery.waits(2, 30, 4000);
         delivery.settled(Epoch(6), 9);
+    }
+
+    #[test]
+    fn a_flight_server_is_shown_where_there_is_one() {
+        assert!(!render(&console(), SystemTime::now()).contains("acequia_flight_"));
+        let figures = Arc::new(FlightFigures::default());
+        figures.queries.store(3, Relaxed);
+        let text = render(&with_flight(figures), SystemTime::now());
+        for line in ["acequia_flight_queries_total 3", "acequia_flight_active_queries 0"] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+        }
+        for line in text.lines().filter(|line| line.starts_with("# TYPE acequia_flight_")) {
+            let name = line.split(' ').nth(2).unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no description");
+        }
+    }
+
+    fn with_flight(figures: Arc<FlightFigures>) -> Console {
+        Arc::try_unwrap(console()).unwrap().with_flight(figures)
     }
 
     #[test]

@@ -7,10 +7,13 @@
 mod bind;
 mod checkpoints;
 mod figures;
+mod flight;
 mod host;
 mod kafka;
+pub mod live;
 mod metrics;
 mod redis;
+mod secret;
 mod status;
 
 use std::collections::BTreeSet;
@@ -31,7 +34,10 @@ use crate::operators::LATE;
 
 pub use bind::{BindError, DEFAULT_ADDRESS, Listening, bind, listen, listen_or_free};
 pub use figures::{Figures, age, moving};
+pub use flight::FlightFigures;
 pub use host::only_loopback;
+use live::LiveView;
+pub use secret::{equal, random_token};
 
 /// How far a pipeline is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +88,10 @@ pub struct Console {
     /// What is shown of each node beside its figures.
     labels: Vec<Label>,
     statistics: Arc<Statistics>,
+    /// Whom to ask for live tables, if anybody may.
+    live: Option<Arc<LiveView>>,
+    /// What the Flight SQL server counts, if there is one.
+    flight: Option<Arc<FlightFigures>>,
     phase: AtomicU8,
     began: Instant,
 }
@@ -102,7 +112,18 @@ impl Console {
 
     fn with_labels(pipeline: &str, labels: Vec<Label>, statistics: Arc<Statistics>) -> Console {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Console { pipeline: pipeline.to_owned(), labels, statistics, phase, began: Instant::now() }
+        let (pipeline, began) = (pipeline.to_owned(), Instant::now());
+        Console { pipeline, labels, statistics, live: None, flight: None, phase, began }
+    }
+
+    /// The same with live tables.
+    pub fn with_live(self, live: Arc<LiveView>) -> Console {
+        Console { live: Some(live), ..self }
+    }
+
+    /// The same with what the run's Flight SQL server counts.
+    pub fn with_flight(self, figures: Arc<FlightFigures>) -> Console {
+        Console { flight: Some(figures), ..self }
     }
 
     /// Says how far the pipeline is.
@@ -171,7 +192,7 @@ pub async fn serve(listener: TcpListener, console: Arc<Console>) -> std::io::Res
 }
 
 const NOT_FOUND: &str = "not found: there are /metrics, /healthz, /readyz, /api/v1/status, /api/v1/kafka/topics, \
-    /api/v1/kafka/messages, /api/v1/redis/keys and /api/v1/redis/get\n";
+    /api/v1/kafka/messages, /api/v1/redis/keys, /api/v1/redis/get, /api/v1/live and /api/v1/live/TABLE\n";
 
 fn router(console: Arc<Console>, loopback: bool) -> Router {
     let router = Router::new()
@@ -183,6 +204,8 @@ fn router(console: Arc<Console>, loopback: bool) -> Router {
         .route("/api/v1/kafka/messages", get(kafka::messages))
         .route("/api/v1/redis/keys", get(redis::keys))
         .route("/api/v1/redis/get", get(redis::get))
+        .route("/api/v1/live", get(live::tables))
+        .route("/api/v1/live/{table}", get(live::rows))
         .fallback(async || (StatusCode::NOT_FOUND, NOT_FOUND))
         .with_state(console);
     // Beyond loopback the names by which this machine is reached are not known.

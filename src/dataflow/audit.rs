@@ -12,28 +12,15 @@ mod rows;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
 
 use self::rows::Rows;
 use super::graph::{Graph, NodeKind, SinkNode};
+pub use super::read_back::ReadOptions as AuditOptions;
 use crate::checkpoint::ledger::{Due, Tally};
 use crate::connectors::delivery::Delivery;
 use crate::connectors::{ConnectorError, SinkMode, SourceFactory};
 use crate::program::{Program, Table};
-
-/// What an audit needs beside the program.
-#[derive(Clone, Debug)]
-pub struct AuditOptions {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// Where embedded parts keep their files.
-    pub data_dir: PathBuf,
-    /// Cancelled to give up.
-    pub stop: CancellationToken,
-}
 
 /// What was found about a sink.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -33,7 +33,7 @@ pub fn chain(
     for &id in &stage.nodes {
         let node = &graph.nodes[id.0];
         let state = start.and_then(|start| start.operators.get(&node.name));
-        let (mut operator, mut ticker) = (None, None);
+        let (mut operator, mut ticker, mut factory) = (None, None, None);
         if let NodeKind::Operator(spec) = &node.kind {
             let made = guarded(&node.name, || {
                 let mut made = spec.factory.create(instance, stage.instances)?;
@@ -43,6 +43,7 @@ pub fn chain(
                 Ok(made)
             })?;
             operator = Some(made);
+            factory = Some(Arc::clone(&spec.factory));
             ticker = spec.tick.map(|period| Ticker::new(period, Instant::now()));
         }
         if let Some(edge) = forwarded(graph, id)
@@ -55,7 +56,9 @@ pub fn chain(
             node: id,
             name: node.name.clone(),
             instance,
+            instances: stage.instances,
             operator,
+            factory,
             targets: vec![vec![]; node.outputs.len()],
             watermark: state.map_or(EventTime::MIN, |state| state.watermark),
             ticker,

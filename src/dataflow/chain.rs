@@ -4,6 +4,7 @@
 //! waits in an outbox until [`Chain::flush`], so that the operators stay synchronous. An operator's rows always go
 //! before the watermark or barrier that made it send them.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +14,16 @@ use arrow::array::RecordBatch;
 use tokio::time::Instant;
 
 use super::RunError;
-use super::channel::Message;
+use super::channel::{Barrier, Message};
 use super::exchange::{Port, SendError};
-use super::graph::NodeId;
+use super::failing::explained;
+use super::graph::{NodeId, OperatorFactory};
+use super::live::look::{Look, Trouble};
+use super::live::shadow;
 use super::report::OperatorSnapshot;
 use super::statistics::NodeStatistics;
 use crate::operators::{InputIndex, MAIN, Operator, Output, OutputIndex};
-use crate::time::{Epoch, EventTime};
+use crate::time::EventTime;
 
 /// Where an output goes.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +42,12 @@ pub struct Member {
     pub name: String,
     /// Which of its instances this is.
     pub instance: usize,
+    /// How many there are.
+    pub instances: usize,
     /// Its operator; the head of a source's chain has none.
     pub operator: Option<Box<dyn Operator>>,
+    /// Makes another such operator.
+    pub factory: Option<Arc<dyn OperatorFactory>>,
     /// Who reads it, by output.
     pub targets: Vec<Vec<Target>>,
     /// The watermark that it has seen.
@@ -75,6 +83,9 @@ impl Ticker {
         Ticker { period, next: now + period }
     }
 }
+
+/// Rows that are shown to a look, each with the input that they come by.
+pub type Shown = Vec<(InputIndex, RecordBatch)>;
 
 /// The operators of one task and the ways out of it.
 pub struct Chain {
@@ -125,12 +136,13 @@ impl Chain {
         Ok(())
     }
 
-    /// The epoch ends: what each operator has to keep.
+    /// The epoch ends: what each operator has to keep. For a look, `shown` is what those before the head would send.
     ///
     /// # Errors
     /// As for [`Chain::batch`].
-    pub fn barrier(&mut self, epoch: Epoch) -> Result<Vec<OperatorSnapshot>, RunError> {
+    pub fn barrier(&mut self, barrier: &Barrier, shown: Shown) -> Result<Vec<OperatorSnapshot>, RunError> {
         let mut snapshots = vec![];
+        let mut shown = BTreeMap::from([(0, shown)]);
         for index in 0..self.members.len() {
             let batches = self.call(index, |operator, out| operator.snapshot(out))?;
             let member = &mut self.members[index];
@@ -141,9 +153,54 @@ impl Chain {
                 watermark: member.watermark,
                 batches: batches.unwrap_or_default(),
             });
-            self.forward(index, &Message::Barrier(epoch));
+            if let Some(look) = &barrier.look {
+                self.show(index, look, &mut shown)?;
+            }
+            self.forward(index, &Message::Barrier(barrier.clone()));
         }
         Ok(snapshots)
+    }
+
+    /// Shows on what an operator would send if its input ended now. Only what it itself says of its state can fail the
+    /// run; what goes wrong behind that is the answer to who looks.
+    fn show(&mut self, index: usize, look: &Look, shown: &mut BTreeMap<usize, Shown>) -> Result<(), RunError> {
+        let given = shown.remove(&index).unwrap_or_default();
+        if !look.concerns(self.members[index].node) {
+            return Ok(());
+        }
+        let state = self.call(index, |operator, _| operator.state())?;
+        let member = &self.members[index];
+        let (Some(state), Some(factory)) = (state, &member.factory) else { return Ok(()) };
+        if state.is_empty() && given.is_empty() {
+            // No state is kept before it, nor here: operators with state say it even when it has no rows.
+            return Ok(());
+        }
+        let made = factory.create(member.instance, member.instances);
+        match made.and_then(|made| shadow::rows(made, state, member.watermark, given)) {
+            Ok(rows) => self.route_shown(index, look, rows, shown),
+            Err(error) => {
+                let (node, message) = (member.name.clone(), explained(&error));
+                look.fails(member.node, Trouble::Failed { node, message });
+            }
+        }
+        Ok(())
+    }
+
+    fn route_shown(&mut self, index: usize, look: &Look, rows: Vec<RecordBatch>, shown: &mut BTreeMap<usize, Shown>) {
+        for batch in rows {
+            if !look.admits(self.members[index].node, batch.get_array_memory_size()) {
+                return;
+            }
+            for target in self.members[index].targets.get(MAIN).into_iter().flatten() {
+                match *target {
+                    Target::Member(next) => shown.entry(next).or_default().push((0, batch.clone())),
+                    Target::Port(port) if look.concerns(self.ports[port].reader) => {
+                        self.outbox.push((port, Message::Shown(batch.clone())));
+                    }
+                    Target::Port(_) => {}
+                }
+            }
+        }
     }
 
     /// No more will come. Returns how far the operators came.

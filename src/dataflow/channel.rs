@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use arrow::array::RecordBatch;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::live::look::Look;
 use crate::time::{Epoch, EventTime};
 
 /// Messages that a channel holds. A batch is mostly followed by a watermark, so this is about four batches.
@@ -24,11 +25,28 @@ pub enum Message {
     Batch(RecordBatch),
     /// No row at or before this event time that counts will come from this sender. Rising.
     Watermark(EventTime),
+    /// What open windows would send if they closed now: for the look that the next barrier carries.
+    Shown(RecordBatch),
     /// All rows of the epoch have been sent.
-    Barrier(Epoch),
+    Barrier(Barrier),
     /// The sender is done. Without a watermark of [`EventTime::MAX`] before it, the input has not come to its end: it
     /// was told to stop, and windows that are open stay open.
     End,
+}
+
+/// The end of an epoch, on its way through the run.
+#[derive(Clone, Debug)]
+pub struct Barrier {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Set when somebody wants to know what open windows hold at it.
+    pub look: Option<Arc<Look>>,
+}
+
+impl From<Epoch> for Barrier {
+    fn from(epoch: Epoch) -> Barrier {
+        Barrier { epoch, look: None }
+    }
 }
 
 /// The receiver is gone: its task has ended before its time, so the run is failing.
@@ -63,7 +81,7 @@ impl Sender {
     /// [`Closed`] when the receiver is gone.
     pub async fn send(&self, message: Message) -> Result<(), Closed> {
         let permit = match &message {
-            Message::Batch(batch) => {
+            Message::Batch(batch) | Message::Shown(batch) => {
                 let bytes = batch.get_array_memory_size().clamp(1, BYTES) as u32;
                 Some(Arc::clone(&self.bytes).acquire_many_owned(bytes).await.map_err(|_| Closed)?)
             }

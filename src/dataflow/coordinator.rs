@@ -4,7 +4,9 @@
 //! epoch is under way at a time. It is complete when every task has let its barrier pass or has ended before it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::live::look::Look;
 use super::report::{Command, Report, TaskId, TaskSnapshot};
 use crate::checkpoint::log::EpochRecord;
 use crate::checkpoint::state::OperatorState;
@@ -42,6 +44,15 @@ impl Coordinator {
 
     /// A new epoch is due; `active` says whether it has anything to hold. Returns what to tell the sources.
     pub fn begin(&mut self, active: bool) -> Option<Command> {
+        self.begin_with(active, None)
+    }
+
+    /// Somebody wants to know what open windows hold: an epoch begins to end whatever is in it.
+    pub fn look(&mut self, look: Arc<Look>) -> Option<Command> {
+        self.begin_with(true, Some(look))
+    }
+
+    fn begin_with(&mut self, active: bool, look: Option<Arc<Look>>) -> Option<Command> {
         let due = active || self.stopping;
         if self.waiting.is_some() || self.last_sent || !due || self.running.is_empty() {
             return None;
@@ -49,12 +60,17 @@ impl Coordinator {
         self.epoch = self.epoch.next();
         self.waiting = Some(self.running.clone());
         self.last_sent = self.stopping;
-        Some(Command::Barrier { epoch: self.epoch, last: self.stopping })
+        Some(Command::Barrier { epoch: self.epoch, last: self.stopping, look })
     }
 
     /// Whether an epoch has begun to end and not all tasks have passed its barrier.
     pub fn is_under_way(&self) -> bool {
         self.waiting.is_some()
+    }
+
+    /// The epoch under way, with the tasks that have not let its barrier pass.
+    pub fn waits_for(&self) -> Option<(Epoch, &BTreeSet<TaskId>)> {
+        Some((self.epoch, self.waiting.as_ref()?))
     }
 
     /// The run is told to stop: the next epoch is the last.
@@ -152,7 +168,7 @@ mod tests {
     }
 
     fn barrier(epoch: u64, last: bool) -> Option<Command> {
-        Some(Command::Barrier { epoch: Epoch(epoch), last })
+        Some(Command::Barrier { epoch: Epoch(epoch), last, look: None })
     }
 
     #[test]
@@ -166,6 +182,23 @@ mod tests {
         assert_eq!(state.added.sources["t"].positions["t[0]"], 7);
         assert_eq!(coordinator.begin(false), None, "nothing to hold");
         assert_eq!(coordinator.begin(true), barrier(2, false));
+    }
+
+    #[test]
+    fn a_look_ends_an_epoch_though_nothing_is_in_it() {
+        let mut coordinator = Coordinator::new(0..2, Epoch(0));
+        let look = Arc::new(Look::new(BTreeSet::new()));
+        let command = Command::Barrier { epoch: Epoch(1), last: false, look: Some(Arc::clone(&look)) };
+        assert_eq!(coordinator.look(Arc::clone(&look)), Some(command));
+        coordinator.report(passed(1, 1));
+        assert_eq!(coordinator.waits_for(), Some((Epoch(1), &BTreeSet::from([0]))));
+        assert_eq!(coordinator.look(Arc::clone(&look)), None, "one at a time");
+        assert!(coordinator.report(passed(0, 1)).is_some());
+        assert_eq!(coordinator.waits_for(), None);
+        assert_eq!(coordinator.stop(), barrier(2, true));
+        coordinator.report(passed(0, 2));
+        coordinator.report(passed(1, 2));
+        assert_eq!(coordinator.look(look), None, "the last one has gone");
     }
 
     #[test]

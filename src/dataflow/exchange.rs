@@ -6,6 +6,7 @@ use datafusion::common::Result;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 
 use super::channel::{Closed, Message, Sender};
+use super::graph::NodeId;
 
 /// Not DataFusion's own seed: hash tables behind the exchange would otherwise see keys that agree in some bits.
 const SEED: u64 = 0xACE9_0001;
@@ -60,6 +61,8 @@ impl Partitioner {
 
 /// One edge out of a task: the channels to all instances of the receiver.
 pub struct Port {
+    /// The node that reads it.
+    pub reader: NodeId,
     senders: Vec<Sender>,
     partitioner: Partitioner,
 }
@@ -80,10 +83,10 @@ impl From<Closed> for SendError {
 }
 
 impl Port {
-    /// Sends rows by the hash of `columns`. With a single sender all rows go there, whatever the columns.
-    pub fn new(senders: Vec<Sender>, columns: Vec<usize>) -> Port {
+    /// Sends rows to `reader` by the hash of `columns`. With a single sender all rows go there, whatever the columns.
+    pub fn new(reader: NodeId, senders: Vec<Sender>, columns: Vec<usize>) -> Port {
         let partitioner = Partitioner::new(columns, senders.len());
-        Port { senders, partitioner }
+        Port { reader, senders, partitioner }
     }
 
     /// Sends rows to the instances that they belong to and everything else to all.
@@ -92,16 +95,20 @@ impl Port {
     /// When a receiver is gone or the columns cannot be hashed.
     pub async fn send(&mut self, message: Message) -> Result<(), SendError> {
         match message {
-            Message::Batch(batch) => {
-                for (target, part) in self.partitioner.partition(batch).map_err(SendError::Partition)? {
-                    self.senders[target].send(Message::Batch(part)).await?;
-                }
-            }
+            Message::Batch(batch) => self.deal_out(batch, Message::Batch).await?,
+            Message::Shown(batch) => self.deal_out(batch, Message::Shown).await?,
             message => {
                 for sender in &self.senders {
                     sender.send(message.clone()).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn deal_out(&mut self, batch: RecordBatch, message: fn(RecordBatch) -> Message) -> Result<(), SendError> {
+        for (target, part) in self.partitioner.partition(batch).map_err(SendError::Partition)? {
+            self.senders[target].send(message(part)).await?;
         }
         Ok(())
     }

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
 
-use super::channel::{Message, Receiver};
+use super::channel::{Barrier, Message, Receiver};
 use crate::faults::{Bug, planted};
 use crate::operators::InputIndex;
-use crate::time::{Epoch, EventTime};
+use crate::time::EventTime;
 
 /// What a task sees.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum GateEvent {
     /// The lowest watermark of all senders, over all inputs, has risen.
     Watermark(EventTime),
     /// The barrier has come from every sender that has not ended.
-    Barrier(Epoch),
+    Barrier(Barrier),
     /// All senders have ended.
     End,
 }
@@ -39,7 +39,9 @@ struct Upstream {
 pub struct Gate {
     upstreams: Vec<Upstream>,
     watermark: EventTime,
-    barrier: Option<Epoch>,
+    barrier: Option<Barrier>,
+    /// What the senders have shown for the look that the next barrier carries.
+    shown: Vec<(InputIndex, RecordBatch)>,
     /// Where the next look for a message begins, so that no sender starves the others.
     next: usize,
 }
@@ -57,12 +59,17 @@ impl Gate {
                 ended: false,
             })
             .collect();
-        Gate { upstreams, watermark: EventTime::MIN, barrier: None, next: 0 }
+        Gate { upstreams, watermark: EventTime::MIN, barrier: None, shown: vec![], next: 0 }
     }
 
     /// The next event. Cancel-safe.
     pub async fn next(&mut self) -> GateEvent {
         poll_fn(|context| self.poll(context)).await
+    }
+
+    /// What open windows of the senders would send, as of the barrier that has just come.
+    pub fn take_shown(&mut self) -> Vec<(InputIndex, RecordBatch)> {
+        std::mem::take(&mut self.shown)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<GateEvent> {
@@ -83,9 +90,10 @@ impl Gate {
                 match message {
                     Message::Batch(batch) => return Poll::Ready(GateEvent::Batch(upstream.input, batch)),
                     Message::Watermark(watermark) => upstream.watermark = upstream.watermark.max(watermark),
-                    Message::Barrier(epoch) => {
+                    Message::Shown(batch) => self.shown.push((upstream.input, batch)),
+                    Message::Barrier(barrier) => {
                         upstream.waiting = true;
-                        self.barrier = Some(epoch);
+                        self.barrier = Some(barrier);
                     }
                     Message::End => upstream.ended = true,
                 }
@@ -102,12 +110,11 @@ impl Gate {
             self.watermark = lowest;
             return Some(GateEvent::Watermark(lowest));
         }
-        if let Some(epoch) = self.barrier
-            && self.upstreams.iter().all(|upstream| upstream.waiting || upstream.ended)
+        if self.upstreams.iter().all(|upstream| upstream.waiting || upstream.ended)
+            && let Some(barrier) = self.barrier.take()
         {
-            self.barrier = None;
             self.upstreams.iter_mut().for_each(|upstream| upstream.waiting = false);
-            return Some(GateEvent::Barrier(epoch));
+            return Some(GateEvent::Barrier(barrier));
         }
         self.upstreams.iter().all(|upstream| upstream.ended).then_some(GateEvent::End)
     }
@@ -123,6 +130,7 @@ mod tests {
 
     use super::*;
     use crate::dataflow::channel::{Sender, channel};
+    use crate::time::Epoch;
 
     fn gate(inputs: &[InputIndex]) -> (Vec<Sender>, Gate) {
         let (senders, receivers): (Vec<_>, Vec<_>) = inputs
@@ -150,7 +158,7 @@ mod tests {
                 }
                 GateEvent::Watermark(EventTime::MAX) => "w max".into(),
                 GateEvent::Watermark(watermark) => format!("w {}", watermark.0),
-                GateEvent::Barrier(epoch) => format!("b {epoch}"),
+                GateEvent::Barrier(Barrier { epoch, .. }) => format!("b {epoch}"),
                 GateEvent::End => {
                     events.push("end".into());
                     break;
@@ -175,11 +183,11 @@ mod tests {
     #[tokio::test]
     async fn a_sender_is_not_read_past_its_barrier_until_all_have_sent_theirs() {
         let (senders, mut gate) = gate(&[0, 1]);
-        senders[0].send(Message::Barrier(Epoch(1))).await.unwrap();
+        senders[0].send(Message::Barrier(Epoch(1).into())).await.unwrap();
         rows(&senders[0], 2).await;
         rows(&senders[1], 1).await;
         assert_eq!(drain(&mut gate), ["1:1"]);
-        senders[1].send(Message::Barrier(Epoch(1))).await.unwrap();
+        senders[1].send(Message::Barrier(Epoch(1).into())).await.unwrap();
         rows(&senders[1], 3).await;
         let events = drain(&mut gate);
         assert_eq!(events[0], "b 1");
@@ -187,9 +195,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_shown_waits_for_the_barrier_of_all() {
+        let (senders, mut gate) = gate(&[0, 1]);
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        let shown = RecordBatch::try_from_iter([("value", column)]).unwrap();
+        senders[1].send(Message::Shown(shown.clone())).await.unwrap();
+        senders[1].send(Message::Barrier(Epoch(1).into())).await.unwrap();
+        rows(&senders[0], 1).await;
+        assert_eq!(drain(&mut gate), ["0:1"]);
+        senders[0].send(Message::Barrier(Epoch(1).into())).await.unwrap();
+        assert_eq!(drain(&mut gate), ["b 1"]);
+        assert_eq!(gate.take_shown(), [(1, shown)]);
+        assert!(gate.take_shown().is_empty());
+    }
+
+    #[tokio::test]
     async fn an_ended_sender_counts_for_the_barrier_and_the_end_comes_once_all_have_ended() {
         let (senders, mut gate) = gate(&[0, 0]);
-        senders[0].send(Message::Barrier(Epoch(4))).await.unwrap();
+        senders[0].send(Message::Barrier(Epoch(4).into())).await.unwrap();
         senders[1].send(Message::Watermark(EventTime::MAX)).await.unwrap();
         senders[1].send(Message::End).await.unwrap();
         assert_eq!(drain(&mut gate), ["b 4"]);

@@ -79,7 +79,7 @@ impl Layout {
                             Distribution::Hash(columns) => columns.clone(),
                             Distribution::Forward | Distribution::Gather => vec![],
                         };
-                        let port = Port::new(senders, columns);
+                        let port = Port::new(head, senders, columns);
                         wiring[from][sender].ports.push((edge.from, edge.output, port));
                     }
                 }

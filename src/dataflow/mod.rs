@@ -6,6 +6,7 @@
 //! [`exchange`] deals rows out by key to an [`operator_task`], which reads them through a [`gate`]; a [`sink_task`]
 //! collects them in its [`outbox`], from where its [`deliverer`] brings them to the destination. The [`coordinator`]
 //! moves the whole from epoch to epoch, the [`checkpointer`] keeps each, and [`recovery`] goes on from what was kept.
+//! Who wants to know what is not in a destination yet asks [`live`].
 
 pub mod audit;
 mod bad_row_log;
@@ -24,13 +25,16 @@ mod gate;
 pub mod graph;
 mod layout;
 pub mod listener;
+pub mod live;
 mod operator_task;
 mod outbox;
+pub mod read_back;
 mod reader;
 pub mod recovery;
 mod report;
 mod run;
 mod sink_task;
+mod source_context;
 mod source_task;
 mod source_watermark;
 pub mod statistics;

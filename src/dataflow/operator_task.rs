@@ -16,10 +16,10 @@ pub async fn run(mut gate: Gate, mut chain: Chain, reporter: Reporter) -> Result
         match next(&mut gate, chain.next_tick()).await {
             Some(GateEvent::Batch(input, batch)) => chain.batch(input, batch)?,
             Some(GateEvent::Watermark(watermark)) => chain.watermark(watermark)?,
-            Some(GateEvent::Barrier(epoch)) => {
-                let operators = chain.barrier(epoch)?;
+            Some(GateEvent::Barrier(barrier)) => {
+                let operators = chain.barrier(&barrier, gate.take_shown())?;
                 deliver(&mut chain).await?;
-                reporter.passed(epoch, TaskSnapshot { operators, ..TaskSnapshot::default() });
+                reporter.passed(barrier.epoch, TaskSnapshot { operators, ..TaskSnapshot::default() });
             }
             Some(GateEvent::End) => {
                 let operators = chain.end();

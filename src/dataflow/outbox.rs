@@ -36,6 +36,8 @@ struct Queue {
     /// Oldest first. The last one is open when it is not sealed.
     epochs: VecDeque<Waiting>,
     settled: Option<Epoch>,
+    /// The sink has opened and said what its destination has.
+    compared: bool,
     /// Flushes asked for, and done.
     flushes: (u64, u64),
     /// No more will come.
@@ -80,6 +82,15 @@ pub enum Work {
     Settled(Epoch),
     /// Settle what is left, and close.
     Close,
+}
+
+/// What waits at the end of an epoch, for those who look at it.
+#[derive(Debug)]
+pub struct Unsettled {
+    /// The last epoch in the destination, as far as this run knows.
+    pub settled: Option<Epoch>,
+    /// The epochs that are not in it, rising, with their rows; `None` for rows that are in the log.
+    pub waiting: Vec<(Epoch, Option<Vec<RecordBatch>>)>,
 }
 
 /// How much waits, for statistics.
@@ -317,6 +328,7 @@ impl Outbox {
     /// may be some that it had confirmed to an earlier run and has lost since.
     pub fn lacks(&self, kept: Vec<Epoch>) {
         let mut queue = self.queue.lock();
+        queue.compared = true;
         for epoch in kept.into_iter().rev() {
             if !queue.epochs.iter().any(|waiting| waiting.epoch == Some(epoch)) {
                 queue.epochs.push_front(Waiting::in_log(epoch));
@@ -342,6 +354,24 @@ impl Outbox {
         drop(queue);
         self.progress.notify_waiters();
         before - after
+    }
+
+    /// Whether it is known what the destination has: its sink has opened, where that matters.
+    pub fn knows_destination(&self) -> bool {
+        self.delivery == Delivery::AtOnce || self.queue.lock().compared
+    }
+
+    /// What waits of the epochs up to `epoch`.
+    pub fn unsettled(&self, epoch: Epoch) -> Unsettled {
+        let queue = self.queue.lock();
+        let waiting = queue.epochs.iter().filter(|waiting| waiting.sealed).filter_map(|waiting| {
+            let rows = match &waiting.rows {
+                Rows::Memory { batches, .. } => Some(batches.iter().cloned().collect()),
+                Rows::Log => None,
+            };
+            Some((waiting.epoch.filter(|own| *own <= epoch)?, rows))
+        });
+        Unsettled { settled: queue.settled, waiting: waiting.collect() }
     }
 
     /// How much waits.
@@ -460,6 +490,33 @@ mod tests {
         outbox.settle(Epoch(6), no_epochs);
         assert_eq!(next(&outbox), "close");
         assert!(outbox.is_closed_and_empty());
+    }
+
+    #[test]
+    fn who_looks_sees_what_is_not_settled_up_to_the_epoch() {
+        let outbox = Outbox::new(Delivery::PerEpoch, true, &[Epoch(3)]);
+        let seen = |epoch| {
+            let Unsettled { settled, waiting } = outbox.unsettled(Epoch(epoch));
+            let rows = waiting.into_iter().map(|(epoch, rows)| (epoch.0, rows.map(|rows| values(&rows))));
+            (settled.map(|epoch| epoch.0), rows.collect::<Vec<_>>())
+        };
+        assert!(!outbox.knows_destination(), "nobody has asked it");
+        outbox.lacks(vec![Epoch(3)]);
+        assert!(outbox.knows_destination());
+        outbox.push(batch(4));
+        outbox.seal(Some(Epoch(4)));
+        outbox.push(batch(5));
+        assert_eq!(seen(4), (None, vec![(3, None), (4, Some(vec![4]))]));
+        outbox.seal(Some(Epoch(5)));
+        outbox.push(batch(6));
+        outbox.seal(None);
+        assert_eq!(seen(4).1.len(), 2, "not what came later");
+        outbox.durable(Epoch(5));
+        assert_eq!([next(&outbox), next(&outbox)], ["deliver 3 from the log", "deliver 4: [4]"]);
+        assert_eq!(seen(5), (None, vec![(3, None), (4, None), (5, Some(vec![5]))]));
+        outbox.settle(Epoch(4), no_epochs);
+        assert_eq!(seen(5), (Some(4), vec![(5, Some(vec![5]))]));
+        assert_eq!(seen(9), (Some(4), vec![(5, Some(vec![5]))]), "whose epoch is not known yet");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::compactor::{GraphCompactor, identities};
 use super::graph::Graph;
 use super::listener::EpochListener;
+use super::live::board::Board;
 use crate::checkpoint::log::{CheckpointError, CheckpointLog, LogOptions};
 use crate::checkpoint::state::EpochState;
 use crate::checkpoint::store::Store;
@@ -26,6 +27,8 @@ pub struct Beginning {
     pub undelivered: BTreeMap<String, Vec<Epoch>>,
     /// Hears of every epoch that is durable.
     pub listener: Option<Arc<dyn EpochListener>>,
+    /// Where questions for live tables come from.
+    pub live: Option<Arc<Board>>,
     /// Go on at the nearest records there are where the input that the state asks for is gone.
     pub accept_lost_input: bool,
 }

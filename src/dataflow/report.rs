@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::array::RecordBatch;
 use tokio::sync::{Notify, mpsc};
 
+use super::live::look::Look;
 use crate::checkpoint::log::SinkRows;
 use crate::checkpoint::state::SourceState;
 use crate::time::{Epoch, EventTime};
@@ -15,7 +16,7 @@ use crate::time::{Epoch, EventTime};
 pub type TaskId = usize;
 
 /// What the coordinator tells the source tasks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// The epoch ends here. After the last one, the source ends.
     Barrier {
@@ -23,6 +24,8 @@ pub enum Command {
         epoch: Epoch,
         /// Whether the run is to stop after it.
         last: bool,
+        /// Set when somebody wants to know what open windows hold at it.
+        look: Option<Arc<Look>>,
     },
     /// The epoch is durable.
     Committed(Epoch),

@@ -1,6 +1,6 @@
 //! One run from its first task to its last: starts them, moves the epochs, stops them in order or at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::try_join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -21,23 +20,24 @@ use super::company::Company;
 use super::coordinator::Coordinator;
 use super::deliverer::Deliverer;
 use super::gate::Gate;
-use super::graph::{Graph, NodeId, NodeKind, SinkNode, SourceNode};
+use super::graph::{Graph, NodeId, NodeKind, SinkNode};
 use super::layout::{Layout, Wiring};
 use super::listener::EpochListener;
+use super::live::board::{Desk, LOOKS_APART};
 use super::outbox::Outbox;
 use super::reader::Reader;
 use super::recovery::Beginning;
-use super::report::{Command, OpenEpoch, Report, Reporter, TaskId};
+use super::report::{Command, OpenEpoch, Report, Reporter};
 use super::sink_task::SinkTask;
+use super::source_context::{restored, source_context, source_instances};
 use super::source_task::SourceTask;
 use super::source_watermark::SourceWatermark;
 use super::statistics::Statistics;
 use super::{RunError, RunOptions, build, operator_task, watch};
-use crate::catalog::{BadRows, MetadataKey};
 use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord, OutboxReader};
 use crate::checkpoint::state::{EpochState, SourceState};
 use crate::connectors::delivery::{Delivery, Writer};
-use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext, SourceContext};
+use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext};
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, EventTime};
 
@@ -61,6 +61,10 @@ pub async fn run(
     statistics: Arc<Statistics>,
     beginning: Beginning,
 ) -> Result<(), RunError> {
+    let Beginning { state: start, log, undelivered, listener, live, accept_lost_input } = beginning;
+    let counted_by = log.as_ref().map(|log| (log.writer().log, log.outbox()));
+    // Made before anything is waited for: however the run ends, whoever asks is told.
+    let desk = live.map(|board| Desk::new(board, counted_by));
     let abort = options.abort.child_token();
     let source_stop = abort.child_token();
     let sources = tokio::select! {
@@ -69,12 +73,12 @@ pub async fn run(
         () = options.drain.cancelled() => return Ok(()),
         sources = source_instances(&graph, &options, &source_stop) => sources?,
     };
-    let Beginning { state: start, log, undelivered, listener, accept_lost_input } = beginning;
     let (reports_in, reports) = mpsc::unbounded_channel();
     let (kept_in, kept) = mpsc::unbounded_channel();
     let first = start.as_ref().map_or(Epoch::default(), |start| start.epoch);
     let first = log.as_ref().map_or(first, |log| first.max(log.last_epoch()));
     let mut run = Run {
+        desk,
         layout: Layout::new(&graph, &sources, options.parallelism),
         graph,
         options,
@@ -93,7 +97,9 @@ pub async fn run(
         go: CancellationToken::new(),
         keeper: Keeper::new(log.as_ref(), listener),
         tasks: JoinSet::new(),
-        reported: 0,
+        reported: vec![],
+        rested_at: Instant::now(),
+        look_waits: false,
     };
     if !log.as_ref().is_some_and(CheckpointLog::is_departing) {
         run.go.cancel();
@@ -104,63 +110,6 @@ pub async fn run(
         run.spawn("checkpoints", false, checkpointer::run(log, receiver, kept_in, Arc::clone(&run.statistics)));
     }
     run.supervise(reports, kept).await
-}
-
-/// Asks all sources at once how many instances each is worth.
-async fn source_instances(
-    graph: &Graph,
-    options: &RunOptions,
-    stop: &CancellationToken,
-) -> Result<BTreeMap<NodeId, usize>, RunError> {
-    let asked = graph.nodes.iter().enumerate().filter_map(|(index, node)| {
-        let NodeKind::Source(source) = &node.kind else { return None };
-        let context = source_context(source, &node.name, options, stop, (0, 1), None, false);
-        Some(async move {
-            let instances = source.factory.instances(&context, options.parallelism.max(1)).await;
-            let instances = instances.map_err(|source| RunError::Connector { node: node.name.clone(), source })?;
-            Ok::<_, RunError>((NodeId(index), instances.max(1)))
-        })
-    });
-    Ok(try_join_all(asked).await?.into_iter().collect())
-}
-
-fn source_context(
-    node: &SourceNode,
-    name: &str,
-    options: &RunOptions,
-    stop: &CancellationToken,
-    (instance, instances): (usize, usize),
-    start: Option<&EpochState>,
-    accept_lost_input: bool,
-) -> SourceContext {
-    let known = restored(name, start);
-    let letters = node.dead_letters.as_ref().filter(|_| matches!(node.settings.bad_rows, BadRows::Table(_)));
-    let wants = |key: MetadataKey, name: &str| {
-        node.metadata.iter().any(|(used, _)| *used == key)
-            || letters.is_some_and(|letters| letters.column_with_name(name).is_some())
-    };
-    SourceContext {
-        table: node.table.clone(),
-        pipeline: options.pipeline.clone(),
-        instance,
-        instances,
-        bounded: options.bounded,
-        schema: Arc::clone(&node.physical),
-        wants_keys: wants(MetadataKey::Key, "key"),
-        wants_timestamps: wants(MetadataKey::Timestamp, "timestamp"),
-        wants_headers: wants(MetadataKey::Headers, "headers"),
-        batch_size: options.batch_size.max(1),
-        positions: known.map(|source| source.positions.clone()).unwrap_or_default(),
-        origin: known.and_then(|source| source.origin.clone()),
-        accept_lost_input,
-        data_dir: options.data_dir.clone(),
-        stop: stop.clone(),
-    }
-}
-
-/// Where a source stood.
-fn restored<'a>(name: &str, start: Option<&'a EpochState>) -> Option<&'a SourceState> {
-    start.and_then(|start| start.sources.get(name))
 }
 
 struct Run {
@@ -187,8 +136,14 @@ struct Run {
     go: CancellationToken,
     keeper: Keeper,
     tasks: JoinSet<Result<(), RunError>>,
-    /// Tasks that report to the coordinator.
-    reported: TaskId,
+    /// The nodes of the tasks that report to the coordinator.
+    reported: Vec<String>,
+    /// Where questions for live tables come in, if anybody may ask.
+    desk: Option<Desk>,
+    /// When the next look may begin.
+    rested_at: Instant,
+    /// Somebody waits for that.
+    look_waits: bool,
 }
 
 /// What becomes of complete epochs.
@@ -235,7 +190,7 @@ impl Run {
             self.abort.cancel();
         }
         let first = self.begun.get();
-        let mut coordinator = Coordinator::new(0..self.reported, first);
+        let mut coordinator = Coordinator::new(0..self.reported.len(), first);
         let interval = self.options.checkpoint_interval.max(Duration::from_millis(1));
         // The first epoch does not wait for the interval: after a start every row is late enough.
         let mut timer = ticks(interval.min(FIRST_EPOCH));
@@ -279,6 +234,8 @@ impl Run {
                     let command = coordinator.begin(true);
                     self.tell(command);
                 }
+                () = Desk::asked(self.desk.as_ref()) => {}
+                () = sleep_until(self.rested_at), if self.look_waits => self.look_waits = false,
                 _ = timer.tick(), if !finished && self.keeper.writing == 0 => {
                     let command = coordinator.begin(self.open_epoch.is_active());
                     if command.is_some() {
@@ -304,6 +261,9 @@ impl Run {
                 (Some(RunError::Aborted), Some(error)) => failure = Some(error),
                 _ => {}
             }
+            if self.desk.as_ref().is_some_and(Desk::is_asked) {
+                self.look(&mut coordinator, draining || finished, failure.is_some());
+            }
             if coordinator.finished() && !finished && failure.is_none() {
                 finished = true;
                 let record = coordinator.finish();
@@ -322,6 +282,43 @@ impl Run {
         failure.map_or(Ok(()), Err)
     }
 
+    /// Somebody wants to know what is not in a destination yet: an epoch ends for it as soon as one can.
+    fn look(&mut self, coordinator: &mut Coordinator, ends: bool, fails: bool) {
+        let Some(desk) = &self.desk else { return };
+        if fails {
+            return desk.refuse();
+        }
+        if let Some((epoch, tasks)) = coordinator.waits_for() {
+            let nodes: BTreeSet<&str> = tasks.iter().map(|task| self.reported[*task].as_str()).collect();
+            let nodes: Vec<&str> = nodes.into_iter().collect();
+            return desk.waits_for(format!("the barrier of epoch {epoch} to pass {}", nodes.join(", ")));
+        }
+        if ends {
+            return desk.refuse();
+        }
+        if self.keeper.writing > 0 {
+            return desk.waits_for("the last epoch to be written to the checkpoints".into());
+        }
+        let now = Instant::now();
+        self.look_waits = now < self.rested_at;
+        if self.look_waits {
+            return;
+        }
+        self.rested_at = now + LOOKS_APART;
+        let Some(look) = desk.begin(&self.outboxes) else {
+            // A destination that is reached does not say so here.
+            self.look_waits = true;
+            return;
+        };
+        match coordinator.look(look) {
+            Some(command) => {
+                self.open_epoch.take_active();
+                self.tell(Some(command));
+            }
+            None => desk.refuse(),
+        }
+    }
+
     /// An epoch is complete: it is kept, if anything is.
     fn complete(&mut self, record: Option<EpochRecord>) {
         let Some(mut record) = record.filter(|_| !self.abort.is_cancelled()) else { return };
@@ -329,6 +326,9 @@ impl Run {
             if let Some(outbox) = self.outboxes.get(sink) {
                 outbox.assign(record.added.epoch);
             }
+        }
+        if let Some(desk) = &self.desk {
+            desk.complete(record.added.epoch, &self.outboxes);
         }
         for (name, source) in &record.added.sources {
             self.keeper.sources.entry(name.clone()).or_default().advance(source.clone());
@@ -386,14 +386,14 @@ impl Run {
 
     fn tell(&mut self, command: Option<Command>) {
         let Some(command) = command else { return };
-        if let Command::Barrier { epoch, last } = command {
+        if let Command::Barrier { epoch, last, .. } = command {
             // After the last one none comes that a sink's task could wait for.
             self.begun.set(if last { Epoch(u64::MAX) } else { epoch });
             self.keeper.begun.insert(epoch, Instant::now());
         }
         for source in &self.commands {
             // A source that is gone has failed, which its task reports.
-            let _ = source.send(command);
+            let _ = source.send(command.clone());
         }
     }
 
@@ -412,7 +412,7 @@ impl Run {
         for (stage, instances) in others {
             self.start_stage(stage, instances, &mut companies)?;
         }
-        let (nodes, tasks) = (self.graph.nodes.len(), self.reported);
+        let (nodes, tasks) = (self.graph.nodes.len(), self.reported.len());
         tracing::info!("running {nodes} nodes in {tasks} tasks, parallelism {}", self.options.parallelism);
         Ok(true)
     }
@@ -484,8 +484,8 @@ impl Run {
             _ => None,
         };
         for (instance, wiring) in instances.into_iter().enumerate() {
-            let reporter = Reporter::new(self.reported, self.reports.clone(), Arc::clone(&self.open_epoch));
-            self.reported += 1;
+            let reporter = Reporter::new(self.reported.len(), self.reports.clone(), Arc::clone(&self.open_epoch));
+            self.reported.push(name.clone());
             let gate = Gate::new(wiring.receivers);
             if let NodeKind::Sink(sink) = &self.graph.nodes[head.0].kind {
                 let (collector, deliverer) = self.sink_tasks(head, &sink.clone(), reporter);
@@ -549,6 +549,7 @@ impl Run {
         self.opened.push(opened.clone());
         let statistics = Arc::clone(&self.statistics.nodes()[node.0]);
         let collector = SinkTask {
+            node,
             name: name.clone(),
             schema: Arc::clone(&sink.schema),
             outbox: Arc::clone(&outbox),

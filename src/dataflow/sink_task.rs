@@ -13,13 +13,18 @@ use datafusion::error::DataFusionError;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
+use super::channel::Barrier;
+use super::failing::explained;
 use super::gate::{Gate, GateEvent};
+use super::graph::NodeId;
+use super::live::look::{Look, Trouble};
 use super::outbox::{Backlog, Outbox};
 use super::report::{Reporter, TaskSnapshot};
 use super::statistics::NodeStatistics;
 use super::watch;
 use crate::checkpoint::log::SinkRows;
 use crate::connectors::delivery::Delivery;
+use crate::operators::InputIndex;
 use crate::time::Epoch;
 
 /// How long a barrier waits for a destination to confirm what was written at once, so that it need not be kept.
@@ -27,6 +32,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a sink's task needs.
 pub struct SinkTask {
+    /// The node.
+    pub node: NodeId,
     /// The node's name.
     pub name: String,
     /// The columns of its rows.
@@ -60,7 +67,11 @@ impl SinkTask {
             match gate.next().await {
                 GateEvent::Batch(_, batch) => self.take(batch, epoch).await?,
                 GateEvent::Watermark(watermark) => self.statistics.set_watermark(watermark),
-                GateEvent::Barrier(passed) => {
+                GateEvent::Barrier(Barrier { epoch: passed, look }) => {
+                    let shown = gate.take_shown();
+                    if let Some(look) = look.filter(|look| look.concerns(self.node)) {
+                        self.show(&look, shown);
+                    }
                     self.let_flush().await;
                     let rows = self.sealed(Some(passed));
                     self.reporter.passed(passed, rows);
@@ -72,6 +83,16 @@ impl SinkTask {
                     self.reporter.ended(rows);
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// What open windows would send is for the look and for nobody else.
+    fn show(&self, look: &Look, shown: Vec<(InputIndex, RecordBatch)>) {
+        match shown.into_iter().map(|(_, batch)| fit(batch, &self.schema)).collect() {
+            Ok(rows) => look.show(self.node, rows),
+            Err(error) => {
+                look.fails(self.node, Trouble::Failed { node: self.name.clone(), message: explained(&error) });
             }
         }
     }

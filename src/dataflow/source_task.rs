@@ -17,6 +17,7 @@ use super::RunError;
 use super::bad_row_log::BadRowLog;
 use super::breaker::Breaker;
 use super::chain::Chain;
+use super::channel::Barrier;
 use super::graph::DEAD_LETTERS;
 use super::operator_task::deliver;
 use super::reader::{BadRow, ReadRows, Reader, Split, place_of};
@@ -390,10 +391,10 @@ impl Running {
 
     async fn command(&mut self, command: Command) -> Result<(), RunError> {
         match command {
-            Command::Barrier { epoch, last } => {
+            Command::Barrier { epoch, last, look } => {
                 let mut operators = vec![];
                 if !self.end_sent {
-                    operators = self.task.chain.barrier(epoch)?;
+                    operators = self.task.chain.barrier(&Barrier { epoch, look }, vec![])?;
                     deliver(&mut self.task.chain).await?;
                 }
                 let state = self.state();

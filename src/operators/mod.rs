@@ -84,8 +84,10 @@ pub trait Operator: Send {
     }
 
     /// The whole state, as batches that [`Operator::restore`] takes: what all snapshots since the beginning add up to,
-    /// without what is closed or overwritten. Changes nothing; called on an operator that has just been restored, when
-    /// a log is compacted.
+    /// without what is closed or overwritten. Changes nothing that shows. Called on an operator that has just been
+    /// restored, when a log is compacted, and on one at work that has just been asked for a snapshot, when somebody looks
+    /// at the windows that are open: another one is made from it and brought to the end of time. So an operator that
+    /// keeps anything must be able to say it here, with at least one batch even while it knows nothing.
     ///
     /// # Errors
     /// As for [`Operator::on_batch`].

@@ -4,13 +4,13 @@
 //! The kernels are DataFusion's own; a [`Subplan`] gives them their input and runs them to the end at once, without
 //! a runtime, so that the operators that use it stay synchronous and deterministic.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{Result, exec_datafusion_err, internal_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
@@ -20,6 +20,7 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
+use tokio::runtime::{Builder, Runtime};
 
 /// A plan over inputs that are given batch by batch.
 pub struct Subplan {
@@ -156,7 +157,60 @@ impl PartitionStream for Numbered {
 }
 
 /// Drives a future that never waits for anything outside itself.
-fn run_now<F: Future>(future: F) -> F::Output {
+fn run_now<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    // Nothing ever runs in it. Where the runtime has several threads DataFusion's sort gives parts of a long input to
+    // tasks, and all threads may be in here, waiting for them; under a runtime of one thread it sorts where it stands.
+    static ONE_THREAD: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| Builder::new_current_thread().build());
+    let one_thread = ONE_THREAD.as_ref().map_err(|error| exec_datafusion_err!("no runtime: {error}"))?;
+    let _under = one_thread.enter();
     // DataFusion's streams give way now and then by tokio's budget, which would never be refilled in here.
     futures::executor::block_on(tokio::task::unconstrained(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use arrow::array::{AsArray, StringArray};
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::logical_expr::{LogicalPlanBuilder, table_scan};
+    use datafusion::prelude::{SessionConfig, col};
+
+    use super::*;
+
+    fn sort() -> (Subplan, SchemaRef) {
+        let schema = Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]));
+        let scan = table_scan(Some("input"), &schema, None).unwrap().build().unwrap();
+        let node = LogicalPlanBuilder::from(scan).sort(vec![col("text").sort(true, false)]).unwrap().build().unwrap();
+        let config = SessionConfig::new().with_target_partitions(1);
+        let session = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        (Subplan::new(&node, Arc::clone(&schema), &session).unwrap(), schema)
+    }
+
+    /// Several batches, and more than DataFusion sorts in one piece.
+    fn long_input(schema: &SchemaRef) -> Vec<RecordBatch> {
+        let texts = |batch: usize| (0..1000).map(move |row| format!("{:0>1000}", (row * 7919 + batch) % 10_007));
+        let column = |batch| Arc::new(StringArray::from_iter_values(texts(batch)));
+        (0..8).map(|batch| RecordBatch::try_new(Arc::clone(schema), vec![column(batch)]).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_long_sort_waits_for_no_thread_of_the_runtime_that_it_is_called_in() {
+        let runtime = Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let (done, finished) = mpsc::channel();
+        runtime.spawn(async move {
+            let (mut sort, schema) = sort();
+            let _ = done.send(sort.run(vec![long_input(&schema)]));
+        });
+        let sorted = finished.recv_timeout(Duration::from_secs(60));
+        // Would wait for its thread, which may wait for ever.
+        runtime.shutdown_background();
+        let sorted = sorted.expect("the sort has not ended").unwrap();
+        let texts: Vec<&str> =
+            sorted.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
+        assert_eq!(texts.len(), 8000);
+        assert!(texts.is_sorted());
+    }
 }

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
 use super::durations::with_durations;
-use super::functions;
+use super::{flink_functions, functions};
 
 /// A session with every function that SQL may call.
 ///
@@ -31,8 +31,12 @@ pub fn session() -> Result<SessionState> {
     // It would compute parts of structs before a join or sort keeps the rows: more state, and state that changes with
     // what is selected from it.
     options.optimizer.enable_leaf_expression_pushdown = false;
+    // More than this would be sorted by tasks of its own, for which the operator that runs the sort would wait in the very
+    // thread that is to run them: a window of more than a megabyte would never be done.
+    options.execution.sort_in_place_threshold_bytes = usize::MAX;
     let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     functions::register(&mut state)?;
+    flink_functions::register(&mut state)?;
     datafusion_functions_json::register_all(&mut state)?;
     Ok(state)
 }

@@ -1,8 +1,10 @@
 //! A folder of SQL, read: tables with their connectors, views and queries, with every name known.
 //!
 //! [`columns`] makes a table's definition of a `CREATE TABLE`, [`tables`] reads its options and finds its connector,
-//! and [`resolution`] checks who names whom. All mistakes of a folder are found at once, each with its place.
+//! and [`resolution`] checks who names whom. All mistakes of a folder are found at once, each with its place. Where one
+//! file is read alone, [`beside`] finds what it names in the others of its folder.
 
+mod beside;
 mod columns;
 #[cfg(test)]
 mod history_tests;
@@ -91,7 +93,8 @@ pub struct InsertTarget {
 }
 
 impl Program {
-    /// Reads every `*.sql` file below `folder` (or the one file that it names), in any order.
+    /// Reads every `*.sql` file below `folder`, in any order; or the one file that it names, with those tables and views
+    /// of the files beside it that it uses.
     ///
     /// # Errors
     /// All mistakes at once, each with its place: unreadable files, syntax, unknown types, options, connectors and
@@ -120,9 +123,14 @@ impl Program {
         variables: &Variables,
         connectors: &[Box<dyn Connector>],
     ) -> (Program, Vec<SqlError>) {
-        let (files, unreadable) = crate::sql::folder::read(folder);
+        let (mut files, unreadable) = crate::sql::folder::read(folder);
         let is_empty = files.is_empty();
-        let (program, mut errors) = assemble(files, variables, connectors);
+        let mut errors = vec![];
+        let mut statements = Statements::parse(&files, &mut errors);
+        if folder.is_file() {
+            errors.extend(beside::borrow(&mut statements, &mut files, folder));
+        }
+        let program = assemble(files, statements, variables, connectors, &mut errors);
         if program.inserts.is_empty() && errors.is_empty() && !is_empty {
             let message = format!("there is nothing to run in {}", folder.display());
             errors.push(SqlError::nowhere(message).help("add an INSERT INTO ... SELECT, or a SELECT, which prints"));
@@ -140,7 +148,9 @@ impl Program {
         variables: &Variables,
         connectors: &[Box<dyn Connector>],
     ) -> Result<Program, SqlErrors> {
-        let (program, errors) = assemble(files, variables, connectors);
+        let mut errors = vec![];
+        let statements = Statements::parse(&files, &mut errors);
+        let program = assemble(files, statements, variables, connectors, &mut errors);
         finished(program, errors)
     }
 
@@ -168,30 +178,35 @@ impl Statements {
     fn parse(files: &SourceFiles, errors: &mut Vec<SqlError>) -> Statements {
         let mut all = Statements::default();
         for file in 0..files.len() as u32 {
-            let parsed = statement::parse(files, file);
-            errors.extend(parsed.errors);
-            all.broken.extend(parsed.broken);
-            all.secrets.extend(parsed.secrets);
-            for Statement { location, kind } in parsed.statements {
-                match kind {
-                    StatementKind::CreateTable(table) => all.tables.push(table),
-                    StatementKind::CreateView(view) => all.views.push(DeclaredView { view, location }),
-                    StatementKind::Insert(insert) => all.inserts.push((insert, location)),
-                }
-            }
+            all.add(files, file, errors);
         }
         all
     }
+
+    /// Adds those of one file.
+    fn add(&mut self, files: &SourceFiles, file: u32, errors: &mut Vec<SqlError>) {
+        let parsed = statement::parse(files, file);
+        errors.extend(parsed.errors);
+        self.broken.extend(parsed.broken);
+        self.secrets.extend(parsed.secrets);
+        for Statement { location, kind } in parsed.statements {
+            match kind {
+                StatementKind::CreateTable(table) => self.tables.push(table),
+                StatementKind::CreateView(view) => self.views.push(DeclaredView { view, location }),
+                StatementKind::Insert(insert) => self.inserts.push((insert, location)),
+            }
+        }
+    }
 }
 
-/// What the files mean, as far as they mean something, and every mistake in them.
+/// What the files mean, as far as they mean something; every mistake in them is added to `errors`.
 fn assemble(
     mut files: SourceFiles,
+    mut statements: Statements,
     variables: &Variables,
     connectors: &[Box<dyn Connector>],
-) -> (Program, Vec<SqlError>) {
-    let mut errors = vec![];
-    let mut statements = Statements::parse(&files, &mut errors);
+    errors: &mut Vec<SqlError>,
+) -> Program {
     for secret in std::mem::take(&mut statements.secrets) {
         files.hide(secret);
     }
@@ -243,7 +258,7 @@ fn assemble(
     // Named before any is left out: a name does not depend on mistakes elsewhere.
     let inserts = named(statements.inserts).into_iter().zip(sound_inserts).filter(|(_, sound)| *sound);
     let inserts = inserts.map(|(insert, _)| insert).collect();
-    (Program { files, tables, views, inserts }, errors)
+    Program { files, tables, views, inserts }
 }
 
 /// Gives each insert its name: the target's or `query`, with a number from the second on.

@@ -585,3 +585,56 @@ error: 'a' is declared twice
 "
     );
 }
+
+/// A folder with these files.
+fn folder_of(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn one_file_borrows_what_it_names_from_those_beside_it() {
+    let folder = folder_of(&[
+        (
+            "tables.sql",
+            "CREATE TABLE t (a INT) WITH (connector = 'in', late_rows = 'late');
+                        CREATE TABLE late (a INT) WITH (connector = 'out');
+                        CREATE TABLE o (a INT) WITH (connector = 'out', password = 'hunter2');
+                        CREATE TABLE other (a INT) WITH (connector = 'nonsense');",
+        ),
+        ("views.sql", "CREATE VIEW v AS SELECT a FROM w; CREATE VIEW w AS SELECT a FROM t;"),
+        ("one.sql", "INSERT INTO o SELECT a FROM v;"),
+        ("two.sql", "INSERT INTO o SELECT a FROM nothing; SELEC a;"),
+        ("alone.sql", "CREATE TABLE t (b INT) WITH (connector = 'in'); SELECT b FROM t;"),
+    ]);
+    let read = |file: &str| Program::read_with(&folder.path().join(file), &variables(), &connectors());
+    let Ok(program) = read("one.sql") else { panic!("mistakes") };
+    let names = |tables: &[Table]| tables.iter().map(|t| t.definition.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&program.tables), ["t", "o", "late"]);
+    assert_eq!(program.views.len(), 2);
+    assert_eq!(program.inserts.len(), 1);
+    // What a file declares itself is its own, whatever stands beside it.
+    let Ok(alone) = read("alone.sql") else { panic!("mistakes") };
+    assert!(alone.tables.len() == 1 && alone.tables[0].definition.column("b").is_some());
+    // What is declared nowhere is still a mistake, and of the files beside it only those that are used.
+    let Err(errors) = read("two.sql") else { panic!("no mistake") };
+    let errors = errors.render(false);
+    assert!(errors.contains("there is no table or view 'nothing'"), "{errors}");
+    assert!(!errors.contains("nonsense"), "{errors}");
+}
+
+#[test]
+fn a_mistake_in_what_is_borrowed_is_told() {
+    let folder = folder_of(&[
+        ("tables.sql", "CREATE TABLE t (a INT) WITH (connector = 'in', late_rows 'late');"),
+        ("others.sql", "CREATE TABLE u (a INT) WITH (connector 'in');"),
+        ("one.sql", "SELECT a FROM t;"),
+    ]);
+    let path = folder.path().join("one.sql");
+    let Err(errors) = Program::read_with(&path, &variables(), &connectors()) else { panic!("no mistake") };
+    let errors = errors.render(false);
+    assert!(errors.contains("tables.sql:1:") && !errors.contains("others.sql"), "{errors}");
+}

@@ -7,6 +7,7 @@ mod wording;
 use super::{Location, SourceFiles};
 
 pub use planning::from_datafusion;
+pub(crate) use wording::clean;
 
 /// One mistake.
 #[derive(Clone, PartialEq, Eq, Debug)]

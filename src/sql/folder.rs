@@ -28,6 +28,14 @@ pub fn read(folder: &Path) -> (SourceFiles, Vec<SqlError>) {
     (files, errors)
 }
 
+/// The other `*.sql` files of the folder in which `file` is, and of those below it; what cannot be read is left out.
+pub fn beside(file: &Path) -> impl Iterator<Item = (PathBuf, String)> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let itself = std::fs::canonicalize(file).ok();
+    let others = paths(folder, &mut vec![]).into_iter().filter(move |path| std::fs::canonicalize(path).ok() != itself);
+    others.filter_map(|path| text(&path).ok().map(|text| (path, text)))
+}
+
 fn paths(folder: &Path, errors: &mut Vec<SqlError>) -> Vec<PathBuf> {
     match std::fs::metadata(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

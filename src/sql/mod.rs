@@ -1,14 +1,15 @@
 //! Text to statements: the files of a folder, their statements, and where each of them stands.
 //!
 //! [`folder`] finds the files, [`statement`] and [`table`] parse them (sqlparser's grammar, with a thin layer of our
-//! own for `CREATE TABLE`), [`variables`] fills option values in, [`names`] knows how identifiers fold and which
-//! tables a query reads, and [`error`] shows what is wrong. What the names mean is the business of
-//! [`crate::catalog`].
+//! own for `CREATE TABLE`), [`question`] parses what asks the history, [`variables`] fills option values in, [`names`]
+//! knows how identifiers fold and which tables a query reads, and [`error`] shows what is wrong. What the names mean
+//! is the business of [`crate::catalog`].
 
 mod chains;
 pub mod error;
 pub mod folder;
 pub mod names;
+pub mod question;
 mod source_files;
 pub mod statement;
 pub mod table;

@@ -54,9 +54,9 @@ pub fn meant<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clo
     closest(name, candidates).map(|known| format!("did you mean '{known}'?"))
 }
 
-/// The tables and views that `query` reads, by name, each with the place of its first mention. Names of its own CTEs
+/// The tables and views that `query` (or a statement around it) reads, by name, each with the place of its first mention. Names of its own CTEs
 /// are not among them, nor are table functions. A name with a schema comes as `schema.name`.
-pub fn relations(query: &ast::Query, whole: Location, files: &SourceFiles) -> Vec<Name> {
+pub fn relations(query: &impl Visit, whole: Location, files: &SourceFiles) -> Vec<Name> {
     let mut visitor = Relations { found: BTreeMap::new(), ctes: vec![], whole, files };
     let _ = query.visit(&mut visitor);
     let mut found: Vec<Name> = visitor.found.into_iter().map(|(text, location)| Name { text, location }).collect();

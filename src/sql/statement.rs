@@ -18,7 +18,7 @@ use super::{Location, SourceFiles, SqlError, chains};
 const STATEMENTS: &str = "the statements are CREATE TABLE, CREATE VIEW, INSERT INTO and SELECT";
 
 /// DataFusion's own default.
-static DIALECT: GenericDialect = GenericDialect {};
+pub(super) static DIALECT: GenericDialect = GenericDialect {};
 
 /// The statements of a file, and its mistakes.
 #[derive(Debug, Default)]
@@ -157,7 +157,7 @@ fn parse_one(tokens: &[TokenWithSpan], files: &SourceFiles, file: u32, parsed: &
     }
 }
 
-fn tokenizer_error(error: &tokenizer::TokenizerError, files: &SourceFiles, file: u32) -> SqlError {
+pub(super) fn tokenizer_error(error: &tokenizer::TokenizerError, files: &SourceFiles, file: u32) -> SqlError {
     let place = files.location(file, tokenizer::Span::new(error.location, error.location));
     let (message, help) = match error.message.as_str() {
         "Unterminated string literal" => ("a text begins here and does not end", Some("close it with '")),
@@ -173,7 +173,7 @@ fn tokenizer_error(error: &tokenizer::TokenizerError, files: &SourceFiles, file:
 pub(super) struct StatementParser<'a> {
     pub(super) parser: Parser<'static>,
     pub(super) files: &'a SourceFiles,
-    tokens: Vec<TokenWithSpan>,
+    pub(super) tokens: Vec<TokenWithSpan>,
     file: u32,
     /// The table or view that the statement declares, once its name has been read.
     pub(super) declared: Option<Name>,
@@ -183,7 +183,8 @@ pub(super) struct StatementParser<'a> {
 pub(super) type Parse<T> = Result<T, SqlError>;
 
 impl<'a> StatementParser<'a> {
-    fn new(tokens: &[TokenWithSpan], files: &'a SourceFiles, file: u32) -> StatementParser<'a> {
+    /// Over tokens among which is no whitespace.
+    pub(super) fn new(tokens: &[TokenWithSpan], files: &'a SourceFiles, file: u32) -> StatementParser<'a> {
         let mut tokens = tokens.to_vec();
         super::table::rewrite_struct_types(&mut tokens);
         let parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens.clone());
@@ -390,12 +391,12 @@ impl<'a> StatementParser<'a> {
         }
     }
 
-    fn between(&self, start: tokenizer::Location, end: tokenizer::Location) -> Location {
+    pub(super) fn between(&self, start: tokenizer::Location, end: tokenizer::Location) -> Location {
         self.files.location(self.file, tokenizer::Span::new(start, end))
     }
 
     /// From the first token to the last.
-    fn place_of_all(&self) -> Location {
+    pub(super) fn place_of_all(&self) -> Location {
         match self.tokens.as_slice() {
             [first, .., last] => self.between(first.span.start, last.span.end),
             _ => self.end(),
@@ -413,7 +414,7 @@ impl<'a> StatementParser<'a> {
         result.map_err(|error| self.parser_error(&error))
     }
 
-    fn parser_error(&self, error: &ParserError) -> SqlError {
+    pub(super) fn parser_error(&self, error: &ParserError) -> SqlError {
         let text = match error {
             ParserError::RecursionLimitExceeded => {
                 let error = SqlError::new(self.since(0), "the statement is nested too deeply");

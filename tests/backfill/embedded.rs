@@ -43,7 +43,7 @@ async fn feed(place: &Place, records: impl IntoIterator<Item = (usize, String)>)
 
 /// Ten a minute, now and then one that is late.
 fn click(number: usize) -> (usize, String) {
-    let seconds = 6 * number as i64 - if number % 17 == 0 { 200 } else { 0 };
+    let seconds = 6 * number as i64 - if number.is_multiple_of(17) { 200 } else { 0 };
     let ts = chrono::DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap().format("%Y-%m-%dT%H:%M:%S");
     (number, format!("{{\"k\": \"{}\", \"n\": {number}, \"ts\": \"{ts}\"}}", number % 3))
 }

@@ -1,6 +1,7 @@
 //! The binary as a person meets it: help, exit codes, messages.
 
 mod audit;
+mod bench;
 mod checkpoints;
 mod demo;
 mod monitoring;

@@ -33,9 +33,9 @@ fn readers_see_a_whole_table_while_it_is_written_and_put_together() {
 
     // Many commits, few files; and every version is still there, as it was.
     let operations = others.operations(&table);
-    let files = others.files(&table).unwrap();
+    let files = others.files(&table).unwrap().len();
     assert!(operations.len() > 30, "{operations:?}");
-    assert!(files < operations.len() as u64, "{files} files after {} commits", operations.len());
+    assert!(files < operations.len(), "{files} files after {} commits", operations.len());
     assert!(table.join("_delta_log/_last_checkpoint").exists());
     assert!(!place.files(".checkpoint.parquet").is_empty());
     let newest = operations.len() as u64 - 1;
@@ -49,7 +49,7 @@ fn readers_see_a_whole_table_while_it_is_written_and_put_together() {
     // A run with a short retention takes away what older versions alone need.
     let mut short = place.command();
     short.env("RETENTION", "1 ms");
-    assert!(place.files(".parquet").len() > files as usize);
+    assert!(place.files(".parquet").len() > files);
     let mut pipeline = Pipeline::start(short);
     let deadline = Instant::now() + Duration::from_secs(60);
     while others.rows("deltalake", &table, Some(newest / 3)).is_ok() {
@@ -61,4 +61,23 @@ fn readers_see_a_whole_table_while_it_is_written_and_put_together() {
     for reader in READERS {
         assert!(place.verdict(&others, reader).unwrap() >= reached, "{reader}");
     }
+}
+
+#[test]
+fn a_table_that_has_lost_a_file_ends_the_run_and_says_which() {
+    let (others, place) = (Others::start(), Numbered::new(1_000_000, 1000, "7 days"));
+    let mut pipeline = Pipeline::start(place.command());
+    while place.commits() < 5 {
+        assert!(!pipeline.has_ended(), "{}", pipeline.said());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    pipeline.kill();
+    let files = others.files(&place.table()).unwrap();
+    let lost = files.iter().max_by_key(|file| file.metadata().unwrap().modified().unwrap()).unwrap();
+    std::fs::remove_file(lost).unwrap();
+    // It is found when it is to be put together with others.
+    let mut pipeline = Pipeline::start(place.command());
+    let said = pipeline.until(", which is not there: put the file back from a copy, or take it out of the log");
+    assert!(said.contains(lost.file_name().unwrap().to_str().unwrap()), "{said}");
+    assert!(pipeline.exit_code().is_some_and(|code| code != 0), "{}", pipeline.said());
 }

@@ -1,7 +1,7 @@
 //! Those who read Delta tables without knowing Acequia: deltalake's Python, DuckDB, Polars, and pyarrow's datasets.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use parking_lot::Mutex;
@@ -79,11 +79,11 @@ impl Others {
         Ok(Numbers { rows: number(0), different: number(1), smallest: number(2), largest: number(3) })
     }
 
-    /// How many files the newest version has, if every one of them is there.
-    pub fn files(&self, table: &Path) -> Result<u64, String> {
-        let look = self.ask(&json!({"do": "look", "table": table}))?;
+    /// The files of the newest version, if every one of them is there.
+    pub fn files(&self, table: &Path) -> Result<Vec<PathBuf>, String> {
+        let mut look = self.ask(&json!({"do": "look", "table": table}))?;
         match look["missing"].as_array().unwrap().as_slice() {
-            [] => Ok(look["files"].as_u64().unwrap()),
+            [] => Ok(serde_json::from_value(look["files"].take()).unwrap()),
             missing => Err(format!("the log names files that are not there: {missing:?}")),
         }
     }

@@ -168,7 +168,7 @@ fn what_others_read_is_what_was_written() {
     place.program(false);
     place.write(300, false);
     let mut pipeline = place.start(&[]);
-    until(&mut pipeline, "read", || others.files(&table).is_ok_and(|files| files > 0));
+    until(&mut pipeline, "read", || others.files(&table).is_ok_and(|files| !files.is_empty()));
     stop(pipeline);
     let mut expected: Vec<Value> = (0..300).map(read).collect();
     assert_read(&others, &table, &expected);

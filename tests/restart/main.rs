@@ -12,72 +12,18 @@ use std::time::Duration;
 
 use acequia::checkpoint::log::Compactor;
 use acequia::checkpoint::state::EpochState;
-use acequia::connectors::{SinkMode, stdout};
-use acequia::dataflow::graph::{Graph, NodeKind};
+use acequia::connectors::SinkMode;
+use acequia::dataflow::graph::Graph;
 use acequia::dataflow::listener::EpochListener;
 use acequia::dataflow::recovery::Beginning;
 use acequia::dataflow::statistics::Statistics;
 use acequia::dataflow::{GraphCompactor, RunError, RunOptions, identities, run_from};
-use acequia::planner::{PlanOptions, plan};
-use acequia::program::Program;
-use acequia::sql::Variables;
 use acequia::time::Epoch;
 use parking_lot::Mutex;
-use parts::{Lines, Log, Logging, seen};
+use parts::{Lines, graph, lines, seen};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
-
-/// Events of a table: disorder within and, now and then, beyond the watermark, pauses in which sessions end, keys
-/// that are null.
-fn lines(table: &'static str, seed: u64, splits: usize) -> Lines {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut line = |n: usize, time: &mut i64| {
-        *time +=
-            if random.random_ratio(1, 15) { random.random_range(5_000..20_000) } else { random.random_range(0..1500) };
-        let behind = if random.random_ratio(1, 25) { 30_000 } else { 10_000 };
-        let at = *time - random.random_range(0..behind);
-        let k = match random.random_range(0..6) {
-            0 => "null".to_owned(),
-            k => format!("\"k{k}\""),
-        };
-        let (g, v) = (random.random_range(0..5), random.random_range(-50..50));
-        format!(r#"{{"n":{n},"k":{k},"g":{g},"v":{v},"ts":{}}}"#, 1_767_225_600_000 + at)
-    };
-    let splits = (0..splits).map(|split| {
-        let mut time = 0;
-        (0..300).map(|n| line(1000 * split + n, &mut time)).collect()
-    });
-    Lines { table, splits: Arc::new(splits.collect()) }
-}
-
-/// What each sink writes, by table.
-type Logs = BTreeMap<String, (SinkMode, Arc<Mutex<Log>>)>;
-
-/// The program's graph with its connectors replaced.
-async fn graph(inputs: &[Lines]) -> (Graph, Logs) {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/restart/program.sql"));
-    let program =
-        Program::read(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-    let options = PlanOptions { bounded: false, print: stdout::factory() };
-    let mut graph = plan(&program, &options).await.unwrap_or_else(|errors| panic!("{}", errors.render(false)));
-    let mut logs = Logs::new();
-    for node in &mut graph.nodes {
-        match &mut node.kind {
-            NodeKind::Source(source) => {
-                let lines = inputs.iter().find(|lines| lines.table == source.table).unwrap();
-                source.factory = Arc::new(lines.clone());
-            }
-            NodeKind::Sink(sink) => {
-                let (mode, log) = (sink.factory.mode(), Arc::<Mutex<Log>>::default());
-                sink.factory = Arc::new(Logging { mode: mode.clone(), log: Arc::clone(&log) });
-                logs.insert(sink.table.clone(), (mode, log));
-            }
-            NodeKind::Operator(_) => {}
-        }
-    }
-    (graph, logs)
-}
 
 /// Adds epochs up and stops the run after one of them.
 struct Keeper {
@@ -189,7 +135,7 @@ fn compare(what: &str, modes: &BTreeMap<String, SinkMode>, rows: Rows, expected:
 #[tokio::test(start_paused = true)]
 async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
     for seed in [1, 2] {
-        let inputs = [lines("clicks", seed, 3), lines("orders", seed + 100, 2)];
+        let inputs = [lines("clicks", seed, 3, 300), lines("orders", seed + 100, 2, 300)];
         let modes = modes(&inputs).await;
         let mut whole = Rows::new();
         let end = run(&inputs, 1, None, None, &mut whole).await;
@@ -221,7 +167,7 @@ async fn a_run_goes_on_from_an_epoch_at_another_parallelism() {
 #[tokio::test(start_paused = true)]
 async fn a_key_never_goes_back_to_an_older_window_though_no_column_tells_of_it() {
     for parallelism in [1, 3] {
-        let inputs = [lines("clicks", 5, 3), lines("orders", 6, 2)];
+        let inputs = [lines("clicks", 5, 3, 300), lines("orders", 6, 2, 300)];
         let mut rows = Rows::new();
         run(&inputs, parallelism, None, None, &mut rows).await;
         for table in ["last_tumble", "last_hop"] {

@@ -1,24 +1,34 @@
 //! Connectors in memory: a source that goes on where it is told, and a sink that knows what it had at each flush.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use acequia::connectors::delivery::OpenSink;
 use acequia::connectors::{
     Boundedness, ConnectorError, Decoding, Sink, SinkContext, SinkFactory, SinkMode, Source, SourceContext,
-    SourceEvent, SourceFactory,
+    SourceEvent, SourceFactory, stdout,
 };
+use acequia::dataflow::graph::{Graph, NodeKind};
 use acequia::formats::{DecodeOptions, EncodeOptions, EncodedRows, RawRecords, SplitIndex};
+use acequia::planner::{PlanOptions, plan};
+use acequia::program::Program;
+use acequia::sql::Variables;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::OnceCell;
 
 /// Lines of JSON by split.
 #[derive(Clone)]
 pub struct Lines {
     pub table: &'static str,
     pub splits: Arc<Vec<Vec<String>>>,
+    /// Time between a few events and the next few.
+    pub pace: Duration,
 }
 
 #[async_trait]
@@ -88,7 +98,7 @@ impl Source for OpenLines {
         }
         // In bursts, so that rows and barriers are under way at the same time.
         if self.events.is_multiple_of(4) {
-            let pause = tokio::time::Instant::now() + Duration::from_millis(1);
+            let pause = tokio::time::Instant::now() + self.lines.pace;
             tokio::time::sleep_until(*self.awake_at.get_or_insert(pause)).await;
             self.awake_at = None;
         } else {
@@ -126,9 +136,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// The rows of the first `epochs` epochs, or all of them.
+    /// The rows of the first `epochs` epochs, or all of them. A sink that has come to its end is flushed no more.
     pub fn rows(&self, epochs: Option<usize>) -> &[String] {
-        &self.rows[..epochs.map_or(self.rows.len(), |epochs| self.flushes[epochs - 1])]
+        let flushed = epochs.and_then(|epochs| self.flushes.get(epochs - 1).copied());
+        &self.rows[..flushed.unwrap_or(self.rows.len())]
     }
 }
 
@@ -189,4 +200,61 @@ pub fn seen(mode: &SinkMode, rows: Vec<String>) -> Vec<String> {
     };
     seen.sort_unstable();
     seen
+}
+
+/// So many events of each split of a table: disorder within and, now and then, beyond the watermark, pauses in which sessions end, keys
+/// that are null.
+pub fn lines(table: &'static str, seed: u64, splits: usize, events: usize) -> Lines {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut line = |n: usize, time: &mut i64| {
+        *time +=
+            if random.random_ratio(1, 15) { random.random_range(5_000..20_000) } else { random.random_range(0..1500) };
+        let behind = if random.random_ratio(1, 25) { 30_000 } else { 10_000 };
+        let at = *time - random.random_range(0..behind);
+        let k = match random.random_range(0..6) {
+            0 => "null".to_owned(),
+            k => format!("\"k{k}\""),
+        };
+        let (g, v) = (random.random_range(0..5), random.random_range(-50..50));
+        format!(r#"{{"n":{n},"k":{k},"g":{g},"v":{v},"ts":{}}}"#, 1_767_225_600_000 + at)
+    };
+    let splits = (0..splits).map(|split| {
+        let mut time = 0;
+        (0..events).map(|n| line(1000 * split + n, &mut time)).collect()
+    });
+    Lines { table, splits: Arc::new(splits.collect()), pace: Duration::from_millis(1) }
+}
+
+/// What each sink is given, by table.
+pub type Logs = BTreeMap<String, (SinkMode, Arc<Mutex<Log>>)>;
+
+/// The graph of `tests/restart/program.sql` with its connectors replaced.
+pub async fn graph(inputs: &[Lines]) -> (Graph, Logs) {
+    /// Planning takes longer than running.
+    static PLANNED: OnceCell<Graph> = OnceCell::const_new();
+    let mut graph = PLANNED.get_or_init(planned).await.clone();
+    let mut logs = Logs::new();
+    for node in &mut graph.nodes {
+        match &mut node.kind {
+            NodeKind::Source(source) => {
+                let lines = inputs.iter().find(|lines| lines.table == source.table).unwrap();
+                source.factory = Arc::new(lines.clone());
+            }
+            NodeKind::Sink(sink) => {
+                let (mode, log) = (sink.factory.mode(), Arc::<Mutex<Log>>::default());
+                sink.factory = Arc::new(Logging { mode: mode.clone(), log: Arc::clone(&log) });
+                logs.insert(sink.table.clone(), (mode, log));
+            }
+            NodeKind::Operator(_) => {}
+        }
+    }
+    (graph, logs)
+}
+
+async fn planned() -> Graph {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/restart/program.sql"));
+    let program =
+        Program::read(&path, &Variables::default()).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+    let options = PlanOptions { bounded: false, print: stdout::factory() };
+    plan(&program, &options).await.unwrap_or_else(|errors| panic!("{}", errors.render(false)))
 }

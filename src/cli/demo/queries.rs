@@ -5,13 +5,14 @@ use std::path::Path;
 use crate::sql::{SourceFiles, Variables};
 
 /// Each file of `queries/`, in order.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("05_shop.sql", include_str!("../../../queries/05_shop.sql")),
     ("10_topics.sql", include_str!("../../../queries/10_topics.sql")),
     ("20_items.sql", include_str!("../../../queries/20_items.sql")),
     ("30_warehouse.sql", include_str!("../../../queries/30_warehouse.sql")),
     ("40_metrics.sql", include_str!("../../../queries/40_metrics.sql")),
     ("50_sessions.sql", include_str!("../../../queries/50_sessions.sql")),
+    ("60_history.sql", include_str!("../../../queries/60_history.sql")),
 ];
 
 /// The name of the pipeline that runs these, which is the folder's: a data folder of a demo can be gone on with by

@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use chrono::Utc;
 
 use crate::catalog::options::{OptionValue, Options, closest, parse_duration};
+use crate::connectors::made_up::{Numbers, mix};
 use crate::sql::Location;
 
 /// What the options say about one column.
@@ -140,9 +141,9 @@ impl Generator {
         self.null_rate > 0
     }
 
-    /// The values of the rows `first`, `first + step` and so on, `count` of them.
-    pub(super) fn make(&self, first: u64, step: u64, count: usize) -> Result<ArrayRef, ArrowError> {
-        let rows = (0..count as u64).map(|place| first + place * step);
+    /// The values of these rows.
+    pub(super) fn make(&self, rows: Numbers) -> Result<ArrayRef, ArrowError> {
+        let rows = rows.iter();
         let is_null = |row: u64| mix(self.seed ^ mix(!row)) >> 32 < self.null_rate;
         let dice = |row: u64| mix(self.seed ^ mix(row));
         let array: ArrayRef = match &self.values {
@@ -321,12 +322,4 @@ fn letters(dice: u64, length: usize, text: &mut String) {
         text.push(char::from(b'a' + (rest % 26) as u8));
         rest /= 26;
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): neighbouring numbers come out unrelated.
-pub(super) fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

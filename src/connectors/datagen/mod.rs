@@ -1,14 +1,18 @@
 //! Rows made up from a seed, for trying queries and measuring them without a server.
 //!
 //! A row's values depend only on the seed, the column and the row's number, so batch size, parallelism and restarts
-//! change nothing. Row *i* belongs to split *i mod splits*; the number of splits (one unless told otherwise) is the
-//! most instances that can make rows at the same time.
+//! change nothing ([`super::made_up`]).
 
 mod columns;
-mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use super::made_up::{MadeUp, MadeUpFactory, Numbers, Pace, mix};
 use super::{Connector, ConnectorTable, SourceFactory};
 use crate::catalog::options::{OptionValue, Options, closest};
 use crate::catalog::{ColumnKind, TableDefinition};
@@ -47,7 +51,49 @@ struct DatagenTable(Arc<Datagen>);
 
 impl ConnectorTable for DatagenTable {
     fn source(&self) -> Option<Arc<dyn SourceFactory>> {
-        Some(Arc::new(source::DatagenFactory(self.0.clone())))
+        Some(Arc::new(MadeUpFactory(self.0.clone())))
+    }
+}
+
+impl MadeUp for Datagen {
+    fn connector(&self) -> &'static str {
+        "datagen"
+    }
+
+    fn describe(&self) -> String {
+        let rows = self.rows.map_or("endless rows".into(), |rows| format!("{rows} rows"));
+        match self.rows_per_second {
+            Some(rate) => format!("datagen, {rows}, {rate} a second"),
+            None => format!("datagen, {rows}"),
+        }
+    }
+
+    fn rows(&self) -> Option<u64> {
+        self.rows
+    }
+
+    fn end_option(&self) -> &'static str {
+        "rows"
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        self.rows_per_second.map(|rows| Pace { rows, each: Duration::from_secs(1) })
+    }
+
+    fn splits(&self) -> u64 {
+        self.splits
+    }
+
+    fn make(&self, rows: Numbers, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let mut columns = vec![];
+        for field in schema.fields() {
+            let generator = self.columns.iter().find(|(name, _)| name == field.name());
+            let (_, generator) =
+                generator.ok_or_else(|| ArrowError::SchemaError(format!("there is no column {}", field.name())))?;
+            columns.push(generator.make(rows)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.count));
+        RecordBatch::try_new_with_options(schema.clone(), columns, &options)
     }
 }
 
@@ -98,7 +144,7 @@ fn columns(
             None => true,
         });
         // Not the column's place: one more column must not change the others' values.
-        let column_seed = column.name.bytes().fold(seed, |hash, byte| columns::mix(hash ^ u64::from(byte)));
+        let column_seed = column.name.bytes().fold(seed, |hash, byte| mix(hash ^ u64::from(byte)));
         match Generator::new(&column.data_type, column_seed, &settings) {
             Ok(generator) if generator.makes_nulls() && !column.nullable => options.error(
                 column.location,
@@ -127,17 +173,12 @@ fn columns(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
-
-    use arrow::array::{Array, AsArray, RecordBatch};
-    use arrow::compute::concat_batches;
+    use arrow::array::{Array, AsArray};
     use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType};
-    use arrow::util::pretty::pretty_format_batches;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::catalog::ColumnDefinition;
+    use crate::connectors::made_up::testing::{self, rows};
     use crate::connectors::{Boundedness, ConnectorError, SourceContext, SourceEvent};
     use crate::sql::Location;
 
@@ -196,47 +237,7 @@ mod tests {
     }
 
     fn context(batch_size: usize) -> SourceContext {
-        SourceContext {
-            table: "t".into(),
-            pipeline: "p".into(),
-            instance: 0,
-            instances: 1,
-            bounded: false,
-            schema: table().physical_schema(),
-            wants_keys: false,
-            wants_timestamps: false,
-            wants_headers: false,
-            batch_size,
-            positions: BTreeMap::new(),
-            origin: None,
-            accept_lost_input: false,
-            data_dir: PathBuf::new(),
-            stop: CancellationToken::new(),
-        }
-    }
-
-    /// All rows with their offsets, sorted by offset, as text.
-    async fn rows(factory: &Arc<dyn SourceFactory>, contexts: Vec<SourceContext>) -> (Vec<i64>, String) {
-        let (mut batches, mut offsets) = (vec![], vec![]);
-        for context in contexts {
-            let mut source = factory.open(context).await.unwrap();
-            loop {
-                match source.next().await.unwrap() {
-                    SourceEvent::Rows(batch, runs, places) => {
-                        assert_eq!((runs[0].rows, places.len()), (batch.num_rows(), batch.num_rows()));
-                        batches.push(batch);
-                        offsets.extend(places);
-                    }
-                    SourceEvent::End => break,
-                    _ => {}
-                }
-            }
-        }
-        let all = concat_batches(&table().physical_schema(), &batches).unwrap();
-        let order = arrow::compute::sort_to_indices(all.column(0), None, None).unwrap();
-        let sorted = arrow::compute::take_record_batch(&all, &order).unwrap();
-        offsets.sort_unstable();
-        (offsets, pretty_format_batches(&[sorted]).unwrap().to_string())
+        testing::context(table().physical_schema(), batch_size)
     }
 
     #[tokio::test]

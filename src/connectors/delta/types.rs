@@ -18,7 +18,7 @@ const FORBIDDEN: &[char] = &[' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']
 ///
 /// # Errors
 /// A type in SQL that it can keep instead.
-pub(super) fn stored(data_type: &DataType) -> Result<DataType, &'static str> {
+pub(crate) fn stored(data_type: &DataType) -> Result<DataType, &'static str> {
     let stored = match data_type {
         DataType::Boolean
         | DataType::Int8

@@ -5,7 +5,7 @@
 //! once and tried again later: rows are delivered meanwhile. Only a run that was fenced, and a table that has lost files
 //! which its log names, end the pipeline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use deltalake_core::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
@@ -48,12 +48,12 @@ pub(super) struct Upkeep {
     began: EventTime,
     log: Option<TableLog>,
     last: Last,
-    /// What does not work at the moment.
-    failing: Option<String>,
+    /// What did not work when it was tried last, and why.
+    failing: BTreeMap<Work, String>,
 }
 
 /// What has to be done, in this order: what is removed from the log first need not be summed up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Work {
     Compaction,
     Vacuum,
@@ -82,7 +82,7 @@ impl Upkeep {
         clock: WallClock,
     ) -> Upkeep {
         let (began, pipeline, table) = (clock.now(), pipeline.to_owned(), table.to_owned());
-        let (log, last, failing) = (None, Last::default(), None);
+        let (log, last, failing) = (None, Last::default(), BTreeMap::new());
         Upkeep { place, options, pipeline, table, writer, clock, began, log, last, failing }
     }
 
@@ -92,25 +92,22 @@ impl Upkeep {
     /// [`ConnectorError::Fenced`] when a later run has taken over, [`ConnectorError::Mismatch`] when files are gone that
     /// the log names.
     pub(super) async fn look(&mut self, version: u64, stop: &CancellationToken) -> Result<(), ConnectorError> {
-        let mut failed = None;
         for work in [Work::Compaction, Work::Vacuum, Work::Checkpoint] {
             if stop.is_cancelled() || !self.is_due(work, version) {
                 continue;
             }
             match self.attend_to(work, version, stop).await {
-                Ok(()) => {}
                 Err(error @ (ConnectorError::Fenced { .. } | ConnectorError::Mismatch { .. })) => return Err(error),
-                Err(error) => failed = failed.or(Some(format!("{error} (while {})", work.name()))),
+                outcome => self.say(work, outcome.err()),
             }
         }
-        self.say(failed);
         Ok(())
     }
 
     /// What does not work at the moment.
     #[cfg(test)]
-    pub(super) fn failing(&self) -> Option<&str> {
-        self.failing.as_deref()
+    pub(super) fn failing(&self) -> Vec<String> {
+        self.failing.values().cloned().collect()
     }
 
     fn is_due(&self, work: Work, version: u64) -> bool {
@@ -128,14 +125,17 @@ impl Upkeep {
     }
 
     /// Says once what does not work, and once that it works again.
-    fn say(&mut self, failed: Option<String>) {
-        match (&failed, &self.failing) {
-            (Some(now), Some(before)) if now == before => tracing::debug!("{now}"),
-            (Some(now), _) => tracing::warn!("{now}: it is tried again, and rows are written meanwhile"),
-            (None, Some(_)) => tracing::info!("the upkeep of {} works again", self.place.describe()),
-            (None, None) => {}
+    fn say(&mut self, work: Work, failed: Option<ConnectorError>) {
+        let Some(failed) = failed.map(|error| error.to_string()) else {
+            if self.failing.remove(&work).is_some() {
+                tracing::info!("{}: {} again", self.place.describe(), work.done());
+            }
+            return;
+        };
+        if self.failing.get(&work) != Some(&failed) {
+            tracing::warn!("{failed} (rows are written all the same, but not all {}; it is tried again)", work.done());
         }
-        self.failing = failed;
+        self.failing.insert(work, failed);
     }
 
     async fn attend_to(&mut self, work: Work, version: u64, stop: &CancellationToken) -> Result<(), ConnectorError> {
@@ -159,7 +159,9 @@ impl Upkeep {
     /// Reads on in the log.
     pub(super) async fn catch_up(&mut self) -> Result<(), ConnectorError> {
         match &mut self.log {
-            Some(log) => drop(log.catch_up(&self.pipeline, &self.table).await?),
+            Some(log) => {
+                log.catch_up(&self.pipeline, &self.table).await?;
+            }
             None => self.log = Some(TableLog::open(&self.place, &self.pipeline, &self.table).await?),
         }
         self.check_fence()
@@ -194,11 +196,14 @@ impl Upkeep {
                 crash_point!("sink.delta.after_compaction_commit");
             }
             // What cannot be put together does not keep the rest from it.
-            if let Some((merge, error)) = broken {
-                let error = failure(error);
-                if matches!(error, ConnectorError::Unavailable { .. }) {
-                    return Err(error);
-                }
+            if let Some((merge, broken)) = broken {
+                let error = match (broken.file, failure(broken.error)) {
+                    (_, error @ ConnectorError::Unavailable { .. }) => return Err(error),
+                    (Some(file), ConnectorError::Refused { what, message }) => {
+                        ConnectorError::Refused { what, message: format!("{file}: {message}") }
+                    }
+                    (_, error) => error,
+                };
                 self.refuse_if_lost(&merge).await?;
                 failed = failed.or(Some(error));
             }
@@ -316,11 +321,11 @@ impl Upkeep {
 }
 
 impl Work {
-    fn name(self) -> &'static str {
+    fn done(self) -> &'static str {
         match self {
             Work::Compaction => "small files are put together",
             Work::Vacuum => "old files are removed",
-            Work::Checkpoint => "the log is summed up",
+            Work::Checkpoint => "commits are summed up",
         }
     }
 }

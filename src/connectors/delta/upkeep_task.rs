@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::upkeep::Upkeep;
@@ -61,7 +61,7 @@ impl UpkeepTask {
     /// What has ended the upkeep, and must end the pipeline.
     pub(super) async fn verdict(&mut self) -> Result<(), ConnectorError> {
         match self.task.take_if(|task| task.is_finished()) {
-            Some(ended) => ended.await.unwrap_or(Ok(())),
+            Some(ended) => outcome(ended.await),
             None => Ok(()),
         }
     }
@@ -74,18 +74,26 @@ impl UpkeepTask {
         self.versions = None;
         let Some(mut task) = self.task.take() else { return Ok(()) };
         tokio::select! {
-            ended = &mut task => return ended.unwrap_or(Ok(())),
+            ended = &mut task => return outcome(ended),
             () = tokio::time::sleep(GRACE) => self.enough.cancel(),
             () = self.stop.cancelled() => {}
         }
         tokio::select! {
-            ended = &mut task => ended.unwrap_or(Ok(())),
+            ended = &mut task => outcome(ended),
             () = self.stop.cancelled() => {
                 task.abort();
                 Ok(())
             }
         }
     }
+}
+
+/// A mistake in the upkeep does not keep rows from being delivered.
+fn outcome(ended: Result<Result<(), ConnectorError>, JoinError>) -> Result<(), ConnectorError> {
+    ended.unwrap_or_else(|mistake| {
+        tracing::error!("a Delta table is not looked after any more until the next start: {mistake}");
+        Ok(())
+    })
 }
 
 impl Drop for UpkeepTask {

@@ -62,8 +62,7 @@ impl Vacuum<'_> {
         let vacuum = self.table.clone().vacuum().with_dry_run(true).with_enforce_retention_duration(false);
         let vacuum = vacuum.with_mode(mode).with_retention_period(chrono::Duration::milliseconds(age));
         let (_, found) = vacuum.with_clock(Arc::new(Still(millis(self.now)))).await?;
-        let mut paths: Vec<Path> =
-            found.files_deleted.iter().map(|path| Path::parse(path)).collect::<Result<_, _>>()?;
+        let mut paths: Vec<Path> = found.files_deleted.iter().map(Path::parse).collect::<Result<_, _>>()?;
         if planted(Bug::VacuumTakesLive) {
             paths.extend(self.table.snapshot()?.log_data().iter().map(|file| file.object_store_path()).next());
         }

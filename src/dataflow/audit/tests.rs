@@ -1,6 +1,6 @@
 //! Files of lines and Parquet: written by the connector's own sinks, then damaged row by row.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{
     ArrayRef, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
@@ -8,6 +8,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::connectors::delivery::OpenSink;

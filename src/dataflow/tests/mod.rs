@@ -3,6 +3,7 @@
 mod confirmed;
 mod departing;
 mod epochs;
+mod looking;
 pub mod parts;
 mod random;
 mod reading;

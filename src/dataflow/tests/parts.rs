@@ -369,6 +369,10 @@ impl Operator for WindowSum {
         Ok(())
     }
 
+    fn state(&mut self) -> Result<Vec<RecordBatch>> {
+        Ok(vec![sums(self.sums.iter())])
+    }
+
     fn state_bytes(&self) -> usize {
         self.sums.len() * 24
     }

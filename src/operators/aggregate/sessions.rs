@@ -109,15 +109,12 @@ impl SessionStore {
 
     /// Drops the rows of closed sessions and merges the fragments of open ones.
     fn rewrite(&mut self) -> Result<()> {
-        let live: Vec<(usize, usize)> = self.fragments.values().flatten().map(|fragment| fragment.at).collect();
-        let columns = self.gather(0..self.layout.partial.fields().len(), &live)?;
+        let live = self.states()?;
         self.fragments = new_map();
         self.deadlines.clear();
         self.batches.clear();
         self.rows = 0;
-        if !live.is_empty() {
-            let batch = self.layout.partial_batch(columns, vec![], live.len())?;
-            let batch = merge_fragments(&self.layout, &[batch])?;
+        for batch in live {
             let keys = self.keys(&batch)?;
             self.index(batch, keys)?;
         }
@@ -125,10 +122,15 @@ impl SessionStore {
         Ok(())
     }
 
-    /// The fragments of every open session.
-    pub(super) fn states(&mut self) -> Result<Vec<RecordBatch>> {
-        self.rewrite()?;
-        Ok(self.batches.clone())
+    /// The fragments of every open session, merged; the store stays as it is.
+    pub(super) fn states(&self) -> Result<Vec<RecordBatch>> {
+        let live: Vec<(usize, usize)> = self.fragments.values().flatten().map(|fragment| fragment.at).collect();
+        if live.is_empty() {
+            return Ok(vec![]);
+        }
+        let columns = self.gather(0..self.layout.partial.fields().len(), &live)?;
+        let batch = self.layout.partial_batch(columns, vec![], live.len())?;
+        Ok(vec![merge_fragments(&self.layout, &[batch])?])
     }
 
     /// Some columns of stored rows.

@@ -2,7 +2,7 @@
 
 /// A message without DataFusion's prefixes, advice for its own developers and capital letter, with SQL's names for
 /// Arrow's types.
-pub(super) fn clean(message: &str) -> String {
+pub(crate) fn clean(message: &str) -> String {
     const PREFIXES: [&str; 11] = [
         "Error during planning: ",
         "This feature is not implemented: ",

@@ -301,6 +301,28 @@ impl Pipeline {
         operator
     }
 
+    /// What the open windows would give if they closed now, right after a barrier: others are made from the state of the
+    /// running instances, and their time ends.
+    pub(super) fn look(&mut self) -> Vec<RecordBatch> {
+        self.barrier();
+        let states: Vec<Vec<RecordBatch>> = self.finals.iter_mut().map(|operator| operator.state().unwrap()).collect();
+        let mut out = Output::default();
+        for (instance, state) in states.iter().enumerate() {
+            let mut operator = FinalAggregate::new(Arc::clone(&self.spec), true, instance).unwrap();
+            state.iter().for_each(|state| operator.restore(state.clone()).unwrap());
+            if self.final_watermark > i64::MIN {
+                operator.on_watermark(EventTime(self.final_watermark), &mut Output::default()).unwrap();
+            }
+            operator.on_watermark(EventTime::MAX, &mut out).unwrap();
+        }
+        out.take().into_iter().map(|(_, batch)| batch).collect()
+    }
+
+    /// All that was handed over at barriers.
+    pub(super) fn snapshots(&self) -> &[RecordBatch] {
+        &self.snapshots
+    }
+
     /// Rows in all snapshots.
     pub(super) fn snapshot_rows(&self) -> usize {
         self.snapshots.iter().map(RecordBatch::num_rows).sum()

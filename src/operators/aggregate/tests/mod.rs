@@ -3,6 +3,7 @@
 mod examples;
 mod functions;
 mod harness;
+mod looked_at;
 mod model;
 
 use arrow::array::{AsArray, RecordBatch};

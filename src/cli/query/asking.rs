@@ -1,0 +1,205 @@
+//! One statement after another: planned, run and written out, until one fails, takes too long or is stopped.
+
+use std::time::Duration;
+
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::answer::{Answer, AnswerError, Destination};
+use crate::cli::exit::Exit;
+use crate::cli::kept::{self, KeptFolder};
+use crate::cli::logs;
+use crate::history::{HistoryError, HistorySession, Paths};
+use crate::sql::question::{Question, questions};
+use crate::sql::{SourceFiles, SqlErrors};
+
+/// So many batches may wait to be written.
+const WAITING: usize = 4;
+
+/// What is asked, and how long an answer may take.
+pub struct Asking {
+    /// The folder.
+    pub kept: KeptFolder,
+    /// How long one statement may take.
+    pub timeout: Option<Duration>,
+}
+
+/// Why there is no answer.
+enum Unanswered {
+    History(HistoryError),
+    Answer(AnswerError),
+    TooLong(Duration),
+    Stopped,
+}
+
+impl From<HistoryError> for Unanswered {
+    fn from(error: HistoryError) -> Unanswered {
+        Unanswered::History(error)
+    }
+}
+
+impl From<AnswerError> for Unanswered {
+    fn from(error: AnswerError) -> Unanswered {
+        Unanswered::Answer(error)
+    }
+}
+
+impl Asking {
+    /// Answers every statement of the one file in `files`, all on the same versions of the tables.
+    pub async fn all(&self, files: &SourceFiles, destination: Destination) -> Exit {
+        let (questions, mistakes) = questions(files, 0);
+        if !mistakes.is_empty() {
+            return kept::report(&SqlErrors::new(files.clone(), mistakes).into());
+        }
+        if questions.is_empty() {
+            eprintln!("error: there is no statement in {}", files.path(0).display());
+            return Exit::Failed;
+        }
+        if questions.len() > 1 && destination.takes_one_answer() {
+            eprintln!("error: a Parquet file holds one answer, and there are {} statements", questions.len());
+            return Exit::Usage;
+        }
+        let session = match self.kept.history.session(Paths::Allowed).await {
+            Ok(session) => session,
+            Err(error) => return kept::report(&error),
+        };
+        let mut stop = Stop::watch();
+        for question in &questions {
+            match self.answer(question, files, &session, &destination, &mut stop).await {
+                Exit::Success => {}
+                failed => return failed,
+            }
+        }
+        match destination.finish() {
+            Ok(()) => Exit::Success,
+            Err(error) => self.told(Unanswered::Answer(error)),
+        }
+    }
+
+    /// Answers one statement, unless `stop` has come. What goes wrong is told on stderr.
+    pub async fn answer(
+        &self,
+        question: &Question,
+        files: &SourceFiles,
+        session: &HistorySession,
+        destination: &Destination,
+        stop: &mut Stop,
+    ) -> Exit {
+        let answered = async {
+            let patience = self.timeout.unwrap_or(Duration::MAX);
+            tokio::select! {
+                answered = ask(question, files, session, destination) => answered,
+                () = tokio::time::sleep(patience) => Err(Unanswered::TooLong(patience)),
+                () = stop.next() => Err(Unanswered::Stopped),
+            }
+        };
+        match Box::pin(answered).await {
+            Ok(()) => Exit::Success,
+            Err(error) => self.told(error),
+        }
+    }
+
+    fn told(&self, error: Unanswered) -> Exit {
+        match error {
+            Unanswered::History(error) => {
+                // What is not known may be what could not be read.
+                if let (HistoryError::Sql(_), Some(mistakes)) = (&error, &self.kept.mistakes) {
+                    eprintln!("{}\n", mistakes.render(logs::color()).trim_end());
+                }
+                kept::report(&error)
+            }
+            // As for `head`: the reader has what it wanted.
+            Unanswered::Answer(AnswerError::Closed) => Exit::Success,
+            Unanswered::Answer(error) => {
+                eprintln!("error: {error}");
+                Exit::Runtime
+            }
+            Unanswered::TooLong(timeout) => {
+                eprintln!(
+                    "error: there was no answer in {}, and --timeout allows no more: the query was stopped",
+                    humantime::format_duration(timeout)
+                );
+                Exit::Runtime
+            }
+            Unanswered::Stopped => {
+                eprintln!("error: the query was stopped");
+                Exit::Runtime
+            }
+        }
+    }
+}
+
+async fn ask(
+    question: &Question,
+    files: &SourceFiles,
+    session: &HistorySession,
+    destination: &Destination,
+) -> Result<(), Unanswered> {
+    let plan = session.plan_question(question, files).await?;
+    let mut rows = session.run(plan).await?;
+    let schema = rows.schema();
+    let answer = destination.begin(&schema)?;
+    let (batches, waiting) = tokio::sync::mpsc::channel(WAITING);
+    // A pager that is not read on holds the writing up, and not the watching for Ctrl-C.
+    let writing = tokio::task::spawn_blocking(move || write(answer, waiting));
+    let read = forward(&mut rows, &batches).await;
+    drop(batches);
+    let written = writing.await.unwrap_or_else(|error| Err(AnswerError::Rows(error.to_string())));
+    // Where writing failed, that is why reading ended.
+    let answer = written?;
+    read?;
+    let ending = tokio::task::spawn_blocking(move || answer.end(&schema));
+    Ok(ending.await.unwrap_or_else(|error| Err(AnswerError::Rows(error.to_string())))?)
+}
+
+async fn forward(
+    rows: &mut SendableRecordBatchStream,
+    batches: &tokio::sync::mpsc::Sender<arrow::array::RecordBatch>,
+) -> Result<(), HistoryError> {
+    while let Some(batch) = rows.next().await {
+        if batches.send(batch?).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what comes until no more is wanted.
+fn write(
+    mut answer: Answer,
+    mut waiting: tokio::sync::mpsc::Receiver<arrow::array::RecordBatch>,
+) -> Result<Answer, AnswerError> {
+    while let Some(batch) = waiting.blocking_recv() {
+        if !answer.write(&batch)? {
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// Ctrl-C and SIGTERM, from the time on at which they are watched.
+pub struct Stop(Vec<Signal>);
+
+impl Stop {
+    /// Begins to watch.
+    pub fn watch() -> Stop {
+        Stop(
+            [SignalKind::interrupt(), SignalKind::terminate()]
+                .into_iter()
+                .filter_map(|kind| signal(kind).ok())
+                .collect(),
+        )
+    }
+
+    async fn next(&mut self) {
+        let signals = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        let signals: Vec<_> = signals.collect();
+        match signals.is_empty() {
+            true => std::future::pending().await,
+            false => {
+                futures::future::select_all(signals).await;
+            }
+        }
+    }
+}
