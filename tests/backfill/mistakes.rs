@@ -66,16 +66,20 @@ fn tables_that_are_asked_for_must_be_such_that_a_query_writes_and_a_history_give
         HISTORY,
         &["--only", "numbers"],
         2,
-        "--only: numbers reads plain, which has no history. Record what it reads in a table with 'history_of' first",
+        "--only: numbers reads plain, which has no history. Record what it reads first, in a table with 'history_of'",
     );
 }
 
 #[test]
 fn what_a_history_does_not_hold_is_named() {
-    let words = "a query reads column ip of clicks (METADATA FROM 'key'), which its history clicks_history does not record: \
-                 add a column of that name there, and fill it; or leave the query out, with --only for the others";
-    told(HISTORY, &[], 2, words);
-    told(HISTORY, &[], 2, "left out: numbers reads plain, which has no history");
+    let words = "addresses reads column ip of clicks (METADATA FROM 'key'), for which its history clicks_history has no column \
+                 of that name";
+    let none = format!(
+        "no query can be computed from what is recorded: numbers reads plain, which has no history; {words}. Record"
+    );
+    told(HISTORY, &[], 2, &none);
+    told(HISTORY, &["--only", "addresses"], 2, &format!("--only: {words}. Record what it reads first"));
+    told(&whole(), &[], 3, "left out: numbers reads plain, which has no history");
     told(
         HISTORY,
         &[],

@@ -50,6 +50,9 @@ pub async fn run(mut arguments: RunArguments, program: Program) -> Exit {
             return Exit::Usage;
         }
     };
+    if let Err(exit) = recomputed.leave_out_unrecorded().await {
+        return exit;
+    }
     for left_out in &recomputed.left_out {
         tracing::warn!("left out: {left_out}");
     }
@@ -72,7 +75,7 @@ pub async fn run(mut arguments: RunArguments, program: Program) -> Exit {
     }
     // Nothing is delivered, so that there is nothing to go on with: a backfill that was broken off begins anew.
     arguments.recovery.keep_none();
-    let planned = match plan(recomputed).await {
+    let planned = match folder::plan_program(recomputed.program, true).await {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
@@ -99,7 +102,7 @@ pub async fn run(mut arguments: RunArguments, program: Program) -> Exit {
 /// Delivers the results under a name of the backfill's own, so that its checkpoints and markers are its own, too.
 async fn deliver(mut arguments: RunArguments, recomputed: Recomputed) -> Exit {
     let live = run::pipeline(&arguments);
-    let planned = match plan(recomputed).await {
+    let planned = match folder::plan_program(recomputed.program, true).await {
         Ok(planned) => planned,
         Err(exit) => return exit,
     };
@@ -118,14 +121,4 @@ fn sinks(planned: &Planned) -> impl Iterator<Item = &SinkNode> {
         NodeKind::Sink(sink) => planned.program.table(&sink.table).map(|_| sink),
         _ => None,
     })
-}
-
-async fn plan(recomputed: Recomputed) -> Result<Planned, Exit> {
-    let Recomputed { program, recorded, .. } = recomputed;
-    let planned = folder::plan_program(program, true).await?;
-    if let Some(missing) = recomputed::unrecorded(&planned.graph, &recorded) {
-        tracing::error!("{missing}");
-        return Err(Exit::Usage);
-    }
-    Ok(planned)
 }

@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast;
 use thiserror::Error;
 
 use crate::catalog::{BadRows, ColumnKind, MetadataKey};
+use crate::cli::exit::Exit;
+use crate::cli::folder;
 use crate::connectors::delta::recorded::{PlaceColumns, Recording, recorded};
 use crate::connectors::delta::{DeltaHistory, DeltaPlace};
 use crate::connectors::{Boundedness, ConnectorTable, SinkFactory, SourceFactory};
@@ -28,6 +30,8 @@ pub struct Recomputed {
     pub recorded: BTreeMap<String, String>,
     /// The other queries.
     pub left_out: Vec<LeftOut>,
+    /// Whether its queries were asked for by name, so that none may be left out.
+    asked_for: bool,
 }
 
 /// A query that cannot be computed from histories.
@@ -73,7 +77,7 @@ pub enum BackfillError {
         of: String,
     },
     /// `--only` names a query that cannot be computed.
-    #[error("--only: {0}. Record what it reads in a table with 'history_of' first")]
+    #[error("--only: {0}. Record what it reads first, in a table with 'history_of'")]
     CannotBe(LeftOut),
     /// No query is left.
     #[error("no query can be computed from what is recorded: {0}. Record what they read in tables with 'history_of'")]
@@ -89,6 +93,9 @@ impl Recomputed {
         let only: Vec<String> = only.iter().map(|name| fold_text(name)).collect();
         let histories = Histories::of(&program, data_dir);
         check_only(&only, &program)?;
+        if histories.0.is_empty() {
+            return Err(no_history(&program));
+        }
         let (mut inserts, mut left_out) = (vec![], vec![]);
         let mut read: BTreeMap<String, String> = BTreeMap::new();
         for insert in wanted(&program, &only) {
@@ -97,18 +104,10 @@ impl Recomputed {
                     read.extend(sources);
                     inserts.push(insert.clone());
                 }
-                Err(why) => {
-                    let left = LeftOut { query: insert.name.clone(), why };
-                    if !only.is_empty() {
-                        return Err(BackfillError::CannotBe(left));
-                    }
-                    left_out.push(left);
-                }
+                Err(why) => left_out.push(LeftOut { query: insert.name.clone(), why }),
             }
         }
-        if inserts.is_empty() {
-            return Err(nothing_left(&program, &histories, &left_out));
-        }
+        check_left_out(!only.is_empty(), &inserts, &left_out)?;
         for (source, history) in &read {
             warn_of_part(source, history, &program);
         }
@@ -121,7 +120,44 @@ impl Recomputed {
             let wanted = |late: &str| only.is_empty() || only.iter().any(|only| only == late);
             table.settings.late_rows = table.settings.late_rows.take().filter(|late| wanted(&late.name));
         }
-        Ok(Recomputed { program: Program { files, tables, views, inserts }, recorded: read, left_out })
+        let program = Program { files, tables, views, inserts };
+        Ok(Recomputed { program, recorded: read, left_out, asked_for: !only.is_empty() })
+    }
+
+    /// Leaves out the queries that read beside the records what their history does not give.
+    ///
+    /// # Errors
+    /// The exit code, after it was said why, when such a query was asked for or none is left.
+    pub async fn leave_out_unrecorded(&mut self) -> Result<(), Exit> {
+        for insert in std::mem::take(&mut self.program.inserts) {
+            let Program { files, tables, views, .. } = &self.program;
+            let (files, tables, views) = (files.clone(), tables.clone(), views.clone());
+            let alone = Program { files, tables, views, inserts: vec![insert.clone()] };
+            let planned = folder::plan_program(alone, true).await?;
+            match self.unrecorded(&planned.graph) {
+                Some(why) => self.left_out.push(LeftOut { query: insert.name.clone(), why }),
+                None => self.program.inserts.push(insert),
+            }
+        }
+        check_left_out(self.asked_for, &self.program.inserts, &self.left_out).map_err(|error| {
+            tracing::error!("{error}");
+            Exit::Usage
+        })
+    }
+
+    /// What a graph reads beside the records that no history gives, if it reads any such thing.
+    fn unrecorded(&self, graph: &Graph) -> Option<String> {
+        graph.nodes.iter().find_map(|node| {
+            let NodeKind::Source(source) = &node.kind else { return None };
+            let history = self.recorded.get(&source.table)?;
+            let (key, column) = source.metadata.iter().find(|(key, _)| !PLACE.contains(key))?;
+            let key = MetadataKey::ALL.iter().find(|(_, known)| known == key).map_or("", |(name, _)| *name);
+            Some(format!(
+                "reads column {} of {} (METADATA FROM '{key}'), for which its history {history} has no column of that name",
+                column.name(),
+                source.table
+            ))
+        })
     }
 }
 
@@ -159,21 +195,28 @@ fn check_only(only: &[String], program: &Program) -> Result<(), BackfillError> {
     Ok(())
 }
 
-fn nothing_left(program: &Program, histories: &Histories, left_out: &[LeftOut]) -> BackfillError {
-    if histories.0.is_empty() {
-        let is_stream = |table: &&Table| {
-            let source = table.connector.source();
-            source.is_some_and(|source| source.boundedness() == Boundedness::Unbounded)
-        };
-        let source = program.tables.iter().find(is_stream).or(program.tables.first());
-        let of = source.map_or("events".into(), |table| table.definition.name.clone());
-        return BackfillError::NoHistory { of };
+fn no_history(program: &Program) -> BackfillError {
+    let is_stream = |table: &&Table| {
+        let source = table.connector.source();
+        source.is_some_and(|source| source.boundedness() == Boundedness::Unbounded)
+    };
+    let source = program.tables.iter().find(is_stream).or(program.tables.first());
+    BackfillError::NoHistory { of: source.map_or("events".into(), |table| table.definition.name.clone()) }
+}
+
+/// A query that is asked for must not be left out, and some query must be left.
+fn check_left_out(asked_for: bool, inserts: &[Insert], left_out: &[LeftOut]) -> Result<(), BackfillError> {
+    if let Some(left_out) = left_out.first().filter(|_| asked_for) {
+        return Err(BackfillError::CannotBe(left_out.clone()));
+    }
+    if !inserts.is_empty() {
+        return Ok(());
     }
     let why: Vec<String> = left_out.iter().map(LeftOut::to_string).collect();
-    BackfillError::NothingLeft(match why.as_slice() {
+    Err(BackfillError::NothingLeft(match why.as_slice() {
         [] => "all they do is record".into(),
         why => why.join("; "),
-    })
+    }))
 }
 
 /// How to read each recorded source, or why its history does not do.
@@ -195,7 +238,7 @@ impl Histories {
             };
             let Some(source) = program.table(&name) else { continue };
             // Of several, the first.
-            all.entry(name).or_insert_with(|| History::of(source, history, place));
+            all.entry(name).or_insert_with(|| History::of(source, history, place, program));
         }
         Histories(all)
     }
@@ -226,7 +269,7 @@ impl Histories {
 }
 
 impl History {
-    fn of(source: &Table, history: &Table, place: DeltaPlace) -> Result<History, String> {
+    fn of(source: &Table, history: &Table, place: DeltaPlace, program: &Program) -> Result<History, String> {
         let name = &history.definition.name;
         let reads = source.connector.source();
         let topics = reads.as_ref().map_or(&[][..], |source| source.topics());
@@ -256,7 +299,8 @@ impl History {
         };
         let is_place = |key| PLACE.contains(&key);
         // A column that cannot be written would become one that has to be, if the folder writes the table, too.
-        let is_written = source.connector.sink().is_some();
+        let targets = program.inserts.iter().filter_map(|insert| insert.target.as_ref());
+        let is_written = targets.map(|target| &target.table).any(|target| *target == source.definition.name);
         let surroundings = source.definition.columns.iter().filter(|column| match column.kind {
             ColumnKind::Metadata(key) => !is_place(key) && (key.can_be_written() || !is_written),
             _ => false,
@@ -319,22 +363,6 @@ impl ConnectorTable for ReplacedTable {
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {
         self.sink.clone()
     }
-}
-
-/// What a query reads beside the records that no history gives, if it reads any such thing.
-pub fn unrecorded(graph: &Graph, recorded: &BTreeMap<String, String>) -> Option<String> {
-    graph.nodes.iter().find_map(|node| {
-        let NodeKind::Source(source) = &node.kind else { return None };
-        let history = recorded.get(&source.table)?;
-        let (key, column) = source.metadata.iter().find(|(key, _)| !PLACE.contains(key))?;
-        let key = MetadataKey::ALL.iter().find(|(_, known)| known == key).map_or("", |(name, _)| *name);
-        Some(format!(
-            "a query reads column {} of {} (METADATA FROM '{key}'), which its history {history} does not record: add a \
-             column of that name there, and fill it; or leave the query out, with --only for the others",
-            column.name(),
-            source.table
-        ))
-    })
 }
 
 /// Says so if what fills a history leaves rows of the source out.
