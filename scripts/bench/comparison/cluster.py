@@ -104,7 +104,7 @@ class Cluster:
                 environment={"FLINK_CONF_DIR": str(conf)},
             )  # fmt: skip
             self.children.append(self.client)
-            wait_for(self.has_slots, "Flink's cluster", 120, self.master, self.worker)
+            wait_for(self.has_slots, "Flink's cluster", 400, self.master, self.worker)
         except BaseException:
             self.__exit__()
             raise
