@@ -70,7 +70,9 @@ fn the_help_lists_commands_and_exit_codes() {
 
 #[test]
 fn the_help_of_each_command_has_an_example() {
-    for command in ["demo", "run", "audit", "check", "checkpoints", "explain", "generate", "test"] {
+    for command in
+        ["demo", "run", "audit", "check", "checkpoints", "explain", "generate", "history", "query", "serve", "test"]
+    {
         let help = stdout(&run(&[command, "--help"]));
         assert!(help.contains("Examples:") && help.contains(&format!("acequia {command}")), "{help}");
     }
