@@ -600,7 +600,7 @@ fn one_file_borrows_what_it_names_from_those_beside_it() {
     let folder = folder_of(&[
         (
             "tables.sql",
-            "CREATE TABLE t (a INT) WITH (connector = 'in', late_rows = 'late');
+            "CREATE TABLE t (a INT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH (connector = 'in', late_rows = 'late');
                         CREATE TABLE late (a INT) WITH (connector = 'out');
                         CREATE TABLE o (a INT) WITH (connector = 'out', password = 'hunter2');
                         CREATE TABLE other (a INT) WITH (connector = 'nonsense');",
@@ -611,7 +611,7 @@ fn one_file_borrows_what_it_names_from_those_beside_it() {
         ("alone.sql", "CREATE TABLE t (b INT) WITH (connector = 'in'); SELECT b FROM t;"),
     ]);
     let read = |file: &str| Program::read_with(&folder.path().join(file), &variables(), &connectors());
-    let Ok(program) = read("one.sql") else { panic!("mistakes") };
+    let program = read("one.sql").unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     let names = |tables: &[Table]| tables.iter().map(|t| t.definition.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&program.tables), ["t", "o", "late"]);
     assert_eq!(program.views.len(), 2);

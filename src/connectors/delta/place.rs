@@ -191,7 +191,9 @@ impl DeltaPlace {
         } else if is_away || says(&["object store: Generic"]) {
             ConnectorError::Unavailable { what, message: words }
         } else {
-            ConnectorError::Refused { what, message: words }
+            // What we have said ourselves in the library's error needs no word of whose error it is.
+            let message = words.strip_prefix("Generic DeltaTable error: ").unwrap_or(&words).to_owned();
+            ConnectorError::Refused { what, message }
         }
     }
 

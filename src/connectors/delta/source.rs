@@ -231,13 +231,15 @@ mod tests {
         table.commit(&[row(6, "f")]).await;
         let factory = factory(&table, true);
         let origin = factory.open(context("value", None, None)).await.unwrap().origin();
-        table.commit(&[row(0, "before all of them")]).await;
+        // Earlier by more than the millisecond to which the log is exact.
+        table.commit(&[row(-1_000_000, "before all of them")]).await;
         for (next, rest) in [(0, "+t 0:a 1:b 2:c 3:d 4:e 5:f -"), (4, "+t 4:e 5:f -"), (5, "+t 5:f -"), (6, "+t -")] {
             let mut source = factory.open(context("value", Some(next), origin.clone())).await.unwrap();
             assert_eq!(all(&mut *source).await, rest, "from {next}");
         }
         let mut source = factory.open(context("value", None, None)).await.unwrap();
-        assert!(all(&mut *source).await.starts_with("+t 0:before all of them 1:a"));
+        let newest = all(&mut *source).await;
+        assert!(newest.starts_with("+t 0:before all of them 1:a"), "{newest}");
 
         let other = Some(Origin { id: "other".into(), version: 1 }.to_string());
         let error = factory.open(context("value", Some(4), other)).await.err().unwrap();
