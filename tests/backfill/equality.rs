@@ -14,6 +14,8 @@ use crate::{Place, commits, committed, said};
 const ORDERS: usize = 1500;
 const CLICKS: usize = 500;
 const PARTITIONS: i32 = 3;
+/// The first half comes in so many parts, each of which makes a file of the history: enough to be put together.
+const PARTS: u32 = 14;
 
 /// The tables that are compared.
 const RESULTS: [&str; 8] =
@@ -27,7 +29,7 @@ fn sql(kafka: &str, place: &str) -> String {
                  \"offset\" BIGINT METADATA FROM 'offset', WATERMARK FOR ts AS ts - INTERVAL '2 seconds')
              WITH (connector = 'kafka', bootstrap_servers = '{kafka}', topic = '{name}', idle_timeout = '1 hour'{options});
              CREATE TABLE {name}_history ({columns}, ts TIMESTAMP NOT NULL, \"partition\" INT, \"offset\" BIGINT, day DATE)
-             WITH (connector = 'delta', history_of = '{name}', partition_by = 'day', commit_interval = '300 ms',
+             WITH (connector = 'delta', history_of = '{name}', partition_by = 'day', commit_interval = '50 ms',
                  compaction_interval = '100 ms');
              INSERT INTO {name}_history SELECT *, CAST(ts AS DATE) AS day FROM {name};\n"
         )
@@ -146,17 +148,19 @@ async fn the_recorded_past_gives_the_rows_that_a_killed_and_restarted_run_gave()
     let all_clicks: Vec<_> = (0..PARTITIONS).map(|partition| clicks(&mut random, partition)).collect();
     let place = Place::new(|place| sql(&kafka.servers, &place.display().to_string()));
 
-    // A run in the midst of which more comes, and which is killed when some of that is recorded.
+    // A run to which more comes and more, and which is killed when half of it is recorded.
     let often = ["--no-page", "--checkpoint-interval", "100ms", "--parallelism", "2", "--batch-size", "100"];
     let mut live = Pipeline::start(place.run(&often));
-    for (from, to) in [(0.0, 0.2), (0.2, 0.5)] {
+    for part in 0..PARTS {
+        let recorded = committed(&place, "orders_history");
+        let (from, to) = (f64::from(part) / f64::from(2 * PARTS), f64::from(part + 1) / f64::from(2 * PARTS));
         send(&kafka, "orders", &all_orders, from, to);
         send(&kafka, "clicks", &all_clicks, from, to);
-    }
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while committed(&place, "orders_history") < 300 {
-        assert!(Instant::now() < deadline, "{}", live.said());
-        std::thread::sleep(Duration::from_millis(50));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while committed(&place, "orders_history") <= recorded {
+            assert!(Instant::now() < deadline, "{}", live.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
     live.kill();
     send(&kafka, "orders", &all_orders, 0.5, 1.0);
