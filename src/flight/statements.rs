@@ -1,7 +1,7 @@
 //! Statements on their way from a text to rows: planned and waiting to be fetched, prepared, and at work.
 //!
 //! A client holds each by a handle, which is random and good for a while: who never fetches or closes cannot fill the
-//! memory. Handles are [`Handles`], with the time given in; [`results`](super::results) drives those at work.
+//! memory. Handles are [`Handles`], with the time given in; [`results`] drives those at work.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -104,6 +104,7 @@ impl Statements {
             server,
         }
     }
+
     /// The tables that can be asked, those of `live` among them.
     pub fn listed<'a>(&'a self, live: Option<&'a dyn LiveTables>) -> BoxFuture<'a, Vec<Listed>> {
         metadata::listed(&self.history, live).boxed()
