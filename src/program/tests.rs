@@ -612,7 +612,7 @@ fn one_file_borrows_what_it_names_from_those_beside_it() {
     let read = |file: &str| Program::read_with(&folder.path().join(file), &variables(), &connectors());
     let program = read("one.sql").unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     let names = |tables: &[Table]| tables.iter().map(|t| t.definition.name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&program.tables), ["t", "o", "late"]);
+    assert_eq!(names(&program.tables), ["o", "t", "late"]);
     assert_eq!(program.views.len(), 2);
     assert_eq!(program.inserts.len(), 1);
     // What a file declares itself is its own, whatever stands beside it.
