@@ -156,30 +156,14 @@ impl Source for Lines {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use arrow::datatypes::Schema;
 
     use super::*;
 
     fn context(instance: usize, instances: usize, batch_size: usize) -> SourceContext {
-        SourceContext {
-            table: "t".into(),
-            pipeline: "p".into(),
-            instance,
-            instances,
-            bounded: true,
-            schema: Arc::new(Schema::empty()),
-            wants_keys: true,
-            wants_timestamps: false,
-            wants_headers: false,
-            batch_size,
-            positions: BTreeMap::new(),
-            origin: None,
-            accept_lost_input: false,
-            data_dir: "unused".into(),
-            stop: tokio_util::sync::CancellationToken::new(),
-        }
+        let alone = SourceContext::alone(Arc::new(Schema::empty()), batch_size);
+        SourceContext { instance, instances, bounded: true, wants_keys: true, ..alone }
     }
 
     fn factory(seed: u64) -> LinesFactory {

@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint_place::CheckpointArguments;
 use super::exit::Exit;
 use super::folder::{self, Planned};
+use super::format::Format;
 use crate::checkpoint::inspection;
 use crate::checkpoint::ledger::Due;
 use crate::checkpoint::manifest::Manifest;
@@ -59,12 +59,6 @@ pub struct AuditArguments {
     /// How results are printed
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Why nothing was audited.

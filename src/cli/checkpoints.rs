@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::checkpoint_place::CheckpointArguments;
 use super::exit::Exit;
 use super::folder;
+use super::format::Format;
 use crate::checkpoint::inspection::{self, Checkpoint, Remove};
 use crate::checkpoint::log::CheckpointError;
 use crate::checkpoint::manifest::{Manifest, SinkEntry};
@@ -47,12 +48,6 @@ pub struct CheckpointsArguments {
     /// How results are printed
     #[arg(long, global = true, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Subcommand, Debug)]

@@ -1,11 +1,11 @@
 //! `acequia history`: what a folder keeps, and the versions of one of its tables.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use clap::ValueEnum;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
+use super::format::Format;
 use super::{kept, logs};
 use crate::history::{HistoryTable, Limits, TableOverview, VersionOverview};
 use crate::sql::names::{fold_text, meant};
@@ -34,12 +34,6 @@ pub struct HistoryArguments {
     /// How results are printed
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 /// Shows what there is.

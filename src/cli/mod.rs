@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod flight;
 mod folder;
+mod format;
 mod generate;
 mod generated_rows;
 mod generating;

@@ -228,35 +228,11 @@ pub(super) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What tests of such sources share.
 #[cfg(test)]
 pub(super) mod testing {
-    use std::collections::BTreeMap;
-    use std::path::PathBuf;
 
     use arrow::array::Int64Array;
     use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-
-    /// What a single instance is told.
-    pub(in crate::connectors) fn context(schema: SchemaRef, batch_size: usize) -> SourceContext {
-        SourceContext {
-            table: "t".into(),
-            pipeline: "p".into(),
-            instance: 0,
-            instances: 1,
-            bounded: false,
-            schema,
-            wants_keys: false,
-            wants_timestamps: false,
-            wants_headers: false,
-            batch_size,
-            positions: BTreeMap::new(),
-            origin: None,
-            accept_lost_input: false,
-            data_dir: PathBuf::new(),
-            stop: CancellationToken::new(),
-        }
-    }
 
     /// All rows of these instances with their offsets, in the order of offsets.
     pub(in crate::connectors) async fn rows(

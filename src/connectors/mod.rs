@@ -22,6 +22,7 @@ mod made_up;
 pub(crate) mod moto;
 pub mod nexmark;
 pub mod postgres;
+mod read_ahead;
 pub mod redis;
 pub mod refused_rows;
 pub mod registry;
@@ -228,6 +229,30 @@ pub struct SourceContext {
     pub data_dir: PathBuf,
     /// Cancelled when the pipeline stops; everything that waits must watch it.
     pub stop: CancellationToken,
+}
+
+#[cfg(test)]
+impl SourceContext {
+    /// What the only instance of a source `t` is told, at a start from nothing.
+    pub(crate) fn alone(schema: SchemaRef, batch_size: usize) -> SourceContext {
+        SourceContext {
+            table: "t".into(),
+            pipeline: "p".into(),
+            instance: 0,
+            instances: 1,
+            bounded: false,
+            schema,
+            wants_keys: false,
+            wants_timestamps: false,
+            wants_headers: false,
+            batch_size,
+            positions: BTreeMap::new(),
+            origin: None,
+            accept_lost_input: false,
+            data_dir: PathBuf::new(),
+            stop: CancellationToken::new(),
+        }
+    }
 }
 
 /// Where a source reads on after a checkpoint: the offset of the next record for each split it has.

@@ -11,10 +11,9 @@ use parking_lot::Mutex;
 use super::lines::{CsvHeader, LineSink, Output};
 use super::{Connector, ConnectorError, ConnectorTable, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::catalog::TableDefinition;
-use crate::catalog::options::{OptionValue, Options};
+use crate::catalog::options::Options;
 use crate::connectors::delivery::OpenSink;
 use crate::formats::{EncodeOptions, FormatError};
-use crate::sql::Location;
 
 /// What [`ConnectorError::Refused`] says when the reader of stdout has gone, as `head` does: no failure, but the end.
 pub const CLOSED: &str = "stdout was closed";
@@ -57,16 +56,7 @@ impl ConnectorTable for StdoutTable {
 
 /// Prints rows of any schema as JSON lines: the sink of a bare `SELECT`.
 pub fn factory() -> Arc<dyn SinkFactory> {
-    let table = TableDefinition {
-        name: "stdout".into(),
-        location: Location::default(),
-        columns: vec![],
-        primary_key: vec![],
-        watermark: None,
-    };
-    let json = OptionValue::new("format", "json");
-    let mut options = Options::new(Location::default(), vec![json]);
-    lines(EncodeOptions::take(&table, &mut options), None, vec![])
+    lines(EncodeOptions::of("json"), None, vec![])
 }
 
 /// Prints rows as lines; with a `key`, each row is a newer version of the one with the same key.

@@ -17,8 +17,9 @@ use super::csv::{CsvDecoder, CsvEncoder};
 use super::json::{JsonDecoder, JsonEncoder};
 use super::raw::{RawDecoder, RawEncoder};
 use super::{Decoder, Encoder, FormatError, column, csv, json, raw};
-use crate::catalog::options::Options;
+use crate::catalog::options::{OptionValue, Options};
 use crate::catalog::{ColumnKind, TableDefinition};
+use crate::sql::Location;
 
 /// How records are read.
 #[derive(Clone, PartialEq, Debug)]
@@ -180,6 +181,19 @@ impl DecodeOptions {
 }
 
 impl EncodeOptions {
+    /// Those of `format` as it is by default, for rows of any schema.
+    pub fn of(format: &'static str) -> EncodeOptions {
+        let table = TableDefinition {
+            name: format.into(),
+            location: Location::default(),
+            columns: vec![],
+            primary_key: vec![],
+            watermark: None,
+        };
+        let options = vec![OptionValue::new("format", format)];
+        EncodeOptions::take(&table, &mut Options::new(Location::default(), options))
+    }
+
     /// Takes the format's options of a table that is written. Without `format`, rows are JSON. Notes the columns that
     /// the format cannot hold.
     pub fn take(table: &TableDefinition, options: &mut Options) -> EncodeOptions {

@@ -15,10 +15,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use thiserror::Error;
 
-use crate::catalog::TableDefinition;
-use crate::catalog::options::{OptionValue, Options};
 use crate::formats::{EncodeOptions, EncodedRows, Encoder, FormatError};
-use crate::sql::Location;
 
 /// How the rows are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -300,7 +297,7 @@ fn encoder(format: AnswerFormat, schema: &SchemaRef) -> Result<(Box<dyn Encoder>
     let mut texts = vec![false; schema.fields().len()];
     loop {
         let schema = as_texts_schema(schema, &texts);
-        match encode_options(name).encoder(Arc::clone(&schema)) {
+        match EncodeOptions::of(name).encoder(Arc::clone(&schema)) {
             Ok(encoder) => return Ok((encoder, texts)),
             Err(FormatError::UnsupportedType { column, .. })
                 if schema.fields().iter().zip(&texts).any(|(field, text)| *field.name() == column && !text) =>
@@ -312,17 +309,6 @@ fn encoder(format: AnswerFormat, schema: &SchemaRef) -> Result<(Box<dyn Encoder>
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-fn encode_options(format: &'static str) -> EncodeOptions {
-    let table = TableDefinition {
-        name: "stdout".into(),
-        location: Location::default(),
-        columns: vec![],
-        primary_key: vec![],
-        watermark: None,
-    };
-    EncodeOptions::take(&table, &mut Options::new(Location::default(), vec![OptionValue::new("format", format)]))
 }
 
 /// The line of names.

@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::ColumnDefinition;
-    use crate::connectors::made_up::testing::{self, rows};
+    use crate::connectors::made_up::testing::rows;
     use crate::connectors::{Boundedness, ConnectorError, SourceContext, SourceEvent};
     use crate::sql::Location;
 
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn context(batch_size: usize) -> SourceContext {
-        testing::context(table().physical_schema(), batch_size)
+        SourceContext::alone(table().physical_schema(), batch_size)
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::StreamExt;
 
-use super::events::{Events, Halt, Outlet, Reading};
+use super::events::{Halt, Outlet, Reading, read_ahead};
 use super::options::DeltaOptions;
 use super::reading::{Pinned, refused};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
@@ -65,7 +65,7 @@ impl SourceFactory for DeltaSourceFactory {
         let origin = Origin { id: table.id.clone(), version: table.version }.to_string();
         let (what, stop) = (table.what.clone(), context.stop.clone());
         let scan = Scan { table: Arc::new(table), context, first: first.unwrap_or(0) };
-        Ok(Box::new(Events::of(what, Some(origin), stop, scan)))
+        Ok(read_ahead(what, Some(origin), stop, scan))
     }
 }
 
@@ -143,11 +143,9 @@ impl fmt::Display for Origin {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use arrow::array::AsArray;
     use arrow::datatypes::{DataType, Field, Schema};
-    use tokio_util::sync::CancellationToken;
 
     use super::super::options::Path;
     use super::super::written::{Sent, Written};
@@ -170,23 +168,9 @@ mod tests {
     }
 
     fn context(column: &str, next: Option<i64>, origin: Option<String>) -> SourceContext {
-        SourceContext {
-            table: "t".into(),
-            pipeline: "p".into(),
-            instance: 0,
-            instances: 1,
-            bounded: false,
-            schema: Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, true)])),
-            wants_keys: false,
-            wants_timestamps: false,
-            wants_headers: false,
-            batch_size: 3,
-            positions: next.map(|next| ("t".to_owned(), next)).into_iter().collect::<BTreeMap<_, _>>(),
-            origin,
-            accept_lost_input: false,
-            data_dir: "unused".into(),
-            stop: CancellationToken::new(),
-        }
+        let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, true)]));
+        let positions = next.map(|next| ("t".to_owned(), next)).into_iter().collect();
+        SourceContext { positions, origin, ..SourceContext::alone(schema, 3) }
     }
 
     /// All that comes, each row as `offset:value`.

@@ -9,17 +9,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::lines::{Input, LineError, LineReader};
 use super::parquet_source::ParquetReader;
 use super::{ConnectorError, Content, FileTable, STDIO, io_error, paths, refused};
+use crate::connectors::read_ahead::{ReadAhead, Sender};
 use crate::connectors::{Boundedness, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
 use crate::formats::{SplitIndex, SplitRun};
 
-/// Batches that are read before they are asked for.
-const READ_AHEAD: usize = 2;
 /// Files that an instance holds open at once, unless it follows them.
 const OPEN_FILES: usize = 64;
 /// Pause before a followed file is looked at again.
@@ -85,45 +82,15 @@ impl SourceFactory for FileSourceFactory {
             Some(files) => files.clone(),
             none => none.insert(Arc::new(self.list()?)).clone(),
         };
-        let stop = context.stop.clone();
         let place = self.table.path.clone();
-        let (sender, events) = mpsc::channel(READ_AHEAD);
+        let (sender, source) = ReadAhead::new(place.clone(), None, context.stop.clone());
         let follow = self.table.follow && !context.bounded && place != STDIO;
         let thread = Reader { table: self.table.clone(), context, sender, follow, splits: 0, known: BTreeSet::new() };
         std::thread::Builder::new()
             .name("acequia-file".into())
             .spawn(move || thread.run(&listed))
             .map_err(|error| refused(Path::new(&place), format!("no thread can be had to read it: {error}")))?;
-        Ok(Box::new(FileSource { events, stop, place, ended: false }))
-    }
-}
-
-/// The receiving end.
-struct FileSource {
-    events: mpsc::Receiver<Result<SourceEvent, ConnectorError>>,
-    stop: CancellationToken,
-    place: String,
-    ended: bool,
-}
-
-#[async_trait]
-impl Source for FileSource {
-    async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
-        if self.ended {
-            return Ok(SourceEvent::End);
-        }
-        let event = tokio::select! {
-            biased;
-            event = self.events.recv() => event,
-            () = self.stop.cancelled() => return Err(ConnectorError::Stopped { what: self.place.clone() }),
-        };
-        match event {
-            Some(event) => {
-                self.ended = matches!(event, Ok(SourceEvent::End));
-                event
-            }
-            None => Err(refused(Path::new(&self.place), "the thread that reads it has died: a defect of Acequia")),
-        }
+        Ok(Box::new(source))
     }
 }
 
@@ -131,7 +98,7 @@ impl Source for FileSource {
 struct Reader {
     table: FileTable,
     context: SourceContext,
-    sender: mpsc::Sender<Result<SourceEvent, ConnectorError>>,
+    sender: Sender,
     follow: bool,
     splits: u32,
     known: BTreeSet<PathBuf>,

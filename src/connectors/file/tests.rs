@@ -1,6 +1,5 @@
 //! File sources and sinks through their traits, in temporary folders.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
@@ -59,23 +58,7 @@ fn mistakes(definition: &TableDefinition, pairs: &[(&str, &str)]) -> Vec<(String
 }
 
 fn source_context(schema: SchemaRef) -> SourceContext {
-    SourceContext {
-        table: "t".into(),
-        pipeline: "p".into(),
-        instance: 0,
-        instances: 1,
-        bounded: false,
-        schema,
-        wants_keys: false,
-        wants_timestamps: false,
-        wants_headers: false,
-        batch_size: 2,
-        positions: BTreeMap::new(),
-        origin: None,
-        accept_lost_input: false,
-        data_dir: PathBuf::new(),
-        stop: CancellationToken::new(),
-    }
+    SourceContext::alone(schema, 2)
 }
 
 pub(super) fn sink_context(schema: SchemaRef) -> SinkContext {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Fields, Int64Type, SchemaRef, TimeUnit, 
 use super::*;
 use crate::catalog::options::OptionValue;
 use crate::catalog::{ColumnDefinition, ColumnKind};
-use crate::connectors::made_up::testing::{self, rows};
+use crate::connectors::made_up::testing::rows;
 use crate::connectors::{Boundedness, SourceContext, SourceEvent};
 use crate::sql::Location;
 
@@ -68,7 +68,7 @@ fn source(columns: Vec<(&str, DataType)>, pairs: &[(&str, &str)]) -> (Arc<dyn So
 async fn first(columns: Vec<(&str, DataType)>, events: &str, pairs: &[(&str, &str)]) -> RecordBatch {
     let pairs = [&[("events", events), ("event_rate", "max")], pairs].concat();
     let (factory, schema) = source(columns, &pairs);
-    rows(&factory, vec![testing::context(schema, 1_000_000)]).await.1
+    rows(&factory, vec![SourceContext::alone(schema, 1_000_000)]).await.1
 }
 
 fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> &'a [i64] {
@@ -107,13 +107,13 @@ async fn events_are_the_same_however_they_are_read() {
         pairs.extend(of.map(|of| ("events_of", of)));
         let (one, schema) = source(columns.clone(), &pairs);
         assert_eq!(one.boundedness(), Boundedness::Bounded);
-        let expected = rows(&one, vec![testing::context(schema.clone(), 8192)]).await;
-        assert_eq!(rows(&one, vec![testing::context(schema.clone(), 7)]).await, expected);
+        let expected = rows(&one, vec![SourceContext::alone(schema.clone(), 8192)]).await;
+        assert_eq!(rows(&one, vec![SourceContext::alone(schema.clone(), 7)]).await, expected);
         let (many, _) = source(columns.clone(), &[&pairs[..], &[("splits", "3")]].concat());
-        let two = |instance| SourceContext { instance, instances: 2, ..testing::context(schema.clone(), 64) };
+        let two = |instance| SourceContext { instance, instances: 2, ..SourceContext::alone(schema.clone(), 64) };
         assert_eq!(rows(&many, vec![two(0), two(1)]).await, expected);
         let (other, _) = source(columns, &[&pairs[..], &[("seed", "2")]].concat());
-        let others = rows(&other, vec![testing::context(schema, 8192)]).await;
+        let others = rows(&other, vec![SourceContext::alone(schema, 8192)]).await;
         assert!(others.0 == expected.0 && others.1 != expected.1);
     }
 }
@@ -124,13 +124,13 @@ async fn a_source_goes_on_from_any_position() {
         let mut pairs = vec![("events", "500"), ("event_rate", "max"), ("splits", "2")];
         pairs.extend(of.map(|of| ("events_of", of)));
         let (factory, schema) = source(columns, &pairs);
-        let (offsets, all) = rows(&factory, vec![testing::context(schema.clone(), 10)]).await;
+        let (offsets, all) = rows(&factory, vec![SourceContext::alone(schema.clone(), 10)]).await;
         for seen in [0, 1, 7, 30] {
             // Where a run that has seen so many rows stands: behind the newest of each split.
             let position =
                 |split: usize| (0..seen).rev().find(|row| row % 2 == split).map_or(0, |row| offsets[row] + 1);
             let positions = (0..2).map(|split| (format!("nexmark[{split}]"), position(split))).collect();
-            let rest = SourceContext { positions, ..testing::context(schema.clone(), 10) };
+            let rest = SourceContext { positions, ..SourceContext::alone(schema.clone(), 10) };
             let (rest, batch) = rows(&factory, vec![rest]).await;
             assert_eq!(rest, offsets[seen..]);
             assert_eq!(batch, all.slice(seen, all.num_rows() - seen));
@@ -162,7 +162,7 @@ async fn only_the_columns_asked_for_are_made_and_they_are_the_same() {
     let all = first(own(Kind::Bid), "1000", &[("events_of", "bid")]).await;
     let (factory, _) = source(own(Kind::Bid), &[("events", "1000"), ("event_rate", "max"), ("events_of", "bid")]);
     let projected = all.project(&[6, 2]).unwrap();
-    let (_, some) = rows(&factory, vec![testing::context(projected.schema(), 100)]).await;
+    let (_, some) = rows(&factory, vec![SourceContext::alone(projected.schema(), 100)]).await;
     assert_eq!(some, projected);
 }
 
@@ -286,7 +286,7 @@ async fn events_come_at_their_rate() {
     let (factory, schema) = source(vec![("date_time", TIME), ("made_at", TIME)], &pairs);
     assert_eq!(factory.describe(), "nexmark, bids of 1000 events, 100 a second");
     let began = tokio::time::Instant::now();
-    let (_, bids) = rows(&factory, vec![testing::context(schema, 8192)]).await;
+    let (_, bids) = rows(&factory, vec![SourceContext::alone(schema, 8192)]).await;
     assert_eq!(bids.num_rows(), 920);
     assert_eq!(times(&bids, "date_time")[919] - times(&bids, "date_time")[0], 9_950);
     let took = began.elapsed().as_millis();
@@ -298,7 +298,7 @@ async fn what_never_ends_is_refused_in_a_bounded_run() {
     let (endless, schema) = source(own(Kind::Bid), &[("events_of", "bid"), ("events", "endless")]);
     assert_eq!(endless.boundedness(), Boundedness::Unbounded);
     assert_eq!(endless.describe(), "nexmark, bids of endless events, 10000 a second");
-    let context = testing::context(schema, 10);
+    let context = SourceContext::alone(schema, 10);
     let error = endless.open(SourceContext { bounded: true, ..context.clone() }).await.err().unwrap();
     assert_eq!(
         error.to_string(),

@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 use self::index::{Index, SplitKey};
 use self::merge::SplitRows;
 use self::shelf::Shelf;
-use super::events::{Events, Halt, Outlet, Reading};
+use super::events::{Halt, Outlet, Reading, read_ahead};
 use super::place::DeltaPlace;
 use super::reading::{Pinned, refused};
 use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
@@ -143,7 +143,7 @@ impl SourceFactory for RecordedFactory {
             event_time: self.recording.time_column(&context.schema),
             batch_size: context.batch_size.max(1),
         };
-        Ok(Box::new(Events::of(opened.table.what.clone(), None, context.stop.clone(), replay)))
+        Ok(read_ahead(opened.table.what.clone(), None, context.stop.clone(), replay))
     }
 }
 

@@ -6,7 +6,6 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio_util::sync::CancellationToken;
 
 use super::super::written::{Sent, Written};
 use super::*;
@@ -33,23 +32,9 @@ fn context(instance: usize, instances: usize, batch_size: usize, positions: &[(&
         Field::new("value", DataType::Utf8, true),
         Field::new("day", DataType::Int64, true),
     ];
-    SourceContext {
-        table: "events".into(),
-        pipeline: "p".into(),
-        instance,
-        instances,
-        bounded: true,
-        schema: Arc::new(Schema::new(fields)),
-        wants_keys: false,
-        wants_timestamps: false,
-        wants_headers: false,
-        batch_size,
-        positions: positions.iter().map(|(split, next)| ((*split).to_owned(), *next)).collect(),
-        origin: None,
-        accept_lost_input: false,
-        data_dir: "unused".into(),
-        stop: CancellationToken::new(),
-    }
+    let positions = positions.iter().map(|(split, next)| ((*split).to_owned(), *next)).collect();
+    let alone = SourceContext::alone(Arc::new(Schema::new(fields)), batch_size);
+    SourceContext { table: "events".into(), instance, instances, bounded: true, positions, ..alone }
 }
 
 /// What came of each split, by all instances.
