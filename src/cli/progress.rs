@@ -34,7 +34,7 @@ async fn show_live(console: &Console) {
         tokio::time::sleep(LIVE_INTERVAL).await;
         let figures = console.figures();
         let rate = pace.rate(figures.rows_in);
-        bar.set_message(line(&figures, rate, console.trouble(), SystemTime::now()));
+        bar.set_message(line(&figures, rate, console.furthest_behind(), console.trouble(), SystemTime::now()));
         bar.tick();
     }
 }
@@ -45,7 +45,7 @@ async fn log(console: &Console) {
         tokio::time::sleep(LOG_INTERVAL).await;
         let figures = console.figures();
         let rate = pace.rate(figures.rows_in);
-        tracing::info!("{}", line(&figures, rate, console.trouble(), SystemTime::now()));
+        tracing::info!("{}", line(&figures, rate, console.furthest_behind(), console.trouble(), SystemTime::now()));
     }
 }
 
@@ -88,7 +88,13 @@ impl Pace {
 }
 
 /// The figures on one line. What is zero and worth a look only when it is not is left out.
-fn line(figures: &Figures, rate: u64, trouble: Option<String>, now: SystemTime) -> String {
+fn line(
+    figures: &Figures,
+    rate: u64,
+    furthest_behind: Option<(&str, u64)>,
+    trouble: Option<String>,
+    now: SystemTime,
+) -> String {
     let mut parts = vec![
         format!("{} events/s", thousands(rate)),
         format!("{} in", thousands(figures.rows_in)),
@@ -106,7 +112,8 @@ fn line(figures: &Figures, rate: u64, trouble: Option<String>, now: SystemTime) 
         parts.push(format!("{} bad", thousands(figures.bad_rows)));
     }
     if figures.undelivered_rows > 0 {
-        parts.push(format!("{} undelivered", thousands(figures.undelivered_rows)));
+        let table = furthest_behind.map(|(table, rows)| format!(" ({} to {table})", thousands(rows)));
+        parts.push(format!("{} undelivered{}", thousands(figures.undelivered_rows), table.unwrap_or_default()));
     }
     parts.extend(trouble);
     parts.join(" · ")
@@ -143,7 +150,7 @@ mod tests {
     fn a_line_has_what_matters_and_no_more() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         let mut figures = Figures { rows_in: 12_345, rows_out: 67, state_bytes: 1536, ..Figures::default() };
-        assert_eq!(line(&figures, 1000, None, now), "1,000 events/s · 12,345 in · 67 out · lag 0 · state 1.5 KB");
+        assert_eq!(line(&figures, 1000, None, None, now), "1,000 events/s · 12,345 in · 67 out · lag 0 · state 1.5 KB");
         figures.watermark = Some(EventTime(90_000_000_000));
         figures.late_rows = 2;
         figures.bad_rows = 3;
@@ -151,9 +158,9 @@ mod tests {
         figures.undelivered_rows = 5000;
         let trouble = Some("table t has been waiting for its server for 12 s".into());
         assert_eq!(
-            line(&figures, 0, trouble, now),
+            line(&figures, 0, Some(("t", 4000)), trouble, now),
             "0 events/s · 12,345 in · 67 out · lag 4 · watermark 10.0 s ago · state 1.5 KB · 2 late · 3 bad · \
-             5,000 undelivered · table t has been waiting for its server for 12 s"
+             5,000 undelivered (4,000 to t) · table t has been waiting for its server for 12 s"
         );
     }
 

@@ -74,7 +74,7 @@ impl OpenSink {
 #[async_trait]
 pub trait EpochSink: Send {
     /// Brings the rows of an epoch in together with its marker, or finds that they are there. Epochs rise from call to
-    /// call, with gaps where an epoch has no rows.
+    /// call, with gaps where an epoch has no rows or comes with a later one ([`EpochSink::takes_several`]).
     ///
     /// Returns the last epoch that is settled: in the destination for good. That is `epoch` itself, or an earlier one
     /// for a sink that gathers several epochs before they become visible. If it is lower than what was returned
@@ -102,6 +102,13 @@ pub trait EpochSink: Send {
     /// As for [`EpochSink::deliver`].
     async fn close(&mut self) -> Result<(), ConnectorError> {
         Ok(())
+    }
+
+    /// Whether epochs that have fallen behind may come as one, with the last one's number and the rows of all in order.
+    /// Only for a sink that brings a delivery in whole or not at all: another run may put the same epochs together in
+    /// another way.
+    fn takes_several(&self) -> bool {
+        false
     }
 
     /// How many rows the destination has refused so far, and the sink has left out or put apart.

@@ -151,6 +151,14 @@ impl Console {
         checkpoints::trouble(&self.statistics, self.labels.iter().map(|label| label.name.as_str()))
     }
 
+    /// The table with the most rows that its destination lacks, and how many, if there are any.
+    pub fn furthest_behind(&self) -> Option<(&str, u64)> {
+        let lacks = self.statistics.nodes().iter().zip(&self.labels).map(|(node, label)| {
+            (label.name.as_str(), node.delivery.undelivered_rows.load(std::sync::atomic::Ordering::Relaxed))
+        });
+        lacks.max_by_key(|(_, rows)| *rows).filter(|(_, rows)| *rows > 0)
+    }
+
     /// Totals and every node's figures, as `/api/v1/status` gives them.
     pub fn status(&self) -> serde_json::Value {
         status::render(self)

@@ -25,6 +25,9 @@ use crate::time::Epoch;
 /// How often a sink that gathers epochs is asked to settle what is due.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
+/// So many bytes of rows that have fallen behind are delivered as one; and always a whole epoch.
+const GATHERED: usize = 8 << 20;
+
 /// What a deliverer needs.
 pub struct Deliverer {
     /// The sink's identity.
@@ -158,10 +161,8 @@ impl Deliverer {
             }
             match self.outbox.next() {
                 Some(Work::Deliver(epoch, rows)) => {
-                    let rows = match rows {
-                        Some(rows) => rows,
-                        None => self.read(epoch).await?,
-                    };
+                    let most = if sink.takes_several() { GATHERED } else { 0 };
+                    let (epoch, rows) = self.gather(epoch, rows, most).await?;
                     crash_point!("deliverer.before_deliver");
                     let call = self.statistics.delivery.call.begin();
                     let settled = sink.deliver(epoch, &rows).await.map_err(failed)?;
@@ -190,6 +191,30 @@ impl Deliverer {
                 }
             }
         }
+    }
+
+    /// An epoch with those that wait behind it, up to `most` bytes, as one: a destination whose transactions take longer
+    /// than epochs do would otherwise fall behind without end, whatever it could take at once. Returns the last of them
+    /// with the rows of all.
+    async fn gather(
+        &self,
+        first: Epoch,
+        rows: Option<Vec<RecordBatch>>,
+        most: usize,
+    ) -> Result<(Epoch, Vec<RecordBatch>), RunError> {
+        let (mut last, mut gathered, mut bytes) = (first, vec![], 0);
+        let mut next = Some((first, rows));
+        while let Some((epoch, rows)) = next {
+            let rows = match rows {
+                Some(rows) => rows,
+                None => self.read(epoch).await?,
+            };
+            last = epoch;
+            bytes += rows.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+            gathered.extend(rows);
+            next = if bytes < most { self.outbox.next_behind() } else { None };
+        }
+        Ok((last, gathered))
     }
 
     async fn flush(&self, sink: &mut dyn Sink) -> Result<(), RunError> {

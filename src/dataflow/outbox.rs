@@ -289,6 +289,15 @@ impl Outbox {
         }
     }
 
+    /// The next whole epoch, if it waits already behind one that [`Outbox::next`] gave: with `None` when its rows are
+    /// to be read from the log.
+    pub fn next_behind(&self) -> Option<(Epoch, Option<Vec<RecordBatch>>)> {
+        match self.queue.lock().next_epoch() {
+            Some(Work::Deliver(epoch, rows)) => Some((epoch, rows)),
+            _ => None,
+        }
+    }
+
     /// Returns when [`Outbox::next`] may have something new.
     pub async fn wait(&self) {
         self.work.notified().await;

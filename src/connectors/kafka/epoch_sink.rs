@@ -254,6 +254,10 @@ impl EpochSink for KafkaEpochSink {
         }
     }
 
+    fn takes_several(&self) -> bool {
+        true
+    }
+
     async fn close(&mut self) -> Result<(), ConnectorError> {
         self.retire().await;
         Ok(())

@@ -39,6 +39,10 @@ impl<D: Database> EpochSink for TableEpochs<D> {
         Ok(has.min(epoch))
     }
 
+    fn takes_several(&self) -> bool {
+        true
+    }
+
     async fn close(&mut self) -> Result<(), ConnectorError> {
         self.transactions.close().await
     }

@@ -1,6 +1,7 @@
 //! Whole runs over toy parts.
 
 mod confirmed;
+mod delivering;
 mod departing;
 mod epochs;
 mod looking;

@@ -461,7 +461,13 @@ impl Builder {
         self.node(name, NodeKind::Operator(node), vec![edges], vec![sum_schema()])
     }
 
-    pub fn sink(&mut self, name: &str, from: NodeId, output: OutputIndex, sink: &MemorySink) -> NodeId {
+    pub fn sink(
+        &mut self,
+        name: &str,
+        from: NodeId,
+        output: OutputIndex,
+        sink: &(impl SinkFactory + Clone + 'static),
+    ) -> NodeId {
         let schema = Arc::clone(&self.graph.nodes[from.0].outputs[output]);
         let node = SinkNode { table: name.into(), factory: Arc::new(sink.clone()), schema };
         let edge = Edge { from, output, distribution: Distribution::Gather };

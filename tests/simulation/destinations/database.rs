@@ -130,6 +130,10 @@ impl Table {
 
 #[async_trait]
 impl EpochSink for Table {
+    fn takes_several(&self) -> bool {
+        true
+    }
+
     async fn deliver(&mut self, epoch: Epoch, rows: &[RecordBatch]) -> Result<Epoch, ConnectorError> {
         let rows: Vec<String> = rows.iter().flat_map(rows::lines).collect();
         let mut tried = false;

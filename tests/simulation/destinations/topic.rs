@@ -176,6 +176,10 @@ impl Producer {
 
 #[async_trait]
 impl EpochSink for Producer {
+    fn takes_several(&self) -> bool {
+        true
+    }
+
     async fn deliver(&mut self, epoch: Epoch, rows: &[RecordBatch]) -> Result<Epoch, ConnectorError> {
         let rows: Vec<String> = rows.iter().flat_map(rows::lines).collect();
         let marker = self.writer.marker(epoch);
