@@ -34,6 +34,8 @@ pub struct Verified {
     pub files: usize,
     /// What is wrong, each with its file.
     pub flaws: Vec<String>,
+    /// Whole files that are there only once, as a crash between the two leaves them.
+    pub gaps: Vec<String>,
 }
 
 /// Which checkpoints to remove.
@@ -111,6 +113,14 @@ fn whole(entry: Option<FileEntry>) -> Check {
     })
 }
 
+const MISSING: &str = "it is missing";
+
+fn gap(missing: &str, whole: &str) -> String {
+    format!(
+        "{missing}: {MISSING}, as after a crash; {whole} is whole, and a run that reads it writes the other one again"
+    )
+}
+
 /// Looks at files and their copies.
 struct Look<'a> {
     store: &'a Arc<dyn Store>,
@@ -127,6 +137,8 @@ impl Look<'_> {
         let copy = mirror::copy_of(path);
         match (first, self.flaw(&copy, &check).await?) {
             (None, None) => {}
+            (Some(flaw), None) if flaw == MISSING => self.seen.gaps.push(gap(path, &copy)),
+            (None, Some(flaw)) if flaw == MISSING => self.seen.gaps.push(gap(&copy, path)),
             (Some(flaw), None) => self.seen.flaws.push(format!("{path}: {flaw} (its copy {copy} is whole)")),
             (None, Some(flaw)) => self.seen.flaws.push(format!("{copy}: {flaw} (it is the copy of a whole file)")),
             (Some(first), Some(_)) => self.seen.flaws.push(format!("{path}: {first}, and so is its copy{use_of_it}")),
@@ -139,7 +151,7 @@ impl Look<'_> {
         match self.store.get_whole(path, Arc::clone(check)).await {
             Ok(_) => Ok(None),
             Err(StoreError::Torn { flaw, .. }) => Ok(Some(flaw)),
-            Err(StoreError::Missing { .. }) => Ok(Some("it is missing".into())),
+            Err(StoreError::Missing { .. }) => Ok(Some(MISSING.into())),
             Err(error) => Err(error),
         }
     }

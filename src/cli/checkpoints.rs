@@ -216,11 +216,14 @@ fn described(manifest: &Manifest) -> String {
 
 async fn verify(store: &Arc<dyn Store>, format: Format) -> Result<Exit, CheckpointError> {
     let verified = inspection::verify(store).await?;
-    let (checkpoints, files, flaws) = (verified.checkpoints, verified.files, &verified.flaws);
+    let (checkpoints, files, flaws, gaps) = (verified.checkpoints, verified.files, &verified.flaws, &verified.gaps);
     match format {
-        Format::Json => print_json(&json!({ "checkpoints": checkpoints, "files": files, "damage": flaws })),
+        Format::Json => {
+            print_json(&json!({ "checkpoints": checkpoints, "files": files, "damage": flaws, "gaps": gaps }))
+        }
         Format::Table => {
             flaws.iter().for_each(|flaw| println!("damaged: {flaw}"));
+            gaps.iter().for_each(|gap| println!("there once: {gap}"));
             let end = if flaws.is_empty() { "all whole".into() } else { format!("{} damaged", flaws.len()) };
             let plural = if checkpoints == 1 { "" } else { "s" };
             println!("{checkpoints} checkpoint{plural}, {files} files in {}: {end}", store.describe());

@@ -50,7 +50,7 @@ async fn a_flipped_bit_is_found_and_never_a_start_from_zero() {
     let servers = Servers::shared();
     let trial = killed(&servers, 51).await;
     let verified = checkpoints(&trial, &["verify"]);
-    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stderr));
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
     let whole = files(&trial.checkpoints());
     println!("{} files: {whole:#?}", whole.len());
     for (number, path) in whole.iter().enumerate() {

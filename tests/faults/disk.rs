@@ -65,7 +65,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_is_waited_for_and_loses_nothing() {
     let servers = Servers::shared();
     let trial = Trial::new(&servers, Ledger { seed: 21, partitions: 2 }).await;
-    let disk = SmallDisk::mount(&trial.checkpoints(), "size=16m");
+    let disk = SmallDisk::mount(&trial.checkpoints(), "size=64m");
     let feed = trial.feed(0..u64::MAX, PER_SECOND);
     let mut pipeline = trial.start();
     trial.until_rows(&mut pipeline, "events", 100).await;

@@ -57,6 +57,30 @@ async fn damage(store: &Arc<dyn Store>, path: &str, random: &mut ChaCha8Rng) {
     }
 }
 
+/// What `verify` says of files and of their copies.
+async fn found_by_verify(store: &Arc<dyn Store>) -> Vec<String> {
+    let verified = inspection::verify(store).await.unwrap();
+    [verified.flaws, verified.gaps].concat()
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_is_no_damage() {
+    let store = memory();
+    log_of(&store, 6).await;
+    let files = all_files(&store).await;
+    for path in files.keys() {
+        let store = copy(&files).await;
+        store.delete(path).await.unwrap();
+        let verified = inspection::verify(&store).await.unwrap();
+        assert_eq!(verified.flaws, [""; 0], "{path}");
+        let other = path.strip_suffix(".copy").map_or_else(|| format!("{path}.copy"), str::to_owned);
+        let gap = format!(
+            "{path}: it is missing, as after a crash; {other} is whole, and a run that reads it writes the other one again"
+        );
+        assert_eq!(verified.gaps, [gap]);
+    }
+}
+
 #[tokio::test]
 async fn a_thousand_kinds_of_damage_to_one_file_are_noticed_and_lose_nothing() {
     let store = memory();
@@ -70,7 +94,7 @@ async fn a_thousand_kinds_of_damage_to_one_file_are_noticed_and_lose_nothing() {
         let store = copy(&files).await;
         damage(&store, path, &mut random).await;
         hit.insert(path.split('/').next().unwrap());
-        let flaws = inspection::verify(&store).await.unwrap().flaws;
+        let flaws = found_by_verify(&store).await;
         assert!(flaws.len() == 1 && flaws[0].starts_with(&format!("{path}: ")), "case {case}, {path}: {flaws:?}");
         let (log, recovered) = open(&store).await;
         let recovered = recovered.unwrap();
@@ -99,7 +123,7 @@ async fn what_was_damaged_and_is_read_is_written_again() {
         }
         append(&mut log, 1).await;
         drop(log);
-        let flaws = inspection::verify(&store).await.unwrap().flaws;
+        let flaws = found_by_verify(&store).await;
         // A copy whose first file is whole is only replaced when its size is not right.
         assert!(
             flaws.is_empty() || path.ends_with(".copy") && flaws[0].starts_with(path.as_str()),
