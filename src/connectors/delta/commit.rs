@@ -46,6 +46,11 @@ pub async fn marker_of(table: &DeltaTable, pipeline: &str, name: &str) -> Result
     Ok(Some(names.marker(log, run, epoch.unwrap_or_default())))
 }
 
+/// The application whose transactions say which epoch of a pipeline is the last one in a table.
+pub fn epoch_marker(pipeline: &str, table: &str) -> String {
+    format!("acequia/{pipeline}/{table}")
+}
+
 /// What the parts of a marker are called.
 #[derive(Clone, Debug)]
 struct MarkerNames {
@@ -57,7 +62,7 @@ struct MarkerNames {
 impl MarkerNames {
     fn new(pipeline: &str, table: &str) -> MarkerNames {
         MarkerNames {
-            epoch: format!("acequia/{pipeline}/{table}"),
+            epoch: epoch_marker(pipeline, table),
             run: format!("acequia/{pipeline}/{table}/run"),
             log: format!("acequia.log/{pipeline}/{table}"),
         }
@@ -204,8 +209,8 @@ impl TableLog {
             let read = self.store.read_commit_entry(version).await;
             let Some(bytes) = read.map_err(|error| self.place.failure(&error))? else { break };
             if self.pending.as_ref().is_some_and(|(at, ours)| *at == version && *ours == bytes) {
+                // It stays pending until the log is read to its end: whoever is interrupted must come back here.
                 self.news.ours_is_there = true;
-                self.pending = None;
             }
             let actions = self.actions(version, &bytes)?;
             self.learn(version, &actions);

@@ -10,7 +10,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,9 +29,6 @@ const STAGING: &str = "_staging";
 
 /// A file that has no name after so long will never have one.
 const ABANDONED: Duration = Duration::from_secs(3600);
-
-/// Numbers files without names, so that stores of one process do not share them.
-static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// The whole file system, with a folder in it for files without names.
 #[derive(Clone, Debug)]
@@ -84,11 +80,11 @@ impl Staged {
     fn create(staging: &Path) -> io::Result<Staged> {
         loop {
             durable::make_folder(staging)?;
-            let name = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            let path = staging.join(name);
+            // By chance and not by the process: in containers several are number 1.
+            let path = staging.join(format!("{:032x}", rand::random::<u128>()));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok(Staged { file, path }),
-                // A number of a process that died, or the folder has just been cleared away.
+                // The name is taken, or the folder has just been cleared away.
                 Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {}
                 Err(error) => return Err(error),
             }

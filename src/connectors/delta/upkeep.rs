@@ -220,9 +220,14 @@ impl Upkeep {
         PROTOCOL.can_commit(state, &done.actions, &operation).map_err(|error| failure(error.into()))?;
         let mut actions = vec![commit_info("OPTIMIZE", false)];
         actions.extend(done.actions.iter().cloned());
+        // What was planned is as old as the table, not as the log: earlier commits of this round have read on in that.
+        let mut checked = state.version();
         loop {
+            if self.has_been_replaced(done, checked).await? {
+                return Ok(false);
+            }
             let Some(log) = &mut self.log else { return Ok(false) };
-            let before = log.known().map(|known| known.version);
+            checked = log.known().map_or(checked, |known| checked.max(known.version));
             if log.attempt(&actions).await? == Attempt::Made {
                 return Ok(true);
             }
@@ -230,17 +235,14 @@ impl Upkeep {
                 return Ok(true);
             }
             self.check_fence()?;
-            if self.has_been_replaced(done, before).await? {
-                return Ok(false);
-            }
         }
     }
 
     /// Whether a commit after `before` takes out what `done` replaces, or may do so.
-    async fn has_been_replaced(&self, done: &Compacted, before: Option<u64>) -> Result<bool, ConnectorError> {
+    async fn has_been_replaced(&self, done: &Compacted, before: u64) -> Result<bool, ConnectorError> {
         let failure = |error: DeltaTableError| self.place.failure(&error);
         let Some(log) = &self.log else { return Ok(true) };
-        let (Some(before), Some(known)) = (before, log.known()) else { return Ok(true) };
+        let Some(known) = log.known() else { return Ok(true) };
         for version in before + 1..=known.version {
             // Summed up and cleared away already: nobody can tell.
             let Some(bytes) = log.store().read_commit_entry(version).await.map_err(failure)? else { return Ok(true) };

@@ -270,6 +270,19 @@ async fn what_somebody_else_has_taken_out_is_not_put_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_out_before_the_log_was_read_on_is_not_put_in_again() {
+    let mut table = Table::new();
+    table.add_numbers(0..20);
+    let mut upkeep = table.upkeep(options());
+    let loaded = table.open().await;
+    table.commit(&[json!({"remove": {"path": "even-1.parquet", "dataChange": true, "deletionTimestamp": 0}})]);
+    // As an earlier commit of the same round does: the log is known further than what was planned.
+    upkeep.catch_up().await.unwrap();
+    upkeep.compact(&loaded, &CancellationToken::new()).await.unwrap();
+    assert_eq!(table.files().await.concat().len(), 19);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_was_fenced_leaves_the_table_alone() {
     let mut table = Table::new();
     table.add_numbers(0..20);

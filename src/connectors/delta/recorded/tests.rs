@@ -183,6 +183,7 @@ async fn splits_go_on_together_by_event_time() {
     history.commit(&(0..1000).map(|n| row(0, n, 10 * n)).collect::<Vec<_>>()).await;
     history.commit(&(0..100).map(|n| row(1, n, 100 * n)).collect::<Vec<_>>()).await;
     let seen = read(&history.factory(Reach::default()), vec![context(0, 1, 8, &[])]).await.unwrap();
+    assert_eq!(seen.times.len(), 1100);
     let mut reached = [EventTime::MIN.0; 2];
     for (split, time) in seen.times {
         reached[split as usize] = time;

@@ -85,6 +85,26 @@ async fn an_outcome_that_is_not_known_is_found_out() {
     assert_ne!(lost, [1, 2, 3, 4], "UnknownTakenForDone is not noticed");
 }
 
+#[tokio::test]
+async fn a_commit_that_was_found_is_not_forgotten_when_the_log_cannot_be_read_on() {
+    let table = Table::new(&[]);
+    let (mut sink, _) = table.open(run(1, 0)).await;
+    // The upkeep would meet the second fault: it ends here.
+    sink.close().await.unwrap();
+    deliver(&mut sink, 1, &[1, 2]).await;
+    // The commit is there, its answer is not, and behind it the store fails again.
+    table.store.fail("_delta_log", Fault::AnswerLost);
+    table.store.fail("00003.json", Fault::Unread);
+    assert_eq!(deliver(&mut sink, 2, &[3, 4]).await, Epoch(2));
+    assert!(table.store.has_failed(), "the commits have other numbers");
+    assert_eq!(
+        table.version().await,
+        2,
+        "it was put again: once more in the log, and in the table if it was put together"
+    );
+    assert_eq!(table.numbers().await, [1, 2, 3, 4]);
+}
+
 async fn after_a_commit_was_lost() -> Vec<i64> {
     let table = Table::new(&[]);
     let (mut sink, _) = table.open(run(1, 0)).await;
@@ -118,7 +138,7 @@ async fn after_death_at_a_file() -> (Option<Epoch>, Vec<i64>) {
     for _ in 0..100 {
         table.store.fail("part-", Fault::Lost);
     }
-    let death = tokio::time::timeout(std::time::Duration::from_millis(50), sink.deliver(Epoch(2), &rows(&[2]))).await;
+    let death = tokio::time::timeout(std::time::Duration::from_secs(1), sink.deliver(Epoch(2), &rows(&[2]))).await;
     assert!(death.is_err(), "it does not wait for the store");
     drop(sink);
     (table.open(run(2, 2)).await.1, table.numbers().await)

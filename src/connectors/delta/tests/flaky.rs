@@ -14,19 +14,21 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-/// What happens to a put.
+/// What happens to a put, or to a get.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fault {
     /// It does not arrive.
     Lost,
     /// It arrives, its answer does not.
     AnswerLost,
+    /// It cannot be read this time.
+    Unread,
 }
 
 #[derive(Clone, Default, Debug)]
 pub(super) struct FlakyStore {
     pub(super) objects: Arc<InMemory>,
-    /// Parts of paths, with what befalls the next puts there, one after another.
+    /// Parts of paths, with what befalls the next puts or gets there, one after another.
     faults: Arc<Mutex<Vec<(String, Fault)>>>,
     asked: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
@@ -38,7 +40,7 @@ impl fmt::Display for FlakyStore {
 }
 
 impl FlakyStore {
-    /// The next put into a path with `part` in it meets `fault`.
+    /// The next put into a path with `part` in it, or the next get there, meets `fault`.
     pub(super) fn fail(&self, part: &str, fault: Fault) {
         self.faults.lock().push((part.to_owned(), fault));
     }
@@ -46,6 +48,21 @@ impl FlakyStore {
     /// What has been asked since the last call.
     pub(super) fn asked(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut self.asked.lock())
+    }
+
+    /// Takes out what befalls a put into `path`, or a get there.
+    fn fault(&self, path: &Path, is_get: bool) -> Option<Fault> {
+        let mut faults = self.faults.lock();
+        let befalls = |(part, fault): &(String, Fault)| {
+            path.as_ref().contains(part.as_str()) && (*fault == Fault::Unread) == is_get
+        };
+        let at = faults.iter().position(befalls);
+        at.map(|at| faults.remove(at).1)
+    }
+
+    /// Whether all that was to fail has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.faults.lock().is_empty()
     }
 
     fn count(&self, what: &'static str) {
@@ -61,11 +78,7 @@ fn lost() -> Error {
 impl ObjectStore for FlakyStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.count("put");
-        let fault = {
-            let mut faults = self.faults.lock();
-            let at = faults.iter().position(|(part, _)| path.as_ref().contains(part));
-            at.map(|at| faults.remove(at).1)
-        };
+        let fault = self.fault(path, false);
         if fault == Some(Fault::Lost) {
             return Err(lost());
         }
@@ -80,6 +93,9 @@ impl ObjectStore for FlakyStore {
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         self.count("get");
+        if self.fault(path, true).is_some() {
+            return Err(lost());
+        }
         self.objects.get_opts(path, options).await
     }
 
