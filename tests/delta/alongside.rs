@@ -67,8 +67,9 @@ fn readers_see_a_whole_table_while_it_is_written_and_put_together() {
 fn a_table_that_has_lost_a_file_ends_the_run_and_says_which() {
     let (others, place) = (Others::start(), Numbered::new(1_000_000, 1000, "7 days"));
     let mut pipeline = Pipeline::start(place.command());
+    let deadline = Instant::now() + Duration::from_secs(60);
     while place.commits() < 5 {
-        assert!(!pipeline.has_ended(), "{}", pipeline.said());
+        assert!(Instant::now() < deadline && !pipeline.has_ended(), "{}", pipeline.said());
         std::thread::sleep(Duration::from_millis(20));
     }
     pipeline.kill();

@@ -91,7 +91,9 @@ impl Place {
 
     /// The rows of a version and those that it lacks.
     async fn whole<const N: usize>(&self, table: &str, columns: [&str; N]) -> Vec<[i64; N]> {
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
+            assert!(Instant::now() < deadline, "{table} is settled again and again");
             let (mut rows, marker) = self.version(table, columns).await;
             match self.live().rows(table, Since::Version(marker)).await {
                 Ok(live) => {

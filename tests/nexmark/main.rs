@@ -179,7 +179,7 @@ fn a_killed_run_goes_on_where_it_was_and_the_result_is_the_same() {
         command.args(["--checkpoint-interval", "100ms"]).arg("--data-dir").arg(&data).env("NEXMARK_RATE", rate);
         command
     };
-    let mut child = begin("10000").stderr(Stdio::null()).spawn().unwrap();
+    let mut child = begin("2000").stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     let delivered = || std::fs::metadata(target("killed")).is_ok_and(|file| file.len() > 0);
     while !delivered() {

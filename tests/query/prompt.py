@@ -40,4 +40,6 @@ while True:
 
 sys.stdout.buffer.write(shown)
 sys.stdout.flush()
+if steps:
+    sys.exit("it ended before it showed %r" % (steps[0][0],))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -4,10 +4,15 @@ use super::*;
 
 /// What is shown when a person waits for the first of each pair and then types the second.
 fn typed(shop: &Shop, steps: &[(&str, &str)]) -> (String, Option<i32>) {
+    typed_into(shop, &[], steps)
+}
+
+/// The same with more arguments.
+fn typed_into(shop: &Shop, arguments: &[&str], steps: &[(&str, &str)]) -> (String, Option<i32>) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/query/prompt.py");
     let steps = serde_json::to_string(steps).unwrap();
     let mut command = Command::new("python3");
-    command.arg(program).arg(steps).args([env!("CARGO_BIN_EXE_acequia"), "query"]);
+    command.arg(program).arg(steps).args([env!("CARGO_BIN_EXE_acequia"), "query"]).args(arguments);
     command.current_dir(shop.place.path()).env("ACEQUIA__RUN__DATA_DIR", shop.path("data")).env("NO_COLOR", "1");
     command.env("XDG_STATE_HOME", shop.path("state")).env("TERM", "xterm").env_remove("RUST_LOG");
     let output = command.output().unwrap();
@@ -45,6 +50,15 @@ fn a_person_asks_and_looks_around() {
     }
     let remembered = std::fs::read_to_string(shop.path("state/acequia/query_history")).unwrap();
     assert!(remembered.contains("FROM totals ORDER BY total LIMIT 1;"), "{remembered}");
+}
+
+#[test]
+fn a_prompt_writes_no_file() {
+    let shop = Shop::new();
+    let (shown, code) = typed_into(&shop, &["--output", "answer.csv"], &[]);
+    assert_eq!(shown.trim_end(), "error: the prompt writes no file: say what to ask, as SQL or with --file FILE");
+    assert_eq!(code, Some(2));
+    assert!(!shop.path("answer.csv").exists());
 }
 
 #[test]

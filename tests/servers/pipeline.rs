@@ -72,6 +72,13 @@ impl Pipeline {
         &self.said
     }
 
+    /// The rest of what a process says that has ended: its last lines may still be on their way.
+    fn hear_out(&mut self) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(10)) {
+            self.keep(&line);
+        }
+    }
+
     fn keep(&mut self, line: &str) {
         self.said.push_str(line);
         self.said.push('\n');
@@ -91,6 +98,7 @@ impl Pipeline {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.hear_out();
     }
 
     /// Waits for its end, up to 40 s.
@@ -98,6 +106,7 @@ impl Pipeline {
         let deadline = Instant::now() + Duration::from_secs(40);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.hear_out();
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(20));
