@@ -19,7 +19,7 @@ Examples:
   acequia history --format json
 
 'acequia query' reads them: SELECT * FROM transactions_history VERSION AS OF 3. Exit codes: 1 when there is no such table,
-4 when a store cannot be reached.")]
+3 when a table cannot be read, 4 when a store cannot be reached.")]
 pub struct HistoryArguments {
     /// The table whose versions are listed
     table: Option<String>,

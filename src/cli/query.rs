@@ -81,6 +81,10 @@ pub async fn query(arguments: QueryArguments) -> Exit {
             return Exit::Runtime;
         }
     };
+    if questions.is_none() && arguments.output.is_some() {
+        eprintln!("error: the prompt writes no file: say what to ask, as SQL or with --file FILE");
+        return Exit::Usage;
+    }
     let limits = Limits {
         memory: arguments.memory_limit,
         spill: Some(arguments.kept.data_dir().join("tmp")),

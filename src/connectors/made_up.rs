@@ -135,7 +135,7 @@ impl<M: MadeUp> SourceFactory for MadeUpFactory<M> {
             })
             .collect();
         let first = splits.iter().map(|split| split.next).min().unwrap_or(0);
-        Ok(Box::new(MadeUpSource { rows: self.0.clone(), context, splits, turn: 0, first, began: None }))
+        Ok(Box::new(MadeUpSource { rows: self.0.clone(), context, splits, first, began: None }))
     }
 }
 
@@ -148,7 +148,6 @@ struct MadeUpSource<M> {
     rows: Arc<M>,
     context: SourceContext,
     splits: Vec<Split>,
-    turn: usize,
     /// The row that is due at the beginning.
     first: u64,
     began: Option<Instant>,
@@ -164,9 +163,8 @@ struct Split {
 }
 
 impl<M: MadeUp> MadeUpSource<M> {
-    /// How many rows of the split that has its turn may be made now; waits until there is one.
-    async fn due(&self, began: Instant) -> Result<u64, ConnectorError> {
-        let split = &self.splits[self.turn];
+    /// How many rows of `split` may be made now; waits until there is one.
+    async fn due(&self, split: &Split, began: Instant) -> Result<u64, ConnectorError> {
         let left = |end: u64| end.saturating_sub(split.next).div_ceil(self.rows.splits());
         let left = left(self.rows.rows().unwrap_or(u64::MAX / 2)).min(self.context.batch_size.max(1) as u64);
         let Some(pace) = self.rows.pace().filter(|_| left > 0) else { return Ok(left) };
@@ -196,8 +194,7 @@ impl<M: MadeUp> Source for MadeUpSource<M> {
         // The split that is furthest behind, so that rows come about in the order of their numbers.
         let waiting = self.splits.iter().enumerate().filter(|(_, split)| !split.ended);
         let Some((turn, _)) = waiting.min_by_key(|(_, split)| split.next) else { return Ok(SourceEvent::End) };
-        self.turn = turn;
-        let count = self.due(began).await?;
+        let count = self.due(&self.splits[turn], began).await?;
         let (split, first) = (SplitIndex(turn as u32), self.splits[turn].next);
         if count == 0 {
             self.splits[turn].ended = true;

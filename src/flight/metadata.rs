@@ -6,13 +6,12 @@ use arrow_flight::error::FlightError;
 use arrow_flight::sql::{CommandGetCatalogs, CommandGetDbSchemas, CommandGetTableTypes, CommandGetTables};
 
 use super::plain;
+use crate::history::catalog::{CATALOG, HISTORY, LIVE};
 use crate::history::live::LiveTables;
 use crate::history::{History, HistoryKind};
 
-/// The only catalog.
-const CATALOG: &str = "acequia";
 /// What is kept; what is not kept yet.
-const SCHEMAS: [&str; 2] = ["history", "live"];
+const SCHEMAS: [&str; 2] = [HISTORY, LIVE];
 const TABLE: &str = "TABLE";
 /// The name of a source whose rows a table records.
 const VIEW: &str = "VIEW";

@@ -43,6 +43,8 @@ use crate::history::live::LiveTables;
 const CANCEL_FLIGHT_INFO: &str = "CancelFlightInfo";
 /// Rows of values that may be bound at once.
 const MOST_BOUND_ROWS: usize = 10_000;
+/// Bytes of them, as they are sent.
+const MOST_BOUND_BYTES: usize = 64 << 20;
 
 const SUBSTRAIT: &str = "Substrait plans are not taken: send SQL";
 const TRANSACTIONS: &str = "there are no transactions";
@@ -124,7 +126,15 @@ fn internal(error: impl std::fmt::Display) -> Status {
 
 /// Rows of values that a client binds.
 async fn values(stream: PeekableFlightDataStream) -> Result<RecordBatch, Status> {
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(stream.map_err(FlightError::from));
+    let mut bytes = 0;
+    let bounded = stream.map_err(FlightError::from).and_then(move |data| {
+        // Empty batches are counted, too: each has a header.
+        bytes += data.data_header.len() + data.data_body.len();
+        let most = MOST_BOUND_BYTES >> 20;
+        let too_many = || Status::invalid_argument(format!("at most {most} MB of values can be bound"));
+        futures::future::ready(if bytes > MOST_BOUND_BYTES { Err(too_many().into()) } else { Ok(data) })
+    });
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(bounded);
     let (mut all, mut rows) = (vec![], 0);
     while let Some(batch) = batches.try_next().await.map_err(Status::from)? {
         rows += batch.num_rows();

@@ -20,11 +20,11 @@ use super::{History, HistoryError};
 use crate::connectors::delta::commit::marker_of;
 
 /// The catalog's name.
-pub(super) const CATALOG: &str = "acequia";
+pub(crate) const CATALOG: &str = "acequia";
 /// The schema of what is recorded, which needs no mention.
-pub(super) const HISTORY: &str = "history";
+pub(crate) const HISTORY: &str = "history";
 /// The schema of what a running pipeline has not written yet.
-pub(super) const LIVE: &str = "live";
+pub(crate) const LIVE: &str = "live";
 
 /// How often a destination may have moved on before an answer fits it.
 const LIVE_ATTEMPTS: usize = 10;

@@ -87,6 +87,9 @@ impl HistoryError {
             HistoryError::Table(ConnectorError::Unavailable { what, message }) => {
                 HistoryError::Table(ConnectorError::Unavailable { what: what.clone(), message: message.clone() })
             }
+            HistoryError::Table(ConnectorError::Refused { what, message }) => {
+                HistoryError::Table(ConnectorError::Refused { what: what.clone(), message: message.clone() })
+            }
             other => HistoryError::Running(other.to_string()),
         }
     }

@@ -5,7 +5,7 @@
 //! [`scan`] reads it, [`travel`] finds the version that `AS OF` asks for, and [`overview`] tells what there is. The
 //! commands `acequia query` and `acequia history`, and the Flight SQL server, are users of this.
 
-mod catalog;
+pub(crate) mod catalog;
 pub mod error;
 mod files;
 pub mod kept;

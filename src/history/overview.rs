@@ -15,6 +15,7 @@ use super::files::KeptFile;
 use super::kept::Kept;
 use super::{HistoryError, HistoryTable};
 use crate::connectors::ConnectorError;
+use crate::connectors::delta::commit::epoch_marker;
 
 /// A table as it is now.
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ pub(super) async fn of_versions(
         what: kept.describe(),
         message: format!("version {version} cannot be read: {error}"),
     };
-    let marker = format!("acequia/{pipeline}/{}", kept.table.name);
+    let marker = epoch_marker(pipeline, &kept.table.name);
     let mut overviews = vec![];
     for version in versions.commits().rev().take(most) {
         let commit = log_store.read_commit_entry(version).await.map_err(|error| unreadable(version, error))?;

@@ -48,14 +48,7 @@ impl Versions {
 
     /// Whether the version's state can be put together: from the beginning, or from one that is written down, on.
     pub fn can_be_loaded(&self, version: u64) -> bool {
-        if !self.commits.contains_key(&version) && !self.checkpoints.contains_key(&version) {
-            return false;
-        }
-        let first = match self.checkpoints.range(..=version).next_back() {
-            Some((checkpoint, _)) => checkpoint + 1,
-            None => 0,
-        };
-        (first..=version).all(|version| self.commits.contains_key(&version))
+        self.loadable().binary_search(&version).is_ok()
     }
 
     /// The versions that can be loaded, oldest first.

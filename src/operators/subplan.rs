@@ -1,8 +1,8 @@
 //! A piece of a DataFusion plan that runs over rows held in memory: joins, window functions and sorts inside one
 //! window, UNNEST over one batch.
 //!
-//! The kernels are DataFusion's own; a [`Subplan`] gives them their input and runs them to the end at once, without
-//! a runtime, so that the operators that use it stay synchronous and deterministic.
+//! The kernels are DataFusion's own; a [`Subplan`] gives them their input and runs them to the end at once, in
+//! the thread that calls it, so that the operators that use it stay synchronous and deterministic.
 
 use std::sync::{Arc, LazyLock};
 

@@ -217,10 +217,8 @@ fn strftime(java: &str) -> Result<String> {
     while let Some(letter) = rest.chars().next() {
         let run = rest.len() - rest.trim_start_matches(letter).len();
         let (same, tail) = rest.split_at(run);
-        if letter == '\'' && run == 1 {
-            let (literal, after) = tail.split_once('\'').unwrap_or((tail, ""));
-            out.push_str(literal);
-            rest = after;
+        if letter == '\'' {
+            rest = quoted(rest, &mut out);
             continue;
         }
         match LETTERS.iter().find(|(pattern, _)| *pattern == same) {
@@ -229,13 +227,28 @@ fn strftime(java: &str) -> Result<String> {
                 let known: Vec<&str> = LETTERS.iter().map(|(pattern, _)| *pattern).collect();
                 return plan_err!("date_format() does not know '{same}' in '{java}': it takes {}", known.join(", "));
             }
-            // Two quotes stand for one.
-            None if letter == '\'' => out.push_str(&same[..run / 2]),
             None => out.push_str(same),
         }
         rest = tail;
     }
     Ok(out)
+}
+
+/// Takes text in quotes from the beginning of `pattern`, in which two quotes stand for one, as they do by themselves.
+/// Returns what is behind it.
+fn quoted<'a>(pattern: &'a str, out: &mut String) -> &'a str {
+    if let Some(rest) = pattern.strip_prefix("''") {
+        out.push('\'');
+        return rest;
+    }
+    let mut rest = pattern.strip_prefix('\'').unwrap_or(pattern);
+    loop {
+        let (literal, after) = rest.split_once('\'').unwrap_or((rest, ""));
+        out.push_str(literal);
+        let Some(after_two) = after.strip_prefix('\'') else { return after };
+        out.push('\'');
+        rest = after_two;
+    }
 }
 
 #[cfg(test)]
@@ -276,6 +289,9 @@ mod tests {
                 Some("2024-02-29 13:04:05.678"),
             ),
             ("date_format(TIMESTAMP '2024-02-09 03:04:05', 'd.M.yy ''at'' H''h''')", Some("9.2.24 at 3h")),
+            ("date_format(TIMESTAMP '2024-02-09 03:04:05', 'H ''o''''clock''')", Some("3 o'clock")),
+            ("date_format(TIMESTAMP '2024-02-09 03:04:05', 'H''''''''H')", Some("3''3")),
+            ("date_format(TIMESTAMP '2024-02-09 03:04:05', '''''''H''''H''')", Some("'H'H")),
             ("date_format(TIMESTAMP '2024-02-29 13:04:05', '%H-%M')", Some("13-04")),
             ("date_format(CAST(NULL AS TIMESTAMP), 'yyyy')", None),
             ("hour(TIMESTAMP '2024-02-29 13:04:05')", Some("13")),

@@ -31,9 +31,6 @@ pub fn session() -> Result<SessionState> {
     // It would compute parts of structs before a join or sort keeps the rows: more state, and state that changes with
     // what is selected from it.
     options.optimizer.enable_leaf_expression_pushdown = false;
-    // More than this would be sorted by tasks of its own, for which the operator that runs the sort would wait in the very
-    // thread that is to run them: a window of more than a megabyte would never be done.
-    options.execution.sort_in_place_threshold_bytes = usize::MAX;
     let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     functions::register(&mut state)?;
     flink_functions::register(&mut state)?;
