@@ -44,7 +44,7 @@ struct Arguments {
     /// Where files and servers' data lie
     #[arg(long, env = "ACEQUIA_BENCH_DIR", default_value = "/var/tmp/acequia-bench")]
     dir: PathBuf,
-    /// The first of five ports that servers may use
+    /// The first of six ports that servers may use
     #[arg(long, env = "ACEQUIA_BENCH_PORT", default_value = "29600")]
     port: u16,
     /// Be one measured run
@@ -65,6 +65,8 @@ enum Group {
     Kafka,
     /// What checkpoints and exactly-once delivery cost
     Durable,
+    /// What it costs to keep every event in a Delta table
+    History,
     /// Memory of an endless input with 10,000 keys
     Memory,
 }
@@ -98,6 +100,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             Group::Windows => windows(arguments)?,
             Group::Kafka => kafka(arguments)?,
             Group::Durable => durable(arguments)?,
+            Group::History => history(arguments)?,
             Group::Memory => memory(arguments)?,
         }
     }
@@ -184,6 +187,27 @@ fn durable(arguments: &Arguments) -> Result<()> {
         ("every event from Kafka to Kafka: exactly once", kafka(&two, "exactly_once")),
     ];
     report::table("Checkpoints and delivery", &runs, arguments.repeats)
+}
+
+fn history(arguments: &Arguments) -> Result<()> {
+    let servers = servers::Servers::start(&arguments.dir, arguments.port)?;
+    let warehouse = servers::Warehouse::start(&arguments.dir, arguments.port + 5)?;
+    let events = Events { count: arguments.kafka_events, keys: 6, micros_between: 100 };
+    let topic = servers.topic("one", 1, &events)?;
+    let windows = || Run::pipeline_to_redis(&topic, 1, &arguments.dir, &servers.redis).kept();
+    let loaded = || windows().and_every_event("warehouse", &postgres(&warehouse.url));
+    let delta = "connector = 'delta', partition_by = 'day'";
+    let runs = vec![
+        ("windows into Redis and a file", windows()),
+        ("the same, and every event into a Delta table", windows().and_every_event("history", delta)),
+        ("windows into Redis and a file, every event into PostgreSQL", loaded()),
+        ("the same, and every event into a Delta table", loaded().and_every_event("history", delta)),
+    ];
+    report::table("History beside the rest, from Kafka with a checkpoint every second", &runs, arguments.repeats)
+}
+
+fn postgres(url: &str) -> String {
+    format!("connector = 'postgres', url = '{url}', table = 'events', create = 'true'")
 }
 
 fn memory(arguments: &Arguments) -> Result<()> {

@@ -125,13 +125,19 @@ GROUP BY tumble(INTERVAL '60 seconds'), customer_id;",
 
     /// Every event on into a table of these options, as `delivery` says.
     pub fn pass_through(input: &Input, options: &str, delivery: &str) -> Run {
-        let sql = format!(
-            "{}CREATE TABLE copies (event_type TEXT, \"timestamp\" TIMESTAMP, customer_id BIGINT, category TEXT, quantity INT, \
-             amount DOUBLE, session_id TEXT) WITH ({options}, delivery = '{delivery}');
-INSERT INTO copies SELECT event_type, \"timestamp\", customer_id, category, quantity, amount, session_id FROM events;",
-            source(input)
-        );
+        let sql = source(input) + &copies("copies", &format!("{options}, delivery = '{delivery}'"));
         Run::Pipeline { sql, input: input.clone(), parallelism: 1, kept: true }
+    }
+
+    /// And every event into `table` of these options.
+    pub fn and_every_event(self, table: &str, options: &str) -> Run {
+        match self {
+            Run::Pipeline { sql, input, parallelism, kept } => {
+                let sql = sql + &copies(table, options);
+                Run::Pipeline { sql, input, parallelism, kept }
+            }
+            other => other,
+        }
     }
 
     /// Results into a file below `dir` and into Redis.
@@ -195,6 +201,17 @@ fn source(input: &Input) -> String {
     event_type TEXT, \"timestamp\" TIMESTAMP, customer_id BIGINT, category TEXT, quantity INT, amount DOUBLE, session_id TEXT,
     WATERMARK FOR \"timestamp\" AS \"timestamp\" - INTERVAL '10 seconds'
 ) WITH ({options});\n"
+    )
+}
+
+fn copies(table: &str, options: &str) -> String {
+    format!(
+        "
+CREATE TABLE {table} (event_type TEXT, \"timestamp\" TIMESTAMP, customer_id BIGINT, category TEXT, quantity INT, amount DOUBLE, \
+         session_id TEXT, day DATE) WITH ({options});
+INSERT INTO {table}
+SELECT event_type, \"timestamp\", customer_id, category, quantity, amount, session_id, CAST(\"timestamp\" AS DATE) AS day
+FROM events;"
     )
 }
 

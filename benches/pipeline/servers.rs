@@ -1,4 +1,4 @@
-//! A real Kafka of one broker and a real Redis, for as long as the benchmark runs.
+//! A real Kafka of one broker, a real Redis and, where asked for, a real PostgreSQL, for as long as the benchmark runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +22,32 @@ pub struct Servers {
     pub redis: String,
     kafka_dir: PathBuf,
     redis_dir: PathBuf,
+}
+
+/// A database; it stops when this is dropped.
+pub struct Warehouse {
+    /// The URL.
+    pub url: String,
+    dir: PathBuf,
+}
+
+impl Warehouse {
+    /// Starts it with an empty folder.
+    pub fn start(dir: &Path, port: u16) -> Result<Warehouse> {
+        let dir = dir.join("postgres");
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+        script("postgres.sh", &dir, &["start", "--port", &port.to_string()])?;
+        Ok(Warehouse { url, dir })
+    }
+}
+
+impl Drop for Warehouse {
+    fn drop(&mut self) {
+        stop("postgres.sh", &self.dir);
+    }
 }
 
 impl Servers {
@@ -86,13 +112,16 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        for (name, dir) in [("kafka.sh", &self.kafka_dir), ("redis.sh", &self.redis_dir)] {
-            if let Err(error) = script(name, dir, &["stop"]) {
-                eprintln!("{error:#}");
-            }
-            let _ = std::fs::remove_dir_all(dir);
-        }
+        stop("kafka.sh", &self.kafka_dir);
+        stop("redis.sh", &self.redis_dir);
     }
+}
+
+fn stop(name: &str, dir: &Path) {
+    if let Err(error) = script(name, dir, &["stop"]) {
+        eprintln!("{error:#}");
+    }
+    let _ = std::fs::remove_dir_all(dir);
 }
 
 fn script(name: &str, dir: &Path, arguments: &[&str]) -> Result<()> {

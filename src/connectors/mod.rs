@@ -380,12 +380,18 @@ pub trait Sink: Send {
     /// When waiting cannot help: rights, a value that the destination refuses.
     async fn write(&mut self, batch: RecordBatch) -> Result<(), ConnectorError>;
 
-    /// Returns when all that was written before is in the destination. Called at barriers, at the end, and when
+    /// Returns when all that was written before is in the destination, but for what it [holds back](Sink::holds_back). Called at barriers, at the end, and when
     /// rows have waited for the linger time.
     ///
     /// # Errors
     /// As for [`Sink::write`].
     async fn flush(&mut self) -> Result<(), ConnectorError>;
+
+    /// Whether rows have stayed back in a flush because their own time or size is not reached: it comes again meanwhile,
+    /// also when no more rows do.
+    fn holds_back(&self) -> bool {
+        false
+    }
 
     /// The last call, after a last flush: closes files and connections.
     ///

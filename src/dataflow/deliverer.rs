@@ -107,7 +107,7 @@ impl Deliverer {
             // First, so that a steady stream does not put it off.
             if flush_at.is_some_and(|at| at <= Instant::now()) {
                 self.flush(sink.as_mut()).await?;
-                flush_at = None;
+                flush_at = self.again(sink.as_ref());
             }
             match self.outbox.next() {
                 Some(Work::Write(batch)) => {
@@ -121,7 +121,7 @@ impl Deliverer {
                 Some(Work::Load(epoch)) => self.outbox.reload(epoch, self.read(epoch).await?),
                 Some(Work::Flush) => {
                     self.flush(sink.as_mut()).await?;
-                    flush_at = None;
+                    flush_at = self.again(sink.as_ref());
                 }
                 // The next epoch says so: told to the log by itself, it might come after an epoch that rests on it.
                 Some(Work::Settled(epoch)) => self.statistics.delivery.settled(epoch, 0),
@@ -215,6 +215,11 @@ impl Deliverer {
             next = if bytes < most { self.outbox.next_behind() } else { None };
         }
         Ok((last, gathered))
+    }
+
+    /// When to flush again what a flush has not brought in.
+    fn again(&self, sink: &dyn Sink) -> Option<Instant> {
+        sink.holds_back().then(|| Instant::now() + self.linger)
     }
 
     async fn flush(&self, sink: &mut dyn Sink) -> Result<(), RunError> {

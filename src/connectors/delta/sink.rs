@@ -267,6 +267,10 @@ impl Sink for DeltaAtOnce {
         if self.commits.is_due() { self.commits.commit(None).await } else { Ok(()) }
     }
 
+    fn holds_back(&self) -> bool {
+        self.commits.began.is_some()
+    }
+
     async fn close(&mut self) -> Result<(), ConnectorError> {
         self.commits.commit(None).await?;
         self.commits.upkeep.close().await

@@ -228,6 +228,10 @@ impl Sink for ParquetSink {
         self.roll(false).await
     }
 
+    fn holds_back(&self) -> bool {
+        self.part.is_some()
+    }
+
     async fn close(&mut self) -> Result<(), ConnectorError> {
         self.roll(true).await
     }

@@ -12,7 +12,7 @@ use super::parts::{After, Builder, MemorySource, options};
 use crate::checkpoint::log::LogOptions;
 use crate::checkpoint::store;
 use crate::connectors::delivery::{Delivery, EpochSink, OpenSink};
-use crate::connectors::{ConnectorError, SinkContext, SinkFactory, SinkMode};
+use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory, SinkMode};
 use crate::dataflow::recovery::Beginning;
 use crate::dataflow::statistics::Statistics;
 use crate::dataflow::{RunOptions, run_from};
@@ -102,4 +102,67 @@ async fn a_sink_that_takes_each_epoch_by_itself_gets_it_so() {
     let (deliveries, took) = deliveries(false).await;
     assert!(deliveries.len() >= 10 && deliveries.iter().all(|(_, values)| values.len() <= 4), "{deliveries:?}");
     assert!(took >= Duration::from_secs(50), "{took:?}");
+}
+
+/// Gathers rows for ten seconds.
+#[derive(Clone, Default)]
+struct Gathering {
+    began: Option<tokio::time::Instant>,
+    gathered: usize,
+    visible: Arc<Mutex<usize>>,
+}
+
+#[async_trait]
+impl SinkFactory for Gathering {
+    fn mode(&self) -> SinkMode {
+        SinkMode::Append
+    }
+
+    fn describe(&self) -> String {
+        "numbers of rows".into()
+    }
+
+    async fn open(&self, _: SinkContext) -> Result<OpenSink, ConnectorError> {
+        Ok(OpenSink::AtOnce(Box::new(self.clone())))
+    }
+}
+
+#[async_trait]
+impl Sink for Gathering {
+    async fn write(&mut self, batch: RecordBatch) -> Result<(), ConnectorError> {
+        self.began.get_or_insert_with(tokio::time::Instant::now);
+        self.gathered += batch.num_rows();
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectorError> {
+        if self.began.take_if(|began| began.elapsed() >= Duration::from_secs(10)).is_some() {
+            *self.visible.lock() += std::mem::take(&mut self.gathered);
+        }
+        Ok(())
+    }
+
+    fn holds_back(&self) -> bool {
+        self.began.is_some()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_holds_back_becomes_visible_though_no_more_rows_come() {
+    let records = (1..=3).map(|value| (Some(1), Some(value), Some(value))).collect();
+    let source = Arc::new(MemorySource { after: After::Wait, ..MemorySource::new(vec![records]) });
+    let sink = Gathering::default();
+    let mut builder = Builder::default();
+    let read = builder.source("t", &source);
+    builder.sink("out", read, MAIN, &sink);
+    let options = RunOptions { bounded: false, linger: Duration::from_millis(200), ..options(1, 1) };
+    let abort = options.abort.clone();
+    let statistics = Arc::new(Statistics::of(&builder.graph));
+    let running = tokio::spawn(run_from(builder.graph.clone(), options, statistics, Beginning::default()));
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert_eq!(*sink.visible.lock(), 0, "before its time");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(*sink.visible.lock(), 3);
+    abort.cancel();
+    assert!(running.await.unwrap().is_err(), "it was stopped");
 }
