@@ -12,6 +12,7 @@ pub mod kept;
 pub mod live;
 pub mod overview;
 mod scan;
+mod selective;
 pub mod session;
 mod sources;
 mod spill;

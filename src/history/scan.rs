@@ -35,6 +35,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use deltalake_core::ObjectStore;
 
 use super::files::KeptFile;
+use super::selective::is_selective;
 
 /// The columns of a table: as a query sees them, and as they are read.
 #[derive(Debug)]
@@ -264,11 +265,12 @@ impl TableProvider for DeltaScan {
         }
         let schema = self.columns.read.table_schema();
         let statistics = Statistics::try_merge_iter(files.iter().map(|file| file.statistics.as_ref()), schema)?;
-        let options = TableParquetOptions {
+        let mut options = TableParquetOptions {
             global: session.config_options().execution.parquet.clone(),
             ..TableParquetOptions::default()
         };
         let footers = session.runtime_env().cache_manager.get_file_metadata_cache();
+        options.global.pushdown_filters = is_selective(filters, &files, &self.store, Arc::clone(&footers)).await?;
         let reader = CachedParquetFileReaderFactory::new(Arc::clone(&self.store), footers);
         let source = ParquetSource::new(self.columns.read.clone())
             .with_table_parquet_options(options)

@@ -118,6 +118,8 @@ impl Trial {
         command.arg("--data-dir").arg(self.place().join("data"));
         command.args(["--parallelism", "2", "--name", &self.name]);
         command.env("ACEQUIA__RUN__CHECKPOINT_INTERVAL", "200ms");
+        // What is tested is what arrives, and not how fast a busy machine brings it there; less than `PATIENCE`.
+        command.env("ACEQUIA__RUN__SHUTDOWN_TIMEOUT", "100s");
         command.env("TRIAL", &self.name).env("PLACE", self.place());
         command.env("KAFKA", &self.servers.kafka.servers);
         command.env("POSTGRES", self.servers.postgres_url()).env("REDIS", self.servers.redis_url());

@@ -177,3 +177,35 @@ async fn texts_in_folder_names_are_read_as_they_were() {
     assert_eq!(values(&session, "SELECT name FROM odd ORDER BY n").await, ["a b", "50%", "x/y", "ü=ß"]);
     assert_eq!(values(&session, "SELECT n FROM odd WHERE name = '50%'").await, ["1"]);
 }
+
+/// Whether a filter is evaluated where its columns are decoded: then nobody filters behind the scan.
+async fn is_pushed_down(session: &HistorySession, filter: &str) -> bool {
+    let (_, plan) = read_by(session, &format!("SELECT ts FROM events_history WHERE {filter}")).await;
+    assert!(plan.contains("predicate=") || plan.contains("FilterExec"), "{filter}: {plan}");
+    !plan.contains("FilterExec")
+}
+
+#[tokio::test]
+async fn a_filter_that_picks_few_rows_is_evaluated_while_its_columns_are_decoded() {
+    let place = Place::new();
+    let rows: Vec<Row<'_>> = (0..5000).map(|n| (["a", "b", "c"][n as usize % 3], n, n * 7919 % 5000, DAY)).collect();
+    place.write(&rows).await;
+    let session = place.session().await;
+    for (filter, pushed) in [
+        ("amount = 4711", true),
+        ("4711 = amount", true),
+        ("amount IN (1, 2, 3)", true),
+        ("kind = 'a' AND amount = 4711", true),
+        ("amount = 1 OR kind = 'a'", false),
+        ("kind = 'a'", false),
+        ("kind IN ('a', 'b')", false),
+        ("amount > 10", false),
+        ("amount + 1 = 10", false),
+        ("amount NOT IN (1, 2, 3, 4)", false),
+    ] {
+        assert_eq!(is_pushed_down(&session, filter).await, pushed, "{filter}");
+    }
+    let asked = "SELECT count(*) FROM events_history WHERE";
+    assert_eq!(values(&session, &format!("{asked} kind = 'a' AND amount IN (0, 3757)")).await, ["2"]);
+    assert_eq!(values(&session, &format!("{asked} kind = 'b'")).await, ["1667"]);
+}
