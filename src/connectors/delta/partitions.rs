@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
-use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
+use arrow::compute::{CastOptions, cast_with_options, partition, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -71,22 +71,29 @@ impl Partitions {
             return Ok(vec![Part { values: vec![], rows: files }]);
         };
         let columns: Vec<ArrayRef> = self.columns.iter().map(|column| batch.column(*column).clone()).collect();
+        // Days and the like come in stretches: their values are looked at once for each.
+        let stretches = partition(&columns)?.ranges();
+        let begins: UInt32Array = stretches.iter().map(|stretch| stretch.start as u32).collect();
+        let columns = take_arrays(&columns, &begins, None)?;
         let keys = converter.convert_columns(&columns)?;
-        let mut groups: Vec<(usize, Vec<u32>)> = vec![];
+        let mut groups: Vec<(u32, Vec<u32>)> = vec![];
         let mut group_of = HashMap::new();
-        for (row, key) in keys.iter().enumerate() {
+        for (number, (key, stretch)) in keys.iter().zip(stretches).enumerate() {
             let group = *group_of.entry(key).or_insert_with(|| {
-                groups.push((row, vec![]));
+                groups.push((number as u32, vec![]));
                 groups.len() - 1
             });
-            groups[group].1.push(row as u32);
+            groups[group].1.extend(stretch.start as u32..stretch.end as u32);
         }
-        let texts: Vec<StringArray> = columns.iter().map(texts).collect::<Result<_, _>>()?;
+        let firsts: UInt32Array = groups.iter().map(|(first, _)| *first).collect();
+        let texts: Vec<StringArray> =
+            take_arrays(&columns, &firsts, None)?.iter().map(texts).collect::<Result<_, _>>()?;
         let whole = groups.len() == 1;
         groups
             .into_iter()
-            .map(|(first, indices)| {
-                let values = texts.iter().map(|column| value(column, first)).collect();
+            .enumerate()
+            .map(|(group, (_, indices))| {
+                let values = texts.iter().map(|column| value(column, group)).collect();
                 let rows = if whole { files.clone() } else { take_record_batch(&files, &UInt32Array::from(indices))? };
                 Ok(Part { values, rows })
             })
