@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -27,7 +28,10 @@ pub(crate) const HISTORY: &str = "history";
 pub(crate) const LIVE: &str = "live";
 
 /// How often a destination may have moved on before an answer fits it.
-const LIVE_ATTEMPTS: usize = 10;
+const LIVE_ATTEMPTS: u32 = 10;
+/// A question ends an epoch, which then is on its way to the destination. Who reads that anew before it is there is
+/// outrun by it with the next question, and so on: the pause grows until it has arrived.
+const LIVE_PAUSE: Duration = Duration::from_millis(30);
 
 /// The tables of a session, each as it was at its first mention.
 pub(super) struct Pins {
@@ -153,16 +157,17 @@ impl Pins {
         let Some(kept) = kept else { return Ok(live.rows(name, Since::Destination).await?) };
         // A version that a statement has read already stays, whatever became of the table since.
         let is_fixed = self.pinned.lock().await.contains_key(name);
-        let mut attempts = if is_fixed { 1 } else { LIVE_ATTEMPTS };
+        let (mut attempt, attempts) = (0, if is_fixed { 1 } else { LIVE_ATTEMPTS });
         loop {
             let table = self.pin(kept).await?;
             let marker = match &table.delta {
                 Some(delta) => marker_of(delta, &self.pipeline, name).await?,
                 None => None,
             };
-            attempts -= 1;
+            attempt += 1;
             match live.rows(name, Since::Version(marker)).await {
-                Err(LiveError::Settled { .. }) if attempts > 0 => {
+                Err(LiveError::Settled { .. }) if attempt < attempts => {
+                    tokio::time::sleep(LIVE_PAUSE * attempt).await;
                     self.pinned.lock().await.remove(name);
                 }
                 answer => return Ok(answer?),
