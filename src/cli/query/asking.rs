@@ -1,10 +1,12 @@
 //! One statement after another: planned, run and written out, until one fails, takes too long or is stopped.
 
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::answer::{Answer, AnswerError, Destination};
 use crate::cli::exit::Exit;
@@ -88,9 +90,10 @@ impl Asking {
     ) -> Exit {
         let answered = async {
             let patience = self.timeout.unwrap_or(Duration::MAX);
+            let (_running, time_is_up) = deadline(patience);
             tokio::select! {
                 answered = ask(question, files, session, destination) => answered,
-                () = tokio::time::sleep(patience) => Err(Unanswered::TooLong(patience)),
+                Ok(()) = time_is_up => Err(Unanswered::TooLong(patience)),
                 () = stop.next() => Err(Unanswered::Stopped),
             }
         };
@@ -128,6 +131,20 @@ impl Asking {
             }
         }
     }
+}
+
+/// Tells when `patience` is over, unless the first of the two is dropped before. By a thread of its own: the runtime
+/// looks at its timers after many steps of tasks, and steps of a query may take seconds.
+fn deadline(patience: Duration) -> (Sender<()>, oneshot::Receiver<()>) {
+    let (running, ended) = channel();
+    let (up, time_is_up) = oneshot::channel();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            // Nobody listens any more if the answer has just come.
+            let _ = up.send(());
+        }
+    });
+    (running, time_is_up)
 }
 
 async fn ask(
