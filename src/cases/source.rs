@@ -156,7 +156,6 @@ impl Source for Lines {
 
 #[cfg(test)]
 mod tests {
-
     use arrow::datatypes::Schema;
 
     use super::*;

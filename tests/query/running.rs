@@ -22,7 +22,7 @@ fn a_query_ends_when_its_time_is_up() {
         "error: there was no answer in 300ms, and --timeout allows no more: the query was stopped\n"
     );
     assert_eq!(output.status.code(), Some(3));
-    assert!(began.elapsed() < Duration::from_secs(120), "it would have gone on for years");
+    assert!(began.elapsed() < Duration::from_secs(30), "it would have gone on for years");
 }
 
 #[test]
