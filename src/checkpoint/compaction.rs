@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::files::{self, FileFlaw, NewFiles};
 use super::log::{CheckpointError, Compactor};
 use super::manifest::{FileEntry, Manifest, OperatorEntry, Part};
-use super::sections::{SectionFile, SectionWriter};
+use super::sections::{SectionFile, SectionWriter, bytes_of};
 use super::state::OperatorState;
 use super::store::Store;
 use crate::faults::crash_point;
@@ -155,7 +155,7 @@ impl Work {
             if compacted.is_empty() {
                 return Ok(None);
             }
-            let mut writer = SectionWriter::new();
+            let mut writer = SectionWriter::with_room(compacted.iter().map(|(_, batch)| bytes_of(batch)).sum());
             let written = writer.add(&operator_name, &compacted).and_then(|_| writer.finish());
             written.map(Some).map_err(|source| CheckpointError::Arrow { what, source })
         });

@@ -1,6 +1,7 @@
 //! A log as a person looks at it: which checkpoints there are, whether they are whole, and removing them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -113,11 +114,26 @@ fn whole(entry: Option<FileEntry>) -> Check {
     })
 }
 
-const MISSING: &str = "it is missing";
+/// What is wrong with a file.
+#[derive(Clone, PartialEq, Eq)]
+enum Flaw {
+    Missing,
+    Damaged(String),
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Missing => f.write_str("it is missing"),
+            Flaw::Damaged(how) => f.write_str(how),
+        }
+    }
+}
 
 fn gap(missing: &str, whole: &str) -> String {
     format!(
-        "{missing}: {MISSING}, as after a crash; {whole} is whole, and a run that reads it writes the other one again"
+        "{missing}: {}, as after a crash; {whole} is whole, and a run that reads it writes the other one again",
+        Flaw::Missing
     )
 }
 
@@ -137,8 +153,8 @@ impl Look<'_> {
         let copy = mirror::copy_of(path);
         match (first, self.flaw(&copy, &check).await?) {
             (None, None) => {}
-            (Some(flaw), None) if flaw == MISSING => self.seen.gaps.push(gap(path, &copy)),
-            (None, Some(flaw)) if flaw == MISSING => self.seen.gaps.push(gap(&copy, path)),
+            (Some(Flaw::Missing), None) => self.seen.gaps.push(gap(path, &copy)),
+            (None, Some(Flaw::Missing)) => self.seen.gaps.push(gap(&copy, path)),
             (Some(flaw), None) => self.seen.flaws.push(format!("{path}: {flaw} (its copy {copy} is whole)")),
             (None, Some(flaw)) => self.seen.flaws.push(format!("{copy}: {flaw} (it is the copy of a whole file)")),
             (Some(first), Some(_)) => self.seen.flaws.push(format!("{path}: {first}, and so is its copy{use_of_it}")),
@@ -146,12 +162,12 @@ impl Look<'_> {
         Ok(())
     }
 
-    async fn flaw(&mut self, path: &str, check: &Check) -> Result<Option<String>, StoreError> {
+    async fn flaw(&mut self, path: &str, check: &Check) -> Result<Option<Flaw>, StoreError> {
         self.seen.files += 1;
         match self.store.get_whole(path, Arc::clone(check)).await {
             Ok(_) => Ok(None),
-            Err(StoreError::Torn { flaw, .. }) => Ok(Some(flaw)),
-            Err(StoreError::Missing { .. }) => Ok(Some(MISSING.into())),
+            Err(StoreError::Torn { flaw, .. }) => Ok(Some(Flaw::Damaged(flaw))),
+            Err(StoreError::Missing { .. }) => Ok(Some(Flaw::Missing)),
             Err(error) => Err(error),
         }
     }

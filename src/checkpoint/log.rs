@@ -22,7 +22,7 @@ use super::opening::{self, KeptCheckpoint, LogFile, Opened};
 use super::outbox::{self, Index};
 use super::patience::{Failures, Patient};
 use super::sealed;
-use super::sections::{Batches, SectionWriter};
+use super::sections::{Batches, SectionWriter, bytes_of};
 use super::state::{EpochState, OperatorState, SourceState};
 use super::store::{Lock, Store, StoreError};
 use super::takeover::{Fingerprint, Identities, Takeover};
@@ -384,7 +384,8 @@ impl CheckpointLog {
         }
         let names: Vec<String> = changed.keys().cloned().collect();
         let encoded = files::offload(move || {
-            let mut writer = SectionWriter::new();
+            let batches = changed.values().flat_map(|operator| &operator.batches);
+            let mut writer = SectionWriter::with_room(batches.map(|(_, batch)| bytes_of(batch)).sum());
             for (name, operator) in &changed {
                 writer
                     .add(name, &operator.batches)
@@ -423,7 +424,8 @@ impl CheckpointLog {
             return Ok(0);
         }
         let encoded = files::offload(move || {
-            let mut writer = SectionWriter::new();
+            let batches = outbox.values().flat_map(|rows| &rows.batches);
+            let mut writer = SectionWriter::with_room(batches.map(bytes_of).sum());
             let mut written = vec![];
             for (sink, SinkRows { batches, whole, .. }) in outbox {
                 let what = || format!("the rows for {sink}");

@@ -22,6 +22,8 @@ use crate::faults::{Bug, planted};
 const MAGIC: &[u8; 8] = b"ACQSECT1";
 /// Bytes and checksum of the index, bytes of the file, checksum of what is before.
 const TRAILER: usize = 4 + 4 + 8 + 4;
+/// Room for what is around the rows: schemas, the index, the trailer.
+const FRAME: usize = 16 << 10;
 
 /// Batches with the instance that each belongs to.
 pub type Batches = Vec<(usize, RecordBatch)>;
@@ -52,9 +54,12 @@ pub struct SectionWriter {
 }
 
 impl SectionWriter {
-    /// An empty one.
-    pub fn new() -> SectionWriter {
-        SectionWriter { bytes: MAGIC.to_vec(), sections: vec![] }
+    /// An empty one, for about so many `bytes` of rows. Memory that nothing is written into costs nothing; a file that
+    /// outgrows its memory is copied, and each new place for it is cleared by the kernel page by page.
+    pub fn with_room(bytes: usize) -> SectionWriter {
+        let mut room = Vec::with_capacity(bytes + bytes / 16 + FRAME);
+        room.extend_from_slice(MAGIC);
+        SectionWriter { bytes: room, sections: vec![] }
     }
 
     /// Adds the batches of `name`. Returns the bytes that they take.
@@ -114,10 +119,10 @@ impl SectionWriter {
     }
 }
 
-impl Default for SectionWriter {
-    fn default() -> SectionWriter {
-        SectionWriter::new()
-    }
+/// Bytes of the rows themselves, without the rest of the buffers that they may be a part of.
+pub fn bytes_of(batch: &RecordBatch) -> usize {
+    // What cannot be told is a view of others' buffers; then the file grows as it must.
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }
 
 impl SectionFile {

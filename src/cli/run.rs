@@ -32,9 +32,6 @@ use crate::time::WallClock;
 /// How long rows may wait in a sink: short beside the second in which early results are due.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// So many bytes of rows that wait end an epoch before its time.
-const CHECKPOINT_BYTES: u64 = 64 << 20;
-
 /// Run a folder of SQL files until stopped, or to the end of its input.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -69,6 +66,11 @@ pub struct RunArguments {
     #[arg(long, value_name = "TIME", env = "ACEQUIA__RUN__CHECKPOINT_INTERVAL", default_value = "1s",
           value_parser = parse::duration)]
     checkpoint_interval: Duration,
+
+    /// Bytes of rows on their way to one sink that end an epoch before its time: fewer take less memory
+    #[arg(long, value_name = "SIZE", env = "ACEQUIA__RUN__CHECKPOINT_BYTES", default_value = "64MB",
+          value_parser = parse::size)]
+    checkpoint_bytes: u64,
 
     /// Where checkpoints and embedded parts keep their files
     #[arg(long, value_name = "FOLDER", env = "ACEQUIA__RUN__DATA_DIR", default_value = "acequia-data")]
@@ -296,7 +298,7 @@ fn options(arguments: &RunArguments) -> RunOptions {
         batch_size: arguments.batch_size as usize,
         bounded: arguments.bounded,
         checkpoint_interval: arguments.checkpoint_interval,
-        checkpoint_bytes: CHECKPOINT_BYTES,
+        checkpoint_bytes: arguments.checkpoint_bytes,
         linger: LINGER,
         data_dir: arguments.data_dir.clone(),
         wall_clock: Some(WallClock::system()),

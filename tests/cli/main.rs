@@ -85,6 +85,7 @@ fn wrong_usage_ends_with_2_and_says_what_would_be_right() {
         (vec!["run", "--paralelism", "2"], "--parallelism"),
         (vec!["run", "--parallelism", "0"], "1..=1024"),
         (vec!["run", "--checkpoint-interval", "5"], "250ms, 1s or 2m"),
+        (vec!["run", "--checkpoint-bytes", "64"], "512MB or 2GB"),
         (vec!["run", "--http", "nowhere"], "127.0.0.1:9464"),
         (vec!["run", "--http", "127.0.0.1:0", "--no-http"], "cannot be used with"),
     ] {

@@ -68,7 +68,7 @@ async fn an_instance_that_wakes_up_after_it_was_replaced_writes_nothing_more() {
 async fn an_instance_that_stands_still_for_longer_than_a_transaction_may_goes_on_by_itself() {
     let servers = Servers::shared();
     let mut trial = Trial::new(&servers, Ledger { seed: 47, partitions: 2 }).await;
-    trial.variables.insert("TRANSACTION_TIMEOUT", "3000".into());
+    trial.variables.insert("TRANSACTION_TIMEOUT", "8000".into());
     let feed = trial.feed(0..u64::MAX, PER_SECOND);
     let mut command = trial.command();
     command.arg("--no-http").env("ACEQUIA_STOP_AT", "sink.kafka.before_commit:5");

@@ -207,6 +207,11 @@ async fn a_row_of_values_is_a_run() {
     statement.set_parameters(numbers(&vec![1; 10_001])).unwrap();
     let many = statement.execute().await.unwrap_err().to_string();
     assert!(many.contains("at most 10000 rows of values"), "{many}");
+    // Seventy megabytes.
+    let wide: ArrayRef = Arc::new(StringArray::from_iter_values(vec!["x".repeat(70 << 10); 1024]));
+    statement.set_parameters(RecordBatch::try_from_iter([("0", wide)]).unwrap()).unwrap();
+    let large = statement.execute().await.unwrap_err().to_string();
+    assert!(large.contains("at most 64 MB of values can be bound"), "{large}");
 
     let mut unbound = client.prepare(sql.into(), None).await.unwrap();
     let info = unbound.execute().await.unwrap();

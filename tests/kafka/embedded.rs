@@ -218,7 +218,7 @@ impl Run {
     }
 
     async fn open(&self, place: &Path, topic: &str) -> Result<(Box<dyn EpochSink>, Option<Epoch>), ConnectorError> {
-        let factory = embedded(&[("topic", topic)]).sink().unwrap();
+        let factory = embedded(&[("topic", topic), ("audit_headers", "true")]).sink().unwrap();
         assert_eq!(factory.delivery(), Delivery::PerEpoch);
         match factory.open(self.context(place)).await? {
             OpenSink::PerEpoch { sink, settled } => Ok((sink, settled)),

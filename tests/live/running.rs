@@ -26,7 +26,7 @@ impl Place {
         let sql = format!(
             "CREATE TABLE numbers (n BIGINT, ts TIMESTAMP GENERATED ALWAYS AS (to_timestamp_millis(n)),
                  WATERMARK FOR ts AS ts - INTERVAL '1 second')
-             WITH (connector = 'datagen', rows_per_second = '200', splits = '3', 'fields.n.kind' = 'sequence');
+             WITH (connector = 'datagen', rows_per_second = '1000', splits = '3', 'fields.n.kind' = 'sequence');
              CREATE TABLE kept (n BIGINT) WITH (connector = 'sqlite', path = '{place}/kept.sqlite', create = 'true');
              INSERT INTO kept SELECT n FROM numbers;
              CREATE TABLE sums (third BIGINT, c BIGINT, s BIGINT)
@@ -55,7 +55,12 @@ impl Place {
     fn command(&self) -> Command {
         let mut command = acequia();
         command.arg("run").arg(self.folder.path().join("queries")).args(["--name", "live", "--no-page"]);
-        command.arg("--data-dir").arg(self.data_dir()).args(["--http", "127.0.0.1:0", "--checkpoint-interval", "2s"]);
+        command.arg("--data-dir").arg(self.data_dir()).args([
+            "--http",
+            "127.0.0.1:0",
+            "--checkpoint-interval",
+            "500ms",
+        ]);
         command
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::answer::{Answer, AnswerError, Destination};
 use crate::cli::exit::Exit;
@@ -195,28 +195,62 @@ fn write(
     Ok(answer)
 }
 
-/// Ctrl-C and SIGTERM, from the time on at which they are watched.
-pub struct Stop(Vec<Signal>);
+/// Ctrl-C and SIGTERM, from the time on at which they are watched. By a thread and a runtime of their own, as for
+/// [`deadline`]: the runtime in which queries run hears of signals between their steps.
+pub struct Stop {
+    came: mpsc::UnboundedReceiver<()>,
+    /// Dropped, it ends the thread.
+    _watching: oneshot::Sender<()>,
+}
 
 impl Stop {
     /// Begins to watch.
     pub fn watch() -> Stop {
-        Stop(
-            [SignalKind::interrupt(), SignalKind::terminate()]
-                .into_iter()
-                .filter_map(|kind| signal(kind).ok())
-                .collect(),
-        )
+        let (comes, came) = mpsc::unbounded_channel();
+        let (_watching, enough) = oneshot::channel();
+        let (ready, is_ready) = channel::<()>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async {
+                let [mut interrupt, mut terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+                drop(ready);
+                let told = async {
+                    loop {
+                        tokio::select! {
+                            () = received(&mut interrupt) => {}
+                            () = received(&mut terminate) => {}
+                        }
+                        if comes.send(()).is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = told => {}
+                    _ = enough => {}
+                }
+            });
+        });
+        // Until then a signal would end the process, without a word.
+        let _ = is_ready.recv();
+        Stop { came, _watching }
     }
 
     async fn next(&mut self) {
-        let signals = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
-        let signals: Vec<_> = signals.collect();
-        match signals.is_empty() {
-            true => std::future::pending().await,
-            false => {
-                futures::future::select_all(signals).await;
-            }
+        if self.came.recv().await.is_none() {
+            std::future::pending().await
         }
+    }
+}
+
+/// Returns at a signal; never where signals cannot be watched.
+async fn received(signal: &mut std::io::Result<Signal>) {
+    let came = match signal {
+        Ok(signal) => signal.recv().await,
+        Err(_) => None,
+    };
+    if came.is_none() {
+        std::future::pending().await
     }
 }

@@ -152,8 +152,9 @@ pub(super) fn consumer(
                 ReadMode::Uncommitted => "read_uncommitted",
             },
         )
-        // Bounds the memory of an instance; when it is full, fetching goes on 5 ms after there is room, not 1000.
-        .set("queued.max.messages.kbytes", "32768")
+        // Bounds the memory of an instance: more is no faster, and 32 MB cost a tenth of the CPU time, since what waits has
+        // left the caches. When it is full, fetching goes on 5 ms after there is room, not 1000.
+        .set("queued.max.messages.kbytes", "4096")
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.error.backoff.ms", "200");
