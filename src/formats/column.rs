@@ -52,6 +52,12 @@ pub(crate) enum Token<'a> {
     Nested(&'a [u8]),
 }
 
+/// So many values say how long others will be.
+const TELLING: usize = 64;
+
+/// More room than this, in bytes or elements, is not made before it is needed.
+const MOST_ROOM: usize = 64 << 20;
+
 /// A column under construction.
 #[derive(Debug)]
 pub(crate) struct Column {
@@ -62,6 +68,8 @@ pub(crate) struct Column {
     timestamps: TimestampFormat,
     pub(crate) nulls: NullBufferBuilder,
     pub(crate) values: Values,
+    /// How many bytes of text a value had in the batch before, or how many elements: what room is made for.
+    per_value: usize,
 }
 
 /// The values of a column, by type.
@@ -144,6 +152,7 @@ impl Column {
             timestamps,
             nulls: NullBufferBuilder::new(0),
             values,
+            per_value: 0,
         })
     }
 
@@ -179,8 +188,9 @@ impl Column {
         self.reserve(rows);
     }
 
-    /// Makes room for `rows` more values; those of lists and texts grow as they come.
+    /// Makes room for `rows` more values; for texts and elements of lists as it was needed before.
     fn reserve(&mut self, rows: usize) {
+        let within = rows.saturating_mul(self.per_value).min(MOST_ROOM);
         match &mut self.values {
             Values::Boolean(values) => values.reserve(rows),
             Values::Int8(values) => values.reserve(rows),
@@ -199,15 +209,34 @@ impl Column {
             Values::Time64(values, _) | Values::Timestamp(values, ..) => values.reserve(rows),
             Values::Bytes(offsets, bytes) => {
                 offsets.reserve(rows);
-                bytes.reserve(rows * 8);
+                bytes.reserve(within);
             }
             Values::LargeBytes(offsets, bytes) => {
                 offsets.reserve(rows);
-                bytes.reserve(rows * 8);
+                bytes.reserve(within);
             }
-            Values::Views(views, _) => views.reserve(rows),
+            Values::Views(views, bytes) => {
+                views.reserve(rows);
+                bytes.reserve(within);
+            }
             Values::Struct(_, columns, _) => columns.iter_mut().for_each(|column| column.reserve(rows)),
-            Values::List(_, offsets, _) => offsets.reserve(rows),
+            Values::List(_, offsets, element) => {
+                offsets.reserve(rows);
+                element.reserve(within);
+            }
+        }
+    }
+
+    /// Notes how much room its values have taken, for the next batch; few of them tell little.
+    fn learn(&mut self) {
+        let within = match &self.values {
+            Values::Bytes(_, bytes) | Values::LargeBytes(_, bytes) | Values::Views(_, bytes) => bytes.len(),
+            Values::List(_, _, element) => element.len(),
+            _ => return,
+        };
+        if self.len() >= TELLING {
+            // An eighth more, so that a batch a little longer needs no second place.
+            self.per_value = (within + within / 8).div_ceil(self.len());
         }
     }
 
@@ -300,6 +329,7 @@ impl Column {
     /// # Errors
     /// When the batch has outgrown 32-bit offsets.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, FormatError> {
+        self.learn();
         let (rows, nulls) = (self.len(), self.nulls.finish());
         let data_type = &self.data_type;
         macro_rules! primitive {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use acequia::connectors::delivery::{Delivery, EpochSink, OpenSink};
 use acequia::connectors::kafka::embedded::{Feeder, PARTITIONS, look};
@@ -163,6 +164,7 @@ async fn positions_that_do_not_fit_are_told_in_the_words_of_the_real_one() {
     let said = refusal("cut", &[], elsewhere).await;
     assert!(said.starts_with("the checkpoint was made with another cluster (theirs; this one is embedded-"), "{said}");
 
+    until_let_go(place.path()).await;
     std::fs::remove_dir_all(place.path().join("kafka/cut")).unwrap();
     feed(place.path(), "cut", [(Some("k2".into()), "b".into()), (Some("k2".into()), "c".into())]).await;
     let said = refusal("cut", &[], here()).await;
@@ -200,6 +202,16 @@ async fn what_retention_took_is_an_error_also_in_the_midst_of_reading() {
     let audit = embedded(&[("topic", "short")]).read_back().unwrap();
     let error = audit.open(within(place.path(), bounded())).await.err().unwrap().to_string();
     assert!(error.ends_with(" records were deleted by the topic's retention"), "{error}");
+}
+
+/// Waits until nobody in this process has the topics open: the thread of a reader ends a little after the reader.
+async fn until_let_go(place: &Path) {
+    let lock = std::fs::File::open(place.join("kafka/@lock")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while lock.try_lock().is_err() {
+        assert!(Instant::now() < deadline, "the topics are not let go");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A run of the pipeline, which goes on from an epoch, and its table.

@@ -3,6 +3,7 @@
 //! What stands behind the marked length is the beginning of an epoch whose delivery was broken off. It is delivered
 //! again with the same bytes, so that what is there is kept and completed: who follows the file sees no line twice.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
@@ -35,6 +36,8 @@ pub(super) struct LineEpochs {
     file: Arc<Mutex<MarkedFile>>,
     encoder: Box<dyn Encoder>,
     encoded: EncodedRows,
+    /// About how many bytes a line of the epoch before had.
+    line_size: usize,
     path: PathBuf,
     stop: CancellationToken,
 }
@@ -69,17 +72,20 @@ impl LineEpochs {
         let file = until_available(&path.display().to_string(), &context.stop, attempt).await?;
         let settled = file.known.settled();
         let (file, stop) = (Arc::new(Mutex::new(file)), context.stop.clone());
-        Ok((LineEpochs { file, encoder, encoded: EncodedRows::default(), path, stop }, settled))
+        Ok((LineEpochs { file, encoder, encoded: EncodedRows::default(), line_size: 0, path, stop }, settled))
     }
 }
 
 #[async_trait]
 impl EpochSink for LineEpochs {
     async fn deliver(&mut self, epoch: Epoch, rows: &[RecordBatch]) -> Result<Epoch, ConnectorError> {
-        let mut lines = vec![];
+        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        // What outgrows its memory is copied, and a whole epoch is large.
+        let mut lines = Vec::with_capacity(count.saturating_mul(self.line_size));
         for batch in rows {
             append_lines(&mut *self.encoder, batch, &mut self.encoded, &mut lines)?;
         }
+        self.line_size = (lines.len() + lines.len() / 16).checked_div(count).unwrap_or(self.line_size);
         let lines = Arc::new(lines);
         let marker_first = planted(Bug::MarkerBeforeData);
         let attempt = || {
@@ -131,8 +137,10 @@ impl MarkedFile {
         }
         crash_point!("sink.file.before_rows");
         let (mut file, length) = self.ready(&mut locked)?;
-        let mut bytes = if self.known.length == 0 { self.header.clone() } else { vec![] };
-        bytes.extend_from_slice(lines);
+        let bytes = match self.known.length {
+            0 if !self.header.is_empty() => Cow::Owned([&self.header, lines].concat()),
+            _ => Cow::Borrowed(lines),
+        };
         let start = self.known.length;
         let end = start + bytes.len() as u64;
         if marker_first {
