@@ -146,7 +146,9 @@ impl Round {
         round.records = feed.stop().await;
         pipeline.signal("-TERM");
         let code = crate::trial::exit_code(&mut pipeline).await;
-        assert!(matches!(code, Some(0 | 4)), "seed {seed}: {code:?}\n{}", pipeline.said());
+        // Started a moment ago, it may not listen yet: then the signal itself has ended it.
+        let unheard = code.is_none() && pipeline.said().is_empty();
+        assert!(unheard || matches!(code, Some(0 | 4)), "seed {seed}: {code:?}\n{}", pipeline.said());
         let surplus = trial.surplus(round.records);
         if surplus > 0 {
             println!(
