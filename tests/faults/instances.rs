@@ -63,12 +63,15 @@ async fn an_instance_that_wakes_up_after_it_was_replaced_writes_nothing_more() {
     }
 }
 
+/// How long a broker lets a transaction be: longer than it takes to look at it on a busy machine.
+const LIFETIME: Duration = Duration::from_secs(20);
+
 /// It stands still amid a transaction, for so long that the broker takes that back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_stands_still_for_longer_than_a_transaction_may_goes_on_by_itself() {
     let servers = Servers::shared();
     let mut trial = Trial::new(&servers, Ledger { seed: 47, partitions: 2 }).await;
-    trial.variables.insert("TRANSACTION_TIMEOUT", "8000".into());
+    trial.variables.insert("TRANSACTION_TIMEOUT", LIFETIME.as_millis().to_string());
     let feed = trial.feed(0..u64::MAX, PER_SECOND);
     let mut command = trial.command();
     command.arg("--no-http").env("ACEQUIA_STOP_AT", "sink.kafka.before_commit:5");
@@ -76,9 +79,12 @@ async fn an_instance_that_stands_still_for_longer_than_a_transaction_may_goes_on
     pipeline.until("stops at sink.kafka.before_commit");
     // Records of a transaction that is under way can be seen by those who do not ask for committed ones.
     let topic = format!("{}-out", trial.name);
-    let deadline = Instant::now() + PATIENCE;
+    let (stopped, deadline) = (Instant::now(), Instant::now() + PATIENCE);
     let under_way = || (0..2).any(|partition| servers.kafka.is_in_transaction(&topic, partition));
-    assert!(under_way(), "it stands still between transactions");
+    while !under_way() {
+        let waited = stopped.elapsed();
+        assert!(waited < LIFETIME, "after {waited:?} it still stands between transactions:\n{}", pipeline.said());
+    }
     while under_way() {
         assert!(Instant::now() < deadline, "the broker does not take the transaction back");
         tokio::time::sleep(Duration::from_millis(200)).await;
