@@ -1,12 +1,8 @@
 //! A run, then damage by hand in each of its destinations.
 
 use std::path::Path;
-use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, until_over};
 use crate::{Place, Postgres, table};
 
 const ROWS: i64 = 1000;
@@ -113,20 +109,12 @@ async fn a_topic_read_by_what_is_committed() {
     kafka.produce_in_transaction("copies", &[row], true);
     // Readers wait for the open one; whoever takes its writer's name over gives it up.
     drop(kafka.open_transaction("copies", &[]));
-    kafka.until_stable("copies", end(&kafka.servers)).await;
+    until_over(&kafka.servers, "copies");
     place.assert_told("copies", "a row that somebody else committed", TWICE);
     kafka.delete_before("copies", 1).await;
     place.assert_told("copies", "one more, one less", CHANGED);
     kafka.delete_before("copies", 3).await;
     place.assert_told("copies", "three less, one more", "2 rows are missing");
-}
-
-/// The end of the topic, whether or not it is committed.
-fn end(servers: &str) -> i64 {
-    let mut config = ClientConfig::new();
-    let config = config.set("bootstrap.servers", servers).set("isolation.level", "read_uncommitted");
-    let consumer: BaseConsumer = config.create().unwrap();
-    consumer.fetch_watermarks("copies", 0, Duration::from_secs(10)).unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]

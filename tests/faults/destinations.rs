@@ -11,9 +11,12 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use redis::Commands;
 use sqlx::{Connection, SqliteConnection};
 
+use crate::kafka;
+
 /// What readers of a topic see who read only what is committed, partition by partition in order, up to where it ends now.
 /// The reader of a topic that grows may see no end at all, so that what comes later is left out.
 pub fn topic(servers: &str, topic: &str) -> Vec<String> {
+    kafka::until_over(servers, topic);
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", "acequia-faults")

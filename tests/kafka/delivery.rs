@@ -9,11 +9,8 @@ use acequia::connectors::delivery::{Delivery, EpochSink, OpenSink, Writer};
 use acequia::connectors::{ConnectorError, SinkContext};
 use acequia::faults::{Bug, plant};
 use acequia::time::{Epoch, Incarnation, LogId};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::types::RDKafkaErrorCode;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, end_of, reader, until_over};
 use crate::sink::batch;
 use crate::table::{Reading, definition, sink_context, table};
 
@@ -57,7 +54,7 @@ async fn deliver(sink: &mut dyn EpochSink, epoch: u64) -> Result<Epoch, Connecto
 
 /// How often each row is in the topic, as a reader of committed records sees it. Rows of later epochs come later.
 async fn counts(servers: &str, topic: &str) -> BTreeMap<i64, usize> {
-    until_over(servers, topic).await;
+    until_over(servers, topic);
     let read = Reading::all(servers, topic, &[]).await;
     let mut counts = BTreeMap::new();
     for record in &read.records {
@@ -72,36 +69,9 @@ fn once(last: u64) -> BTreeMap<i64, usize> {
     (ROWS..ROWS * (last as i64 + 1)).map(|id| (id, 1)).collect()
 }
 
-/// Waits until no transaction is open: a coordinator confirms a commit before it has written all markers.
-async fn until_over(servers: &str, topic: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while (0..3).any(|partition| {
-        let [committed, end] = ends_of(servers, topic, partition);
-        committed != end
-    }) {
-        assert!(Instant::now() < deadline, "a transaction on {topic} is still open");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// The ends of partition 0.
+/// The end of partition 0 for readers of committed records and the end as such: the same while no transaction is open.
 fn ends(servers: &str, topic: &str) -> [i64; 2] {
-    ends_of(servers, topic, 0)
-}
-
-/// The end for readers of committed records and the end as such: the same while no transaction is open. 0 without such
-/// a partition.
-fn ends_of(servers: &str, topic: &str, partition: i32) -> [i64; 2] {
-    ["read_committed", "read_uncommitted"].map(|isolation| {
-        let mut config = ClientConfig::new();
-        let config = config.set("bootstrap.servers", servers).set("isolation.level", isolation);
-        let consumer: BaseConsumer = config.create().unwrap();
-        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)) {
-            Ok((_, end)) => end,
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition) => 0,
-            Err(error) => panic!("{topic}[{partition}]: {error}"),
-        }
-    })
+    ["read_committed", "read_uncommitted"].map(|isolation| end_of(&reader(servers, isolation), topic, 0))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +84,7 @@ async fn an_epoch_is_there_once() {
     assert_eq!(deliver(sink.as_mut(), 1).await.unwrap(), Epoch(1));
     assert_eq!(sink.deliver(Epoch(2), &[]).await.unwrap(), Epoch(2));
     assert_eq!(deliver(sink.as_mut(), 3).await.unwrap(), Epoch(3));
-    kafka.until_stable("once", 2 * ROWS + 2).await;
+    until_over(&kafka.servers, "once");
     let [committed, end] = ends(&kafka.servers, "once");
     assert_eq!(committed, end, "an idle sink holds up no reader");
 
@@ -138,7 +108,7 @@ async fn a_record_says_which_epoch_it_came_in_if_it_is_asked_to() {
     for epoch in [1, 3] {
         deliver(sink.as_mut(), epoch).await.unwrap();
     }
-    until_over(&kafka.servers, "told").await;
+    until_over(&kafka.servers, "told");
     let read = Reading::all(&kafka.servers, "told", &[]).await;
     assert_eq!(read.records.len() as i64, 2 * ROWS);
     for (number, record) in read.records.iter().enumerate() {
@@ -163,7 +133,7 @@ async fn a_table_with_a_key_is_written_by_the_epoch_too() {
     for epoch in 1..=2 {
         sink.deliver(Epoch(epoch), &[batch(&definition, 7, 1)]).await.unwrap();
     }
-    until_over(&kafka.servers, "upsert-epochs").await;
+    until_over(&kafka.servers, "upsert-epochs");
     let read = Reading::all(&kafka.servers, "upsert-epochs", &[]).await;
     assert!(read.records.len() == 2 && read.records.iter().all(|record| record.key.as_deref() == Some(r#"{"id":7}"#)));
 }

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, until_over};
 use crate::table::{Reading, at, bounded, definition, log, table, unbounded};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -50,8 +50,7 @@ async fn aborted_transactions_are_skipped_and_do_not_hide_the_end() {
     kafka.create_topic("transactions", 1).await;
     kafka.produce_in_transaction("transactions", &["a", "b"], true);
     kafka.produce_in_transaction("transactions", &["lost"], false);
-    // Three records and two markers.
-    kafka.until_stable("transactions", 5).await;
+    until_over(&kafka.servers, "transactions");
     let read = Reading::all(&kafka.servers, "transactions", &[]).await;
     assert_eq!(read.values(), ["a", "b"]);
     let read = Reading::all(&kafka.servers, "transactions", &[("source.read_mode", "read_uncommitted")]).await;

@@ -18,6 +18,9 @@ use rdkafka::{Offset, TopicPartitionList};
 mod ports;
 use ports::free_ports;
 
+/// How long a broker may take to answer.
+const ANSWER: Duration = Duration::from_secs(20);
+
 /// A cluster. `scripts/kafka.sh` stops it and deletes its folder when this process ends, however it ends.
 pub struct Cluster {
     pub servers: String,
@@ -142,31 +145,10 @@ impl Cluster {
 
     /// Whether a transaction on a partition is neither committed nor taken back.
     pub fn is_in_transaction(&self, topic: &str, partition: i32) -> bool {
-        let end = |isolation: &str| {
-            let consumer: BaseConsumer = ClientConfig::new()
-                .set("bootstrap.servers", &self.servers)
-                .set("isolation.level", isolation)
-                .create()
-                .unwrap();
-            consumer.fetch_watermarks(topic, partition, Duration::from_secs(20)).unwrap().1
-        };
+        let end = |isolation| end_of(&reader(&self.servers, isolation), topic, partition);
         // In this order: what is written in between can only make it look as if there were one.
         let committed = end("read_committed");
         committed < end("read_uncommitted")
-    }
-
-    /// Waits until transactions are over up to `end`: a coordinator answers before it has written all markers.
-    pub async fn until_stable(&self, topic: &str, end: i64) {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.servers)
-            .set("isolation.level", "read_committed")
-            .create()
-            .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while consumer.fetch_watermarks(topic, 0, Duration::from_secs(5)).unwrap().1 < end {
-            assert!(Instant::now() < deadline, "transactions on {topic} do not end");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
@@ -193,6 +175,31 @@ fn send(producer: &BaseProducer, topic: &str, partition: i32, values: &[&str]) {
             producer.poll(Duration::from_millis(10));
         }
     }
+}
+
+/// Waits until readers of what is committed can read all that is in a topic now: a coordinator confirms a commit before it
+/// has written the markers that make the records readable, and until then a partition looks as if it ended before them.
+pub fn until_over(servers: &str, topic: &str) {
+    let (committed, all) = (reader(servers, "read_committed"), reader(servers, "read_uncommitted"));
+    let metadata = all.fetch_metadata(Some(topic), ANSWER).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(90);
+    for partition in metadata.topics()[0].partitions() {
+        let end = end_of(&all, topic, partition.id());
+        while end_of(&committed, topic, partition.id()) < end {
+            assert!(Instant::now() < deadline, "a transaction on {topic}[{}] is still open", partition.id());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// A consumer that is asked for ends.
+pub fn reader(servers: &str, isolation: &str) -> BaseConsumer {
+    ClientConfig::new().set("bootstrap.servers", servers).set("isolation.level", isolation).create().unwrap()
+}
+
+/// Where a partition ends for this reader.
+pub fn end_of(reader: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    reader.fetch_watermarks(topic, partition, ANSWER).unwrap().1
 }
 
 fn options() -> AdminOptions {

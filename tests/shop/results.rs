@@ -10,6 +10,8 @@ use redis::AsyncCommands;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
+use crate::kafka;
+
 /// All rows of a query whose columns are text.
 pub async fn query(url: &str, statement: &str) -> Vec<Vec<String>> {
     let mut client = PgConnection::connect(url).await.unwrap();
@@ -45,6 +47,7 @@ pub fn records(servers: &str, topic: &str) -> Vec<Value> {
 
 /// All records of a topic, as JSON with the key that they have.
 pub fn keyed_records(servers: &str, topic: &str) -> Vec<(Option<String>, Value)> {
+    kafka::until_over(servers, topic);
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", "reads-results")
