@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 
+use super::line_epochs::PIECE;
 use super::marker::MarkerFile;
 use super::tests::{open_table, sink_context, table};
 use super::*;
@@ -203,6 +204,37 @@ async fn bytes_of_somebody_else_are_neither_kept_nor_overwritten() {
     let (mut sink, _) = open(&factory, run(2, 1)).await;
     sink.deliver(Epoch(2), &rows(&[2])).await.unwrap();
     assert_eq!(numbers(&path), [2]);
+}
+
+#[tokio::test]
+async fn an_epoch_of_several_pieces_is_completed_wherever_it_was_broken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let large: Vec<RecordBatch> =
+        (0..18).flat_map(|batch| rows(&(batch * 8000..(batch + 1) * 8000).collect::<Vec<i32>>())).collect();
+    let whole = folder.path().join("whole.csv");
+    let (mut sink, _) = open(&sink_table(&whole, &[]), run(1, 0)).await;
+    sink.deliver(Epoch(1), &large).await.unwrap();
+    let bytes = std::fs::read(&whole).unwrap();
+    assert!(bytes.starts_with(b"v,n\nword 0,0\n") && bytes.len() > 2 * PIECE, "{}", bytes.len());
+    for there in [3, PIECE - 1, PIECE, 2 * PIECE + 7, bytes.len()] {
+        let path = folder.path().join(format!("{there}.csv"));
+        let (mut sink, _) = open(&sink_table(&path, &[]), run(1, 0)).await;
+        std::fs::write(&path, &bytes[..there]).unwrap();
+        assert_eq!(sink.deliver(Epoch(1), &large).await.unwrap(), Epoch(1));
+        assert!(std::fs::read(&path).unwrap() == bytes, "{there} bytes were there");
+    }
+    // Somebody else's, in a later piece and behind the last.
+    let changed = [&bytes[..2 * PIECE], b"x"].concat();
+    for foreign in [changed, [&bytes[..], b"x"].concat()] {
+        let path = folder.path().join("foreign.csv");
+        let (mut sink, _) = open(&sink_table(&path, &[]), run(1, 0)).await;
+        std::fs::write(&path, &foreign).unwrap();
+        let error = sink.deliver(Epoch(1), &large).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("written {} bytes that are not of epoch 1", foreign.len())), "{error}");
+        assert!(std::fs::read(&path).unwrap() == foreign, "what is there stays as it is");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(marker_of(&path)).unwrap();
+    }
 }
 
 #[tokio::test]

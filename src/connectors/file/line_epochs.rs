@@ -2,11 +2,11 @@
 //!
 //! What stands behind the marked length is the beginning of an epoch whose delivery was broken off. It is delivered
 //! again with the same bytes, so that what is there is kept and completed: who follows the file sees no line twice.
+//!
+//! An epoch may be large and its lines are larger: they are encoded and appended in pieces that a processor's caches hold.
 
-use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,13 +31,12 @@ use crate::time::Epoch;
 /// The marker vouches for so many bytes before its length.
 const TAIL: u64 = 4096;
 
+/// So many bytes are worth a write.
+pub(super) const PIECE: usize = 1 << 20;
+
 /// A file that gets whole epochs.
 pub(super) struct LineEpochs {
     file: Arc<Mutex<MarkedFile>>,
-    encoder: Box<dyn Encoder>,
-    encoded: EncodedRows,
-    /// About how many bytes a line of the epoch before had.
-    line_size: usize,
     path: PathBuf,
     stop: CancellationToken,
 }
@@ -47,11 +46,19 @@ struct MarkedFile {
     path: PathBuf,
     marker: MarkerFile,
     writer: Writer,
-    header: Vec<u8>,
+    lines: Lines,
     /// What this run has written into the marker.
     known: FileMarker,
     /// A sync has failed: what the file seems to hold behind the marked length may not be on the disk.
     unsure: bool,
+}
+
+/// Rows as lines, and room to make them in.
+struct Lines {
+    encoder: Box<dyn Encoder>,
+    header: Vec<u8>,
+    encoded: EncodedRows,
+    piece: Vec<u8>,
 }
 
 impl LineEpochs {
@@ -65,91 +72,84 @@ impl LineEpochs {
     ) -> Result<(LineEpochs, Option<Epoch>), ConnectorError> {
         let (path, overwrite) = (factory.path.clone(), factory.overwrite && begins_anew(&writer));
         let attempt = || {
-            let (path, header, writer, table) = (path.clone(), header.clone(), writer.clone(), context.table.clone());
+            let (path, writer, table) = (path.clone(), writer.clone(), context.table.clone());
             let place = path.clone();
-            async move { blocking(&place, move || MarkedFile::open(path, header, writer, &table, overwrite)).await }
+            async move { blocking(&place, move || take_over(&path, &writer, &table, overwrite)).await }
         };
-        let file = until_available(&path.display().to_string(), &context.stop, attempt).await?;
-        let settled = file.known.settled();
-        let (file, stop) = (Arc::new(Mutex::new(file)), context.stop.clone());
-        Ok((LineEpochs { file, encoder, encoded: EncodedRows::default(), line_size: 0, path, stop }, settled))
+        let (marker, known) = until_available(&path.display().to_string(), &context.stop, attempt).await?;
+        let settled = known.settled();
+        let lines = Lines { encoder, header, encoded: EncodedRows::default(), piece: vec![] };
+        let file = MarkedFile { path: path.clone(), marker, writer, lines, known, unsure: false };
+        Ok((LineEpochs { file: Arc::new(Mutex::new(file)), path, stop: context.stop.clone() }, settled))
     }
 }
 
 #[async_trait]
 impl EpochSink for LineEpochs {
     async fn deliver(&mut self, epoch: Epoch, rows: &[RecordBatch]) -> Result<Epoch, ConnectorError> {
-        let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
-        // What outgrows its memory is copied, and a whole epoch is large.
-        let mut lines = Vec::with_capacity(count.saturating_mul(self.line_size));
-        for batch in rows {
-            append_lines(&mut *self.encoder, batch, &mut self.encoded, &mut lines)?;
-        }
-        self.line_size = (lines.len() + lines.len() / 16).checked_div(count).unwrap_or(self.line_size);
-        let lines = Arc::new(lines);
         let marker_first = planted(Bug::MarkerBeforeData);
         let attempt = || {
-            let (file, lines, path) = (self.file.clone(), lines.clone(), self.path.clone());
-            async move { blocking(&path, move || file.lock().deliver(epoch, &lines, marker_first)).await }
+            let (file, rows, path) = (self.file.clone(), rows.to_vec(), self.path.clone());
+            async move { blocking(&path, move || file.lock().deliver(epoch, &rows, marker_first)).await }
         };
         until_available(&self.path.display().to_string(), &self.stop, attempt).await
     }
 }
 
-impl MarkedFile {
-    fn open(
-        path: PathBuf,
-        header: Vec<u8>,
-        writer: Writer,
-        table: &str,
-        overwrite: bool,
-    ) -> Result<MarkedFile, ConnectorError> {
-        let marker = MarkerFile::beside(&path);
-        let mut locked = marker.lock()?;
-        let unknown = locked.newest.is_none();
-        let known = match locked.take_over(&writer, table, overwrite, Epoch(0))? {
-            Some(found) if !writer.fresh => found,
-            found => {
-                let length = end_of(&path, overwrite)?;
-                if unknown && length > 0 && writer.resumed > Epoch(0) && !writer.fresh {
-                    tracing::warn!(
-                        "{}: its marker {} is gone; if the file has rows of epochs that the checkpoints do not know to be \
-                         there, it gets them again",
-                        path.display(),
-                        marker.path().display()
-                    );
-                }
-                let tail = tail_sum(&path, length)?;
-                let epoch = found.map_or(0, |found| found.epoch);
-                FileMarker { length, tail, epoch, ..FileMarker::new(&writer, table) }
+/// Fences earlier runs; the marker's file, and what this run has written into it.
+fn take_over(
+    path: &Path,
+    writer: &Writer,
+    table: &str,
+    overwrite: bool,
+) -> Result<(MarkerFile, FileMarker), ConnectorError> {
+    let marker = MarkerFile::beside(path);
+    let mut locked = marker.lock()?;
+    let unknown = locked.newest.is_none();
+    let known = match locked.take_over(writer, table, overwrite, Epoch(0))? {
+        Some(found) if !writer.fresh => found,
+        found => {
+            let length = end_of(path, overwrite)?;
+            if unknown && length > 0 && writer.resumed > Epoch(0) && !writer.fresh {
+                tracing::warn!(
+                    "{}: its marker {} is gone; if the file has rows of epochs that the checkpoints do not know to be \
+                     there, it gets them again",
+                    path.display(),
+                    marker.path().display()
+                );
             }
-        };
-        locked.write(&known)?;
-        crash_point!("sink.file.after_fence");
-        Ok(MarkedFile { path, marker, writer, header, known, unsure: false })
-    }
+            let tail = tail_sum(path, length)?;
+            let epoch = found.map_or(0, |found| found.epoch);
+            FileMarker { length, tail, epoch, ..FileMarker::new(writer, table) }
+        }
+    };
+    locked.write(&known)?;
+    drop(locked);
+    crash_point!("sink.file.after_fence");
+    Ok((marker, known))
+}
 
-    fn deliver(&mut self, epoch: Epoch, lines: &[u8], marker_first: bool) -> Result<Epoch, ConnectorError> {
+impl MarkedFile {
+    fn deliver(&mut self, epoch: Epoch, rows: &[RecordBatch], marker_first: bool) -> Result<Epoch, ConnectorError> {
         let mut locked = self.marker.lock()?;
         locked.check(&self.writer)?;
         if self.known.epoch >= epoch.0 {
             return Ok(Epoch(self.known.epoch));
         }
         crash_point!("sink.file.before_rows");
-        let (mut file, length) = self.ready(&mut locked)?;
-        let bytes = match self.known.length {
-            0 if !self.header.is_empty() => Cow::Owned([&self.header, lines].concat()),
-            _ => Cow::Borrowed(lines),
-        };
-        let start = self.known.length;
-        let end = start + bytes.len() as u64;
+        let (mut file, there) = self.ready(&mut locked)?;
+        let begin = self.known.length;
         if marker_first {
+            let mut end = begin;
+            self.lines.pieces(rows, begin == 0, |piece| {
+                end += piece.len() as u64;
+                Ok(())
+            })?;
             self.confirm(&mut locked, FileMarker { epoch: epoch.0, length: end, ..self.known.clone() })?;
         }
-        let there = self.there(&file, start..length, &bytes, epoch)?;
-        if let Err(error) = append(&mut file, &bytes[there..]) {
-            return Err(waiting(&self.path, "write", &error));
-        }
+        let mut beyond = Beyond { path: &self.path, known: &self.known, epoch, file: &mut file, there, end: begin };
+        self.lines.pieces(rows, begin == 0, |piece| beyond.put(piece))?;
+        let end = beyond.finish()?;
         crash_point!("sink.file.before_sync");
         if let Err(error) = sync(&file) {
             self.unsure = true;
@@ -192,7 +192,7 @@ impl MarkedFile {
             return Ok((file, length));
         }
         if sum_before(&file, self.known.length).map_err(read)? != self.known.tail {
-            return Err(self.written_by_others("changed what was there"));
+            return Err(written_by_others(&self.path, &self.known, "changed what was there"));
         }
         if self.unsure {
             file.set_len(self.known.length).map_err(|error| waiting(&self.path, "write", &error))?;
@@ -200,27 +200,78 @@ impl MarkedFile {
         }
         Ok((file, length))
     }
+}
 
-    /// How many of the bytes are there already.
-    fn there(&self, file: &File, beyond: Range<u64>, bytes: &[u8], epoch: Epoch) -> Result<usize, ConnectorError> {
-        let there = usize::try_from(beyond.end - beyond.start).unwrap_or(usize::MAX);
-        let mut found = vec![0; there.min(bytes.len())];
-        file.read_exact_at(&mut found, beyond.start).map_err(|error| io_error(&self.path, "read", &error))?;
-        if there <= bytes.len() && bytes.starts_with(&found) {
-            return Ok(there);
+impl Lines {
+    /// Gives the lines of these rows to `put`, some at a time, after those at the head of a file that is `new`.
+    fn pieces(
+        &mut self,
+        rows: &[RecordBatch],
+        new: bool,
+        mut put: impl FnMut(&[u8]) -> Result<(), ConnectorError>,
+    ) -> Result<(), ConnectorError> {
+        self.piece.clear();
+        if new {
+            self.piece.extend_from_slice(&self.header);
         }
-        Err(self.written_by_others(&format!("written {there} bytes that are not of epoch {epoch}, which goes there")))
+        for batch in rows {
+            append_lines(&mut *self.encoder, batch, &mut self.encoded, &mut self.piece)?;
+            if self.piece.len() >= PIECE {
+                put(&self.piece)?;
+                self.piece.clear();
+            }
+        }
+        put(&self.piece)
+    }
+}
+
+/// What lies behind the marked length, while the lines of an epoch are put there.
+struct Beyond<'a> {
+    path: &'a Path,
+    known: &'a FileMarker,
+    epoch: Epoch,
+    file: &'a mut File,
+    /// Where the file ended before.
+    there: u64,
+    /// Up to where it has lines of this epoch.
+    end: u64,
+}
+
+impl Beyond<'_> {
+    /// Appends those of the bytes that are not there yet.
+    fn put(&mut self, bytes: &[u8]) -> Result<(), ConnectorError> {
+        let there = usize::try_from(self.there.saturating_sub(self.end)).unwrap_or(usize::MAX);
+        let (old, new) = bytes.split_at(there.min(bytes.len()));
+        let mut found = vec![0; old.len()];
+        self.file.read_exact_at(&mut found, self.end).map_err(|error| io_error(self.path, "read", &error))?;
+        if found != old {
+            return Err(self.foreign());
+        }
+        append(self.file, new).map_err(|error| waiting(self.path, "write", &error))?;
+        self.end += bytes.len() as u64;
+        Ok(())
     }
 
-    fn written_by_others(&self, what: &str) -> ConnectorError {
-        ConnectorError::Mismatch {
-            what: self.path.display().to_string(),
-            message: format!(
-                "somebody else has {what} (byte {}, after epoch {}). Exactly once needs a file of its own: move this one \
-                 away and start again, so that a new one is begun, or set 'delivery' = 'at_least_once'",
-                self.known.length, self.known.epoch
-            ),
-        }
+    /// Where the epoch ends, which must be the end of the file.
+    fn finish(self) -> Result<u64, ConnectorError> {
+        if self.there > self.end { Err(self.foreign()) } else { Ok(self.end) }
+    }
+
+    fn foreign(&self) -> ConnectorError {
+        let (there, epoch) = (self.there - self.known.length, self.epoch);
+        let what = format!("written {there} bytes that are not of epoch {epoch}, which goes there");
+        written_by_others(self.path, self.known, &what)
+    }
+}
+
+fn written_by_others(path: &Path, known: &FileMarker, what: &str) -> ConnectorError {
+    ConnectorError::Mismatch {
+        what: path.display().to_string(),
+        message: format!(
+            "somebody else has {what} (byte {}, after epoch {}). Exactly once needs a file of its own: move this one \
+             away and start again, so that a new one is begun, or set 'delivery' = 'at_least_once'",
+            known.length, known.epoch
+        ),
     }
 }
 
@@ -243,6 +294,9 @@ fn end_of(path: &Path, overwrite: bool) -> Result<u64, ConnectorError> {
 }
 
 fn append(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     // In two parts, so that a crash between them can be made to happen.
     let (first, second) = bytes.split_at(bytes.len() / 2);
     file.write_all(first)?;
