@@ -6,9 +6,10 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use super::cells::Cells;
-use super::column::{self, Column, Token, Trouble, type_name};
+use super::column::{self, Column, Token};
 use super::json::{MAX_RECORD_BYTES, too_large};
 use super::options::CsvOptions;
+use super::trouble::{Trouble, type_name};
 use super::{BadReason, BadRecord, Decoded, Decoder, EncodedRows, Encoder, FormatError, RawRecords};
 
 /// Whether a column of this type has a place in a line.

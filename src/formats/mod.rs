@@ -13,14 +13,15 @@ mod json;
 mod number;
 pub mod options;
 mod raw;
+mod trouble;
 
 use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use thiserror::Error;
 
-pub(crate) use column::type_name;
 pub use options::{DecodeOptions, EncodeOptions};
+pub(crate) use trouble::type_name;
 
 /// Index of a split within one source instance: a Kafka partition, a file. Dense, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -16,6 +16,7 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use super::csv::{CsvDecoder, CsvEncoder};
 use super::json::{JsonDecoder, JsonEncoder};
 use super::raw::{RawDecoder, RawEncoder};
+use super::trouble::type_name;
 use super::{Decoder, Encoder, FormatError, column, csv, json, raw};
 use crate::catalog::options::{OptionValue, Options};
 use crate::catalog::{ColumnKind, TableDefinition};
@@ -294,7 +295,7 @@ fn check_columns(
 ) {
     let physical = || table.columns.iter().filter(|column| column.kind == ColumnKind::Physical);
     for column in physical().filter(|column| !holds(&column.data_type)) {
-        let data_type = column::type_name(&column.data_type);
+        let data_type = type_name(&column.data_type);
         let message = format!("format '{format}' cannot hold column {} of type {data_type}", column.name);
         let help = match format {
             "raw_string" => "it takes one column of type TEXT",

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 
 use super::cells::{self, Cells};
-use super::column::type_name;
+use super::trouble::type_name;
 use super::{BadReason, BadRecord, Decoded, Decoder, EncodedRows, Encoder, FormatError, RawRecords};
 
 /// Whether a column of this type holds text.

@@ -5,8 +5,8 @@
 
 use crate::formats::BadReason;
 use crate::formats::Span;
-use crate::formats::column::Trouble;
 use crate::formats::number::Number;
+use crate::formats::trouble::Trouble;
 
 /// How deeply objects and arrays may lie in each other.
 pub(super) const MAX_DEPTH: usize = 128;

@@ -3,7 +3,8 @@
 
 use super::cursor::{Cursor, Outcome};
 use super::decode;
-use crate::formats::column::{Column, Token, Trouble};
+use crate::formats::column::{Column, Token};
+use crate::formats::trouble::Trouble;
 use crate::formats::{BadReason, Span};
 
 /// Room for what a text means.

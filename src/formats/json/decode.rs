@@ -12,8 +12,9 @@ use arrow::datatypes::SchemaRef;
 use super::cursor::{Cursor, Outcome};
 use super::database::{self, Texts};
 use super::keys::Keys;
-use crate::formats::column::{self, Column, Token, Trouble, Values};
+use crate::formats::column::{Column, Token, Values};
 use crate::formats::options::JsonDecodeOptions;
+use crate::formats::trouble::{Trouble, type_name};
 use crate::formats::{BadReason, BadRecord, Decoded, Decoder, FormatError, RawRecords};
 
 /// The largest record that is read.
@@ -45,7 +46,7 @@ impl JsonDecoder {
             Column::new(field, "", options.timestamps).ok_or_else(|| FormatError::UnsupportedType {
                 format: "json",
                 column: field.name().clone(),
-                data_type: column::type_name(field.data_type()),
+                data_type: type_name(field.data_type()),
                 hint: ": declare it TEXT and convert it in the query".into(),
             })
         });

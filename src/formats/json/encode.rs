@@ -6,8 +6,8 @@ use arrow::datatypes::{ArrowNativeType, DataType, Fields, Schema};
 use arrow::error::ArrowError;
 
 use crate::formats::cells::{self, Cells};
-use crate::formats::column::type_name;
 use crate::formats::options::JsonNulls;
+use crate::formats::trouble::type_name;
 use crate::formats::{EncodedRows, Encoder, FormatError};
 
 /// Writes one JSON object a row, its keys in the order of the columns.
