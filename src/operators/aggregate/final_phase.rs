@@ -62,7 +62,7 @@ impl FinalAggregate {
         let layout = Arc::new(Layout::new(&spec)?);
         let store = match spec.window {
             WindowKind::Hop { slide, width } => Store::Sliding(SlidingStore::new(Arc::clone(&layout), slide, width)),
-            WindowKind::Session { .. } => Store::Sessions(SessionStore::new(Arc::clone(&layout))?),
+            WindowKind::Session { .. } => Store::Sessions(SessionStore::new(Arc::clone(&layout), early)?),
             _ => Store::Panes(PaneStore::new(Arc::clone(&layout))),
         };
         let global = spec.window == WindowKind::Global && spec.group_by.is_empty();

@@ -7,13 +7,14 @@
 //! the watermark is its own ([`replay`]). The outcome does not depend on the order in which fragments arrive.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::interleave;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
+use smallvec::{SmallVec, smallvec};
 
 use super::accumulators::Accumulators;
 use super::fragments::merge_fragments;
@@ -22,9 +23,14 @@ use super::layout::{Bounds, Layout};
 
 /// Stored fragments are merged when there are more of them than this and twice as many as after the last time.
 const FRAGMENTS_WORTH_MERGING: usize = 4 * 1024;
+/// Batches with fewer rows than this, taken together, are worth being put together.
+const ROWS_WORTH_A_BATCH: usize = 64;
 
 /// The groups of a row, comparable and hashable.
 type Key = Arc<[u8]>;
+
+/// Most keys have one session, and all that came of it is merged.
+type Fragments = SmallVec<[Fragment; 1]>;
 
 /// The open sessions of all keys.
 pub(super) struct SessionStore {
@@ -34,11 +40,24 @@ pub(super) struct SessionStore {
     /// Rows of `batches`, those of closed sessions included.
     rows: usize,
     rows_after_merge: usize,
-    fragments: HashMap<Key, Vec<Fragment>, ahash::RandomState>,
-    /// When to look at a key again: some fragment of it ends then.
-    deadlines: BinaryHeap<Reverse<(i64, Key)>>,
-    /// Keys with new fragments since the last publication.
-    changed: BTreeSet<Key>,
+    /// Where each key is in `slots`.
+    places: HashMap<Key, u32, ahash::RandomState>,
+    slots: Vec<Slot>,
+    /// Slots without a key.
+    free: Vec<u32>,
+    /// When to look at a slot again: some fragment in it ends then, or ended before the slot got another key.
+    deadlines: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Slots with new fragments since the last publication, in a store whose open sessions are published.
+    changed: Option<Vec<u32>>,
+}
+
+/// A key and what is open of it.
+#[derive(Default)]
+struct Slot {
+    key: Key,
+    fragments: Fragments,
+    /// Whether the slot waits for the next publication.
+    changed: bool,
 }
 
 /// A stored fragment: its span, what it is too late for, and which row of which batch holds the rest.
@@ -47,7 +66,7 @@ struct Fragment {
     start: i64,
     end: i64,
     from: i64,
-    at: (usize, usize),
+    at: (u32, u32),
 }
 
 /// A session: its span and its fragments.
@@ -55,11 +74,12 @@ struct Fragment {
 struct Session {
     start: i64,
     end: i64,
-    fragments: Vec<Fragment>,
+    fragments: Fragments,
 }
 
 impl SessionStore {
-    pub(super) fn new(layout: Arc<Layout>) -> Result<SessionStore> {
+    /// A store whose open sessions can be asked for if they are `published`.
+    pub(super) fn new(layout: Arc<Layout>, published: bool) -> Result<SessionStore> {
         let fields: Vec<SortField> =
             layout.groups.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
         let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
@@ -69,54 +89,78 @@ impl SessionStore {
             batches: vec![],
             rows: 0,
             rows_after_merge: 0,
-            fragments: new_map(),
+            places: HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4)),
+            slots: vec![],
+            free: vec![],
             deadlines: BinaryHeap::new(),
-            changed: BTreeSet::new(),
+            changed: published.then(Vec::new),
         })
     }
 
     pub(super) fn insert(&mut self, batch: RecordBatch) -> Result<()> {
-        let keys = self.keys(&batch)?;
-        self.changed.extend(keys.iter().cloned());
-        self.index(batch, keys)?;
-        if self.rows > FRAGMENTS_WORTH_MERGING.max(2 * self.rows_after_merge) {
+        for slot in self.index(batch)? {
+            let Some(changed) = &mut self.changed else { break };
+            if !std::mem::replace(&mut self.slots[slot as usize].changed, true) {
+                changed.push(slot);
+            }
+        }
+        // While nearly every row is another key's, as after a restore, there is nothing to merge.
+        let gains = self.rows > 2 * self.places.len() || self.rows < ROWS_WORTH_A_BATCH * self.batches.len();
+        if gains && self.rows > FRAGMENTS_WORTH_MERGING.max(2 * self.rows_after_merge) {
             self.rewrite()?;
         }
         Ok(())
     }
 
-    fn keys(&mut self, batch: &RecordBatch) -> Result<Vec<Key>> {
-        let Some(converter) = &self.converter else {
-            return Ok(vec![Arc::from([]); batch.num_rows()]);
-        };
-        let rows = converter.convert_columns(self.layout.groups_of(batch))?;
-        Ok(rows.iter().map(|row| Arc::from(row.as_ref())).collect())
-    }
-
-    fn index(&mut self, batch: RecordBatch, keys: Vec<Key>) -> Result<()> {
+    /// Stores the rows; the slot of each.
+    fn index(&mut self, batch: RecordBatch) -> Result<Vec<u32>> {
+        let slots = self.slots_of(&batch)?;
         let key_column = |index| self.layout.key(&batch, index);
         let (starts, ends, froms) = (key_column(0)?, key_column(1)?, key_column(2)?);
-        for (row, key) in keys.into_iter().enumerate() {
-            let fragment =
-                Fragment { start: starts[row], end: ends[row], from: froms[row], at: (self.batches.len(), row) };
-            self.deadlines.push(Reverse((fragment.end, Arc::clone(&key))));
-            self.fragments.entry(key).or_default().push(fragment);
+        let number = self.batches.len() as u32;
+        for (row, &slot) in slots.iter().enumerate() {
+            let at = (number, row as u32);
+            let fragment = Fragment { start: starts[row], end: ends[row], from: froms[row], at };
+            self.deadlines.push(Reverse((fragment.end, slot)));
+            self.slots[slot as usize].fragments.push(fragment);
         }
         self.rows += batch.num_rows();
         self.batches.push(batch);
-        Ok(())
+        Ok(slots)
+    }
+
+    /// The slot of each row's key, which is made if it is not there.
+    fn slots_of(&mut self, batch: &RecordBatch) -> Result<Vec<u32>> {
+        let Some(converter) = &self.converter else {
+            return Ok(vec![self.slot(&[]); batch.num_rows()]);
+        };
+        let keys = converter.convert_columns(self.layout.groups_of(batch))?;
+        Ok(keys.iter().map(|key| self.slot(key.as_ref())).collect())
+    }
+
+    fn slot(&mut self, key: &[u8]) -> u32 {
+        if let Some(slot) = self.places.get(key) {
+            return *slot;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let key = Key::from(key);
+        self.slots[slot as usize].key = Arc::clone(&key);
+        self.places.insert(key, slot);
+        slot
     }
 
     /// Drops the rows of closed sessions and merges the fragments of open ones.
     fn rewrite(&mut self) -> Result<()> {
         let live = self.states()?;
-        self.fragments = new_map();
+        self.slots.iter_mut().for_each(|slot| slot.fragments.clear());
         self.deadlines.clear();
         self.batches.clear();
         self.rows = 0;
         for batch in live {
-            let keys = self.keys(&batch)?;
-            self.index(batch, keys)?;
+            self.index(batch)?;
         }
         self.rows_after_merge = self.rows;
         Ok(())
@@ -124,7 +168,8 @@ impl SessionStore {
 
     /// The fragments of every open session, merged; the store stays as it is.
     pub(super) fn states(&self) -> Result<Vec<RecordBatch>> {
-        let live: Vec<(usize, usize)> = self.fragments.values().flatten().map(|fragment| fragment.at).collect();
+        let live: Vec<(u32, u32)> =
+            self.slots.iter().flat_map(|slot| &slot.fragments).map(|fragment| fragment.at).collect();
         if live.is_empty() {
             return Ok(vec![]);
         }
@@ -134,7 +179,7 @@ impl SessionStore {
     }
 
     /// Some columns of stored rows.
-    fn gather(&self, columns: std::ops::Range<usize>, rows: &[(usize, usize)]) -> Result<Vec<ArrayRef>> {
+    fn gather(&self, columns: std::ops::Range<usize>, rows: &[(u32, u32)]) -> Result<Vec<ArrayRef>> {
         // Only the batches that are asked for: a `dyn Array` for each of them would cost more than a few rows.
         let mut used = BTreeMap::new();
         for (batch, _) in rows {
@@ -142,8 +187,8 @@ impl SessionStore {
             used.entry(*batch).or_insert(next);
         }
         let mut order: Vec<usize> = vec![0; used.len()];
-        used.iter().for_each(|(batch, at)| order[*at] = *batch);
-        let rows: Vec<(usize, usize)> = rows.iter().map(|(batch, row)| (used[batch], *row)).collect();
+        used.iter().for_each(|(batch, at)| order[*at] = *batch as usize);
+        let rows: Vec<(usize, usize)> = rows.iter().map(|(batch, row)| (used[batch], *row as usize)).collect();
         columns
             .map(|column| {
                 let arrays: Vec<&dyn Array> =
@@ -158,43 +203,62 @@ impl SessionStore {
 
     /// Takes out the sessions that `watermark` closes; their results, if wanted.
     pub(super) fn close(&mut self, watermark: i64, wanted: bool) -> Result<Vec<RecordBatch>> {
-        let mut keys = BTreeSet::new();
-        while let Some(Reverse((end, _))) = self.deadlines.peek() {
-            if end - 1 > watermark {
-                break;
-            }
-            if let Some(Reverse((_, key))) = self.deadlines.pop() {
-                keys.insert(key);
-            }
+        let mut due = vec![];
+        while let Some(Reverse((end, slot))) = self.deadlines.peek().copied()
+            && end - 1 <= watermark
+        {
+            self.deadlines.pop();
+            due.push(slot);
         }
+        due.sort_unstable();
+        due.dedup();
+        self.sort_by_key(&mut due);
         let mut closed = vec![];
-        for key in keys {
-            let Some(fragments) = self.fragments.remove(&key) else { continue };
-            let replayed = replay(fragments, watermark);
+        for slot in due {
+            let replayed = replay(std::mem::take(&mut self.slots[slot as usize].fragments), watermark);
             closed.extend(replayed.closed);
             if let Some(deadline) = replayed.open.iter().map(|session| session.end).min() {
-                self.deadlines.push(Reverse((deadline, Arc::clone(&key))));
-                let open = replayed.open.into_iter().flat_map(|session| session.fragments).collect();
-                self.fragments.insert(key, open);
+                self.deadlines.push(Reverse((deadline, slot)));
+                self.slots[slot as usize].fragments =
+                    replayed.open.into_iter().flat_map(|session| session.fragments).collect();
             } else {
-                self.changed.remove(&key);
+                self.free(slot);
             }
         }
         let results = if wanted { self.results(closed)? } else { vec![] };
-        if self.fragments.is_empty() && self.rows > 0 {
+        if self.places.is_empty() && self.rows > 0 {
             self.rewrite()?;
+            self.slots.clear();
+            self.free.clear();
+            self.changed.iter_mut().for_each(Vec::clear);
         }
         Ok(results)
     }
 
+    /// Takes the key out of a slot in which nothing is open, if it has one.
+    fn free(&mut self, slot: u32) {
+        let Slot { key, .. } = std::mem::take(&mut self.slots[slot as usize]);
+        if self.places.get(&key) == Some(&slot) {
+            self.places.remove(&key);
+            self.free.push(slot);
+        }
+    }
+
+    /// Whoever is told of several keys at once is told in an order that hangs on nothing but the keys.
+    fn sort_by_key(&self, slots: &mut [u32]) {
+        let key = |slot: u32| &self.slots[slot as usize].key;
+        slots.sort_unstable_by(|&one, &other| key(one).cmp(key(other)));
+    }
+
     /// The open sessions, as they are now, of every key with new rows since this was last asked.
     pub(super) fn publish(&mut self) -> Result<Vec<RecordBatch>> {
-        let mut sessions = vec![];
-        for key in std::mem::take(&mut self.changed) {
-            if let Some(fragments) = self.fragments.get(&key) {
-                sessions.extend(replay(fragments.clone(), i64::MAX).closed);
-            }
-        }
+        let Some(changed) = &mut self.changed else { return Ok(vec![]) };
+        let mut changed = std::mem::take(changed);
+        // A slot may be named twice, or have got free since.
+        changed.retain(|&slot| std::mem::take(&mut self.slots[slot as usize].changed));
+        self.sort_by_key(&mut changed);
+        let fragments = changed.iter().map(|&slot| self.slots[slot as usize].fragments.clone());
+        let sessions = fragments.flat_map(|fragments| replay(fragments, i64::MAX).closed).collect();
         self.results(sessions)
     }
 
@@ -205,7 +269,7 @@ impl SessionStore {
         }
         sessions.sort_by_key(|session| session.end);
         let groups = self.layout.keys..self.layout.keys + self.layout.groups.fields().len();
-        let sample: Vec<(usize, usize)> = sessions.iter().map(|session| session.fragments[0].at).collect();
+        let sample: Vec<(u32, u32)> = sessions.iter().map(|session| session.fragments[0].at).collect();
         let (mut rows, mut indices) = (vec![], vec![]);
         for (index, session) in sessions.iter().enumerate() {
             rows.extend(session.fragments.iter().map(|fragment| fragment.at));
@@ -225,14 +289,10 @@ impl SessionStore {
 
     pub(super) fn size(&self) -> usize {
         let batches: usize = self.batches.iter().map(RecordBatch::get_array_memory_size).sum();
-        let fragments = self.fragments.len() * size_of::<(Key, Vec<Fragment>)>() + self.rows * size_of::<Fragment>();
-        batches + fragments + self.deadlines.len() * size_of::<(i64, Key)>()
+        let more = self.rows.saturating_sub(self.places.len()) * size_of::<Fragment>();
+        let slots = self.slots.len() * size_of::<Slot>() + self.places.len() * size_of::<(Key, u32)>();
+        batches + more + slots + self.deadlines.len() * size_of::<(i64, u32)>()
     }
-}
-
-/// A map whose order is the same in every run.
-fn new_map() -> HashMap<Key, Vec<Fragment>, ahash::RandomState> {
-    HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4))
 }
 
 /// What became of a key's fragments.
@@ -242,7 +302,7 @@ struct Replayed {
 }
 
 /// Replays a key's fragments up to `watermark`: which sessions have closed, and which are open.
-fn replay(fragments: Vec<Fragment>, watermark: i64) -> Replayed {
+fn replay(fragments: impl IntoIterator<Item = Fragment>, watermark: i64) -> Replayed {
     let (in_time, mut behind): (Vec<_>, Vec<_>) = fragments.into_iter().partition(|fragment| fragment.from == IN_TIME);
     // A row that came in time overlaps no session that had closed by then, so all of those can join at the start.
     let mut open: Vec<Session> = vec![];
@@ -275,7 +335,7 @@ fn replay(fragments: Vec<Fragment>, watermark: i64) -> Replayed {
 
 impl From<Fragment> for Session {
     fn from(fragment: Fragment) -> Session {
-        Session { start: fragment.start, end: fragment.end, fragments: vec![fragment] }
+        Session { start: fragment.start, end: fragment.end, fragments: smallvec![fragment] }
     }
 }
 
