@@ -32,7 +32,7 @@ use crate::faults::{Bug, planted};
 use crate::time::{Epoch, WallClock};
 
 pub use super::error::CheckpointError;
-pub use super::outbox::OutboxReader;
+pub use super::outbox::{Confirmed, OutboxReader};
 
 /// The folder of the operators' state.
 pub(super) const STATE: &str = "state";
@@ -233,7 +233,10 @@ impl CheckpointLog {
         }
         self.known.sources =
             takeover.state.sources.iter().map(|(name, source)| (name.clone(), source.into())).collect();
-        self.known.sinks.retain(|name, _| identities.sinks.contains(name));
+        self.known.sinks.retain(|name, _| identities.sinks.contains_key(name));
+        for (name, sink) in &mut self.known.sinks {
+            sink.moved |= sink.destination.is_some() && sink.destination.as_ref() != identities.sinks.get(name);
+        }
         self.known.drop_unnamed_files();
         *self.index.lock() = outbox::index(&self.known);
         self.identities = identities;
@@ -314,7 +317,10 @@ impl CheckpointLog {
         crash_point!("log.state_written");
         bytes += self.write_outbox(&mut next, outbox).await?;
         crash_point!("log.outbox_written");
-        next.sinks.values_mut().for_each(let_go);
+        for (name, sink) in &mut next.sinks {
+            sink.destination = self.identities.sinks.get(name).cloned();
+            let_go(sink);
+        }
         next.drop_unnamed_files();
         if early {
             self.store.delete(&self.manifest_path(epoch)).await?;
@@ -328,7 +334,9 @@ impl CheckpointLog {
 
     /// A sink has everything up to `epoch`: its outbox up to there is let go, but for the newest few epochs.
     pub fn settled(&mut self, sink: &str, epoch: Epoch) {
-        self.known.sinks.entry(sink.to_owned()).or_default().settled = Some(epoch.0);
+        let entry = self.known.sinks.entry(sink.to_owned()).or_default();
+        entry.settled = Some(epoch.0);
+        (entry.at_once, entry.moved) = (false, false);
     }
 
     /// A way to the rows that wait.
@@ -417,6 +425,7 @@ impl CheckpointLog {
         for (sink, rows) in outbox.iter().filter(|(_, rows)| rows.confirmed.is_some()) {
             let entry = next.sinks.entry(sink.clone()).or_default();
             entry.settled = entry.settled.max(rows.confirmed.map(|epoch| epoch.0));
+            (entry.at_once, entry.moved) = (true, false);
         }
         outbox.values_mut().for_each(|rows| rows.batches.retain(|batch| batch.num_rows() > 0));
         outbox.retain(|_, rows| !rows.batches.is_empty());

@@ -78,6 +78,19 @@ pub struct Part {
 pub struct SinkEntry {
     /// The last epoch that was known to be in the destination.
     pub settled: Option<u64>,
+    /// The destination, as it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// It is another than what is settled went to, and has got nothing yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
+    /// That is what a sink has confirmed that takes rows at once: the destination has no marker of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
+    /// The last epoch whose rows are kept no more, of those that went in with a marker: a destination whose marker is
+    /// older has lost rows that nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_go: Option<u64>,
     /// All rows so far.
     pub ledger: Tally,
     /// Epochs whose rows are kept, rising.
@@ -159,15 +172,14 @@ impl SinkEntry {
         due
     }
 
-    /// Lets go what is settled, but for the newest `spare` epochs.
+    /// Lets go what is settled, but for the newest `spare` epochs of it: those that are not settled, however many they
+    /// are, take no room from them.
     pub fn let_go(&mut self, spare: usize) {
-        let settled = self.settled;
-        let spared = self.outbox.len().saturating_sub(spare);
-        let mut place = 0;
-        self.outbox.retain(|entry| {
-            place += 1;
-            place > spared || settled.is_none_or(|settled| entry.epoch > settled)
-        });
+        let is_settled = |entry: &OutboxEntry| self.settled.is_some_and(|settled| entry.epoch <= settled);
+        let settled = self.outbox.iter().take_while(|entry| is_settled(entry)).count();
+        for entry in self.outbox.drain(..settled.saturating_sub(spare)).filter(|entry| entry.whole) {
+            self.let_go = self.let_go.max(Some(entry.epoch));
+        }
     }
 }
 
@@ -264,11 +276,26 @@ mod tests {
         };
         // Epoch 4 went to it at once, and is not counted.
         let outbox = vec![entry(2, true), entry(3, true), entry(4, false), entry(5, true)];
-        let sink = SinkEntry { settled: Some(2), ledger: tally(20), outbox };
+        let sink = SinkEntry { settled: Some(2), ledger: tally(20), outbox, ..SinkEntry::default() };
         assert_eq!(sink.due(), Due { all: tally(20), earlier: vec![tally(15), tally(12)] });
         let text = serde_json::to_string(&sink).unwrap();
         assert!(text.contains(r#""epoch":5,"file":"","rows":5,"hash":"0000005"#), "{text}");
         assert_eq!(serde_json::from_str::<SinkEntry>(&text).unwrap(), sink);
         assert_eq!(SinkEntry { settled: Some(5), ..sink }.due(), Due::from(tally(20)));
+    }
+
+    #[test]
+    fn what_is_settled_is_let_go_but_for_the_newest_of_it() {
+        let entry = |epoch| OutboxEntry { epoch, file: String::new(), tally: Tally::default(), bytes: 0, whole: true };
+        let outbox: Vec<OutboxEntry> = (1..=40).map(entry).collect();
+        let mut sink = SinkEntry { outbox, ..SinkEntry::default() };
+        sink.let_go(16);
+        assert_eq!((sink.outbox.len(), sink.let_go), (40, None), "nothing is settled");
+        sink.settled = Some(20);
+        sink.let_go(16);
+        assert_eq!((sink.outbox[0].epoch, sink.outbox.len(), sink.let_go), (5, 36, Some(4)));
+        sink.settled = Some(40);
+        sink.let_go(16);
+        assert_eq!((sink.outbox[0].epoch, sink.outbox.len(), sink.let_go), (25, 16, Some(24)));
     }
 }

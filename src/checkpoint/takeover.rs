@@ -57,7 +57,7 @@ pub struct Identities {
     /// Sources.
     pub sources: BTreeSet<String>,
     /// Sinks.
-    pub sinks: BTreeSet<String>,
+    pub sinks: BTreeMap<String, String>,
 }
 
 /// What a run goes on from, under the names of its own graph.
@@ -112,7 +112,7 @@ pub fn take_over(
         }
     }
     for (sink, epochs) in recovered.undelivered.iter().filter(|(_, epochs)| !epochs.is_empty()) {
-        if identities.sinks.contains(sink) {
+        if identities.sinks.contains_key(sink) {
             takeover.undelivered.insert(sink.clone(), epochs.clone());
         } else {
             lost.push(Lost::Rows { sink, epochs });
@@ -382,7 +382,7 @@ mod tests {
         waiting.undelivered.insert("log".into(), vec![Epoch(12)]);
         waiting.undelivered.insert("done".into(), vec![]);
         let mut now = identities(&[]);
-        now.sinks.insert("log".into());
+        now.sinks.insert("log".into(), "file log".into());
         assert_eq!(
             refusal(&waiting, &now),
             "the checkpoint of epoch 12 does not fit the queries of this folder any more:\n  sales is not written any \
@@ -419,7 +419,7 @@ mod tests {
         ended.undelivered.insert("sales".into(), vec![Epoch(12)]);
         let mut now = identities(&[("a", "z"), ("n", "n")]);
         assert!(refusal(&ended, &now).contains("sales is not written"), "rows may wait still");
-        now.sinks.insert("sales".into());
+        now.sinks.insert("sales".into(), "file sales".into());
         let takeover = take_over(&ended, &now, false).unwrap();
         assert!(takeover.state.operators.is_empty() && takeover.renamed.is_empty() && takeover.notes.is_empty());
         assert_eq!(takeover.undelivered["sales"], [Epoch(12)]);

@@ -40,6 +40,10 @@ pub struct RecoveryArguments {
     /// Go on at the nearest records there are where those to be read next are gone
     #[arg(long)]
     pub(super) accept_lost_input: bool,
+
+    /// Go on where a destination lacks rows that are kept no more, such as after a restored backup
+    #[arg(long)]
+    pub(super) accept_lost_output: bool,
 }
 
 impl RecoveryArguments {

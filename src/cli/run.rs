@@ -250,6 +250,7 @@ async fn run_watched(arguments: &RunArguments, planned: Planned, options: RunOpt
         Err(exit) => return exit,
     };
     beginning.accept_lost_input = arguments.recovery.accept_lost_input;
+    beginning.accept_lost_output = arguments.recovery.accept_lost_output;
     beginning.live = Some(live.board());
     // Now that nobody else can hold the checkpoints: whoever asks for live tables finds this run. A computation of the past
     // may go on beside the run that is to be found.

@@ -21,7 +21,9 @@ pub fn identities(graph: &Graph) -> Identities {
                 }
             }
             NodeKind::Source(_) => drop(identities.sources.insert(node.name.clone())),
-            NodeKind::Sink(_) => drop(identities.sinks.insert(node.identity().to_owned())),
+            NodeKind::Sink(sink) => {
+                drop(identities.sinks.insert(node.identity().to_owned(), sink.factory.describe()));
+            }
         }
     }
     identities

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::checkpointer::Note;
+use super::lost_output::goes_on_after;
 use super::outbox::{Backlog, Outbox, Work};
 use super::statistics::NodeStatistics;
-use crate::checkpoint::log::OutboxReader;
+use crate::checkpoint::log::{CheckpointError, OutboxReader};
 use crate::connectors::delivery::{Delivery, EpochSink, OpenSink};
 use crate::connectors::{ConnectorError, Sink, SinkContext, SinkFactory};
 use crate::faults::crash_point;
@@ -40,6 +41,8 @@ pub struct Deliverer {
     pub outbox: Arc<Outbox>,
     /// Reads durable epochs back; `None` when the run keeps no checkpoints.
     pub log: Option<OutboxReader>,
+    /// Go on where the destination lacks rows that are kept no more.
+    pub accept_lost_output: bool,
     /// To the checkpointer: what is settled.
     pub notes: Option<mpsc::UnboundedSender<Note>>,
     /// How long rows may wait before they are flushed.
@@ -144,11 +147,12 @@ impl Deliverer {
 
     async fn per_epoch(&self, mut sink: Box<dyn EpochSink>, marker: Option<Epoch>) -> Result<(), RunError> {
         let failed = |source| self.failed(source);
+        let marker = self.known_to_have(marker)?;
         if let Some(log) = &self.log {
             self.outbox.lacks(log.epochs(&self.name, marker.unwrap_or_default()));
         }
         if let Some(marker) = marker {
-            self.settle(marker);
+            self.settle(marker)?;
         }
         crash_point!("deliverer.after_fence");
         let mut settle_at = Instant::now() + SETTLE_EVERY;
@@ -156,7 +160,7 @@ impl Deliverer {
             if settle_at <= Instant::now() {
                 settle_at = Instant::now() + SETTLE_EVERY;
                 if let Some(settled) = sink.settle(false).await.map_err(failed)? {
-                    self.settle(settled);
+                    self.settle(settled)?;
                 }
             }
             match self.outbox.next() {
@@ -170,11 +174,11 @@ impl Deliverer {
                     crash_point!("deliverer.after_deliver");
                     let delivered: usize = rows.iter().map(RecordBatch::num_rows).sum();
                     self.statistics.rows_out.fetch_add(delivered as u64, Ordering::Relaxed);
-                    self.settle(settled);
+                    self.settle(settled)?;
                 }
                 Some(Work::Close) => {
                     if let Some(settled) = sink.settle(true).await.map_err(failed)? {
-                        self.settle(settled);
+                        self.settle(settled)?;
                     }
                     if self.outbox.is_closed_and_empty() {
                         return sink.close().await.map_err(failed);
@@ -232,12 +236,32 @@ impl Deliverer {
         Ok(())
     }
 
-    fn settle(&self, settled: Epoch) {
-        let kept = |after| self.log.as_ref().map(|log| log.epochs(&self.name, after)).unwrap_or_default();
-        let rows = self.outbox.settle(settled, kept);
+    fn settle(&self, settled: Epoch) -> Result<(), RunError> {
+        let kept = |after| {
+            let after = self.known_to_have(Some(after))?.unwrap_or_default();
+            Ok::<_, RunError>(self.log.as_ref().map(|log| log.epochs(&self.name, after)).unwrap_or_default())
+        };
+        let rows = self.outbox.settle(settled, kept)?;
         self.statistics.delivery.settled(settled, rows);
         self.show_backlog();
         self.note(settled);
+        Ok(())
+    }
+
+    /// The epoch after which the destination gets rows, given its marker: an error if some are kept no more, unless that is
+    /// accepted.
+    fn known_to_have(&self, marker: Option<Epoch>) -> Result<Option<Epoch>, RunError> {
+        let Some(log) = &self.log else { return Ok(marker) };
+        match goes_on_after(marker, log.confirmed(&self.name)) {
+            Ok(marker) => Ok(marker),
+            Err(lost) if self.accept_lost_output => {
+                tracing::warn!("{}: {lost}: accepted", self.factory.describe());
+                Ok(Some(lost.accepted()))
+            }
+            Err(lost) => {
+                Err(self.failed(ConnectorError::Mismatch { what: self.factory.describe(), message: lost.to_string() }))
+            }
+        }
     }
 
     fn show_backlog(&self) {
@@ -253,9 +277,13 @@ impl Deliverer {
     }
 
     async fn read(&self, epoch: Epoch) -> Result<Vec<RecordBatch>, RunError> {
-        match &self.log {
-            Some(log) => Ok(log.read(&self.name, epoch).await?),
-            None => Ok(vec![]),
+        let Some(log) = &self.log else { return Ok(vec![]) };
+        let rows = log.read(&self.name, epoch).await?;
+        if rows.is_empty() {
+            // Nothing waits that has no rows: to go on would lose some.
+            let lost = format!("the rows of epoch {epoch} that wait for {} are not in the checkpoints", self.name);
+            return Err(CheckpointError::Damaged(lost).into());
         }
+        Ok(rows)
     }
 }

@@ -26,6 +26,7 @@ pub mod graph;
 mod layout;
 pub mod listener;
 pub mod live;
+mod lost_output;
 mod operator_task;
 mod outbox;
 pub mod read_back;

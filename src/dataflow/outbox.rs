@@ -350,14 +350,18 @@ impl Outbox {
         }
     }
 
-    /// The destination has everything up to `settled`. When that is less than it had before, `kept_epochs` are
-    /// delivered again. Returns how many rows are settled that were not.
-    pub fn settle(&self, settled: Epoch, kept_epochs: impl FnOnce(Epoch) -> Vec<Epoch>) -> u64 {
+    /// The destination has everything up to `settled`. When that is less than it had before, the epochs that are kept
+    /// after it are delivered again. Returns how many rows are settled that were not.
+    ///
+    /// # Errors
+    /// What `kept_after` says of them.
+    pub fn settle<E>(&self, settled: Epoch, kept_after: impl FnOnce(Epoch) -> Result<Vec<Epoch>, E>) -> Result<u64, E> {
         let mut queue = self.queue.lock();
         if queue.settled.is_some_and(|before| settled < before) {
+            let kept = kept_after(settled)?;
             tracing::warn!("a destination has lost what came after epoch {settled}: it is delivered again");
             queue.epochs.retain(|waiting| !waiting.durable);
-            for epoch in kept_epochs(settled).into_iter().rev() {
+            for epoch in kept.into_iter().rev() {
                 queue.epochs.push_front(Waiting::in_log(epoch));
             }
         }
@@ -367,7 +371,7 @@ impl Outbox {
         queue.settled = Some(settled);
         drop(queue);
         self.progress.notify_waiters();
-        before - after
+        Ok(before - after)
     }
 
     /// Whether it is known what the destination has: its sink has opened, where that matters.

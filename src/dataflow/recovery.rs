@@ -31,6 +31,8 @@ pub struct Beginning {
     pub live: Option<Arc<Board>>,
     /// Go on at the nearest records there are where the input that the state asks for is gone.
     pub accept_lost_input: bool,
+    /// Go on where a destination lacks rows that are kept no more.
+    pub accept_lost_output: bool,
 }
 
 /// What was found, for a log line.

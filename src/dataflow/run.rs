@@ -61,7 +61,7 @@ pub async fn run(
     statistics: Arc<Statistics>,
     beginning: Beginning,
 ) -> Result<(), RunError> {
-    let Beginning { state: start, log, undelivered, listener, live, accept_lost_input } = beginning;
+    let Beginning { state: start, log, undelivered, listener, live, accept_lost_input, accept_lost_output } = beginning;
     let counted_by = log.as_ref().map(|log| (log.writer().log, log.outbox()));
     // Made before anything is waited for: however the run ends, whoever asks is told.
     let desk = live.map(|board| Desk::new(board, counted_by));
@@ -85,6 +85,7 @@ pub async fn run(
         statistics,
         start,
         accept_lost_input,
+        accept_lost_output,
         abort,
         source_stop,
         open_epoch: Arc::default(),
@@ -118,6 +119,7 @@ struct Run {
     statistics: Arc<Statistics>,
     start: Option<EpochState>,
     accept_lost_input: bool,
+    accept_lost_output: bool,
     layout: Layout,
     /// Stops everything at once; a child of the caller's.
     abort: CancellationToken,
@@ -575,6 +577,7 @@ impl Run {
             context,
             outbox,
             log: self.keeper.reader.clone(),
+            accept_lost_output: self.accept_lost_output,
             notes: self.keeper.notes.clone(),
             linger: self.options.linger,
             statistics,

@@ -76,7 +76,7 @@ fn identities() -> Identities {
     Identities {
         operators: [("sums".into(), Fingerprint("sum of v".into()))].into(),
         sources: ["source".into()].into(),
-        sinks: ["sink".into()].into(),
+        sinks: [("sink".into(), "a destination".into())].into(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What one run has appended the next goes on from.
 
 use super::super::local_store::LocalStore;
-use super::super::log::CheckpointError;
+use super::super::log::{CheckpointError, Confirmed};
 use super::super::store;
+use super::super::takeover::take_over;
 use super::*;
 
 pub(super) async fn going_on(store: Arc<dyn Store>) {
@@ -266,4 +267,49 @@ fn places_that_are_none_are_refused_with_what_would_be_right() {
     assert_eq!(refusal("s3:///x"), "s3: the URL names no bucket; checkpoints in S3 are named s3://bucket/prefix");
     assert_eq!(store::open("/a/folder").unwrap().describe(), "/a/folder");
     assert_eq!(store::open("file:///a/folder").unwrap().describe(), "/a/folder");
+}
+
+#[tokio::test]
+async fn epochs_that_wait_take_no_room_from_those_that_may_be_lost() {
+    let store = memory();
+    let (mut log, _) = open(&store).await;
+    append(&mut log, 20).await;
+    log.settled("sink", Epoch(20));
+    // The destination is away.
+    append(&mut log, 40).await;
+    assert_eq!(log.outbox().epochs("sink", Epoch(0)), epochs(5..=60));
+    assert_eq!(log.outbox().confirmed("sink").let_go, Some(Epoch(4)));
+    drop(log);
+    let (log, _) = open(&store).await;
+    assert_eq!(log.outbox().epochs("sink", Epoch(17)), epochs(18..=60));
+    let confirmed = Confirmed { settled: Some(Epoch(20)), let_go: Some(Epoch(4)), ..Confirmed::default() };
+    assert_eq!(log.outbox().confirmed("sink"), confirmed);
+}
+
+#[tokio::test]
+async fn another_destination_is_noticed_until_it_has_got_something() {
+    let store = memory();
+    let (mut log, recovered) = open(&store).await;
+    append(&mut log, 2).await;
+    log.settled("sink", Epoch(2));
+    append(&mut log, 1).await;
+    drop((log, recovered));
+    let elsewhere = || Identities { sinks: [("sink".into(), "elsewhere".into())].into(), ..identities() };
+    let begun = async |identities: Identities| {
+        let (mut log, recovered) = CheckpointLog::open(Arc::clone(&store), options()).await.unwrap();
+        let takeover = take_over(&recovered.unwrap(), &identities, false).unwrap();
+        log.begin(&takeover, identities, Arc::new(Merge));
+        log
+    };
+    assert!(!begun(identities()).await.outbox().confirmed("sink").moved);
+    let mut log = begun(elsewhere()).await;
+    assert!(log.outbox().confirmed("sink").moved);
+    append(&mut log, 1).await;
+    drop(log);
+    let mut log = begun(elsewhere()).await;
+    assert!(log.outbox().confirmed("sink").moved, "nothing has come there yet");
+    log.settled("sink", Epoch(4));
+    append(&mut log, 1).await;
+    drop(log);
+    assert!(!begun(elsewhere()).await.outbox().confirmed("sink").moved);
 }

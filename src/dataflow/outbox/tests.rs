@@ -1,5 +1,6 @@
 //! What a queue gives its deliverer, and what it keeps for the checkpoint.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array};
@@ -31,7 +32,7 @@ fn next(outbox: &Outbox) -> String {
     }
 }
 
-fn no_epochs(_: Epoch) -> Vec<Epoch> {
+fn no_epochs(_: Epoch) -> Result<Vec<Epoch>, Infallible> {
     panic!("nothing was lost")
 }
 
@@ -46,7 +47,7 @@ fn a_whole_epoch_is_delivered_when_it_is_durable_and_not_before() {
     outbox.durable(Epoch(4));
     assert_eq!(next(&outbox), "deliver 4: [1]");
     assert_eq!(next(&outbox), "nothing");
-    outbox.settle(Epoch(4), no_epochs);
+    outbox.settle(Epoch(4), no_epochs).unwrap();
     // The end of the input, whose epoch the coordinator numbers.
     assert_eq!(values(&outbox.seal(None)), [2]);
     outbox.durable(Epoch(5));
@@ -56,7 +57,7 @@ fn a_whole_epoch_is_delivered_when_it_is_durable_and_not_before() {
     outbox.close();
     assert_eq!(next(&outbox), "deliver 6: [2]");
     assert!(!outbox.is_closed_and_empty());
-    outbox.settle(Epoch(6), no_epochs);
+    outbox.settle(Epoch(6), no_epochs).unwrap();
     assert_eq!(next(&outbox), "close");
     assert!(outbox.is_closed_and_empty());
 }
@@ -83,7 +84,7 @@ fn who_looks_sees_what_is_not_settled_up_to_the_epoch() {
     outbox.durable(Epoch(5));
     assert_eq!([next(&outbox), next(&outbox)], ["deliver 3 from the log", "deliver 4: [4]"]);
     assert_eq!(seen(5), (None, vec![(3, None), (4, None), (5, Some(vec![5]))]));
-    outbox.settle(Epoch(4), no_epochs);
+    outbox.settle(Epoch(4), no_epochs).unwrap();
     assert_eq!(seen(5), (Some(4), vec![(5, Some(vec![5]))]));
     assert_eq!(seen(9), (Some(4), vec![(5, Some(vec![5]))]), "whose epoch is not known yet");
 }
@@ -99,7 +100,7 @@ fn the_end_of_the_input_behind_a_barrier_belongs_to_the_next_epoch() {
     outbox.assign(Epoch(4));
     outbox.durable(Epoch(4));
     assert_eq!(next(&outbox), "deliver 4: [1]");
-    outbox.settle(Epoch(4), no_epochs);
+    outbox.settle(Epoch(4), no_epochs).unwrap();
     assert_eq!(next(&outbox), "nothing");
     outbox.assign(Epoch(5));
     outbox.durable(Epoch(5));
@@ -130,7 +131,7 @@ fn undelivered_epochs_of_an_earlier_run_come_first_and_the_marker_takes_them_out
     outbox.push(batch(1));
     outbox.seal(Some(Epoch(6)));
     outbox.durable(Epoch(6));
-    outbox.settle(Epoch(3), no_epochs);
+    outbox.settle(Epoch(3), no_epochs).unwrap();
     assert_eq!(next(&outbox), "deliver 5 from the log");
     assert_eq!(next(&outbox), "deliver 6: [1]");
 }
@@ -147,7 +148,7 @@ fn a_destination_that_gathers_epochs_settles_them_later() {
     outbox.close();
     assert_eq!(next(&outbox), "close");
     assert!(!outbox.is_closed_and_empty());
-    outbox.settle(Epoch(2), no_epochs);
+    outbox.settle(Epoch(2), no_epochs).unwrap();
     assert!(outbox.is_closed_and_empty());
 }
 
@@ -161,13 +162,15 @@ fn what_a_destination_has_lost_is_delivered_again() {
     }
     for epoch in [1, 2, 3] {
         next(&outbox);
-        outbox.settle(Epoch(epoch), no_epochs);
+        outbox.settle(Epoch(epoch), no_epochs).unwrap();
     }
     outbox.push(batch(5));
-    outbox.settle(Epoch(1), |after| {
+    assert_eq!(outbox.settle(Epoch(1), |_| Err("kept no more")), Err("kept no more"));
+    let kept = |after| {
         assert_eq!(after, Epoch(1));
-        vec![Epoch(2), Epoch(3), Epoch(4)]
-    });
+        Ok::<_, Infallible>(vec![Epoch(2), Epoch(3), Epoch(4)])
+    };
+    outbox.settle(Epoch(1), kept).unwrap();
     for epoch in [2, 3, 4] {
         assert_eq!(next(&outbox), format!("deliver {epoch} from the log"));
     }

@@ -5,6 +5,7 @@ mod delivering;
 mod departing;
 mod epochs;
 mod looking;
+mod lost;
 pub mod parts;
 mod random;
 mod reading;
