@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, Result, internal_err, plan_err};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan};
 use datafusion::physical_expr::aggregate::LoweredAggregateBuilder;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
+use datafusion::physical_expr::expressions::{Column as PhysicalColumn, cast};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::meaning::{fingerprint, first_phase};
@@ -81,8 +81,11 @@ impl Compiler<'_> {
             LogicalPlan::TableScan(_) => Ok(vec![self.read(plan)?]),
             LogicalPlan::Projection(projection) => {
                 let streams = self.compile(&projection.input, early)?;
-                let exprs = self.physical_exprs(&projection.expr, projection.input.schema())?;
                 let schema = Arc::clone(projection.schema.inner());
+                let exprs = projection.expr.iter().zip(schema.fields());
+                let exprs: Vec<_> = exprs
+                    .map(|(e, field)| self.physical_expr_of(e, projection.input.schema(), field))
+                    .collect::<Result<_>>()?;
                 Ok(streams.into_iter().map(|s| s.then(StepPlan::Project(exprs.clone(), schema.clone()))).collect())
             }
             LogicalPlan::Filter(filter) => {
@@ -181,7 +184,7 @@ impl Compiler<'_> {
         let first_group = usize::from(node.window.has_window_column());
         for (index, expr) in node.groups.iter().enumerate() {
             let field = Arc::clone(&node.schema.fields()[first_group + index]);
-            groups.push((self.physical_expr(expr, schema)?, field));
+            groups.push((self.physical_expr_of(expr, schema, &field)?, field));
         }
         let context = PhysicalPlanningContext::default();
         let properties = self.session.execution_props();
@@ -296,8 +299,13 @@ impl Compiler<'_> {
         create_physical_expr(expr, schema, self.session.execution_props(), &PhysicalPlanningContext::default())
     }
 
-    fn physical_exprs(&self, exprs: &[Expr], schema: &DFSchema) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        exprs.iter().map(|expr| self.physical_expr(expr, schema)).collect()
+    /// An expression whose values have the type that the plan says they have, whatever its function makes of constants.
+    fn physical_expr_of(&self, expr: &Expr, input: &DFSchema, field: &Field) -> Result<Arc<dyn PhysicalExpr>> {
+        let expr = self.physical_expr(expr, input)?;
+        match expr.data_type(input.as_arrow())? == *field.data_type() {
+            true => Ok(expr),
+            false => cast(expr, input.as_arrow(), field.data_type().clone()),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod meaning;
 mod per_window_node;
 mod queries;
 mod refusals;
+mod round;
 mod scans;
 pub mod session;
 mod sinks;

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast;
 use std::sync::Arc;
 
 use super::durations::with_durations;
-use super::{flink_functions, functions};
+use super::{flink_functions, functions, round};
 
 /// A session with every function that SQL may call.
 ///
@@ -34,6 +34,7 @@ pub fn session() -> Result<SessionState> {
     let mut state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     functions::register(&mut state)?;
     flink_functions::register(&mut state)?;
+    round::register(&mut state)?;
     datafusion_functions_json::register_all(&mut state)?;
     Ok(state)
 }

@@ -222,7 +222,8 @@ impl Definer<'_> {
         let sql = declared.map_or(column.data_type.to_string(), |column| column.data_type.to_string());
         let message = format!("the event time must be a TIMESTAMP, and '{}' is {sql}", column.name);
         let from = match column.data_type {
-            DataType::Utf8 => format!("CAST({} AS TIMESTAMP)", column.name),
+            // What is no time has none, and is a bad record: CAST would stop the run.
+            DataType::Utf8 => format!("TRY_CAST({} AS TIMESTAMP)", column.name),
             _ => format!("to_timestamp_millis({})", column.name),
         };
         let help = match column.data_type {
@@ -405,7 +406,7 @@ mod tests {
         assert_eq!(
             errors("s TEXT, WATERMARK FOR s"),
             ["s: the event time must be a TIMESTAMP, and 's' is TEXT \
-              (add a column event_time TIMESTAMP GENERATED ALWAYS AS (CAST(s AS TIMESTAMP)) and name that one)"]
+              (add a column event_time TIMESTAMP GENERATED ALWAYS AS (TRY_CAST(s AS TIMESTAMP)) and name that one)"]
         );
         assert_eq!(
             errors("d DATE, WATERMARK FOR d"),
