@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use datafusion::common::Result;
 use parking_lot::Mutex;
 
-use super::parts::{After, Builder, MemorySource, WindowSum, edge, options};
+use super::parts::{After, Builder, MemorySink, MemorySource, WindowSum, edge, options};
 use crate::checkpoint::log::LogOptions;
 use crate::checkpoint::store::{self, Store};
 use crate::connectors::delivery::{Delivery, EpochSink, OpenSink};
@@ -149,4 +149,26 @@ async fn early_results_before_the_end_of_the_input_are_in_its_epoch() {
     run_in_order(&graph, &store::open("memory:///").unwrap(), None).await;
     let deliveries = sink.0.lock();
     assert_eq!(deliveries.last().unwrap().1.last(), Some(&820), "{deliveries:?}");
+}
+
+/// Each write takes longer than a barrier waits, so that the rows of the last epoch are in the log before they are in
+/// their destination.
+#[tokio::test(start_paused = true)]
+async fn rows_that_are_confirmed_after_the_last_epoch_do_not_come_again() {
+    for (after, stop_after) in [(After::Wait, Some(Duration::from_millis(20))), (After::End, None)] {
+        let records = (1..=3).map(|value| (Some(1), Some(value), Some(value))).collect();
+        let source = Arc::new(MemorySource { after, ..MemorySource::new(vec![records]) });
+        let sink = MemorySink { slow: Duration::from_millis(500), ..MemorySink::default() };
+        let mut builder = Builder::default();
+        let read = builder.source("t", &source);
+        builder.sink("out", read, MAIN, &sink);
+        let store = store::open("memory:///").unwrap();
+        run_in_order(&builder.graph, &store, stop_after).await;
+        assert_eq!(sink.log.lock().rows.len(), 3);
+        assert_eq!(sink.log.lock().flushes.last(), Some(&3));
+        let beginning = recover(&builder.graph, &store).await;
+        assert!(beginning.undelivered.is_empty(), "stopped after {stop_after:?}: {:?}", beginning.undelivered);
+        let read = beginning.state.unwrap().sources;
+        assert_eq!(read.get("t").map(|source| source.positions["t[0]"]), stop_after.map(|_| 3));
+    }
 }
