@@ -145,6 +145,8 @@ pub struct CheckpointLog {
     compacted: bool,
     /// Watermarks that have moved since the last manifest, while nothing else has.
     held: EpochState,
+    /// A destination without a marker has confirmed rows that the newest manifest would give it again.
+    confirmed_since: bool,
     /// What earlier runs have left behind is gone.
     swept: bool,
     /// Deletions that have not gone well yet.
@@ -188,6 +190,7 @@ impl CheckpointLog {
             compaction_patience: 1,
             compacted: false,
             held: EpochState::default(),
+            confirmed_since: false,
             swept: false,
             doomed: BTreeSet::new(),
             store,
@@ -283,20 +286,26 @@ impl CheckpointLog {
         self.write(record).await
     }
 
-    /// Writes what was held back, so that a run that goes on does not close again what this one has closed. To be called
-    /// when no epoch comes any more.
+    /// Writes what was held back, so that a run that goes on neither closes again what this one has closed, nor writes
+    /// again what was confirmed at once after the last epoch. To be called when no epoch comes any more.
     ///
     /// # Errors
     /// As [`CheckpointLog::append`].
     pub async fn end(mut self) -> Result<(), CheckpointError> {
-        let added = std::mem::take(&mut self.held);
+        let mut added = std::mem::take(&mut self.held);
         let moved = |(name, operator): (&String, &OperatorState)| {
             self.known.operators.get(name).is_none_or(|known| known.watermark < operator.watermark)
                 || !operator.batches.is_empty()
         };
-        if added.epoch > Epoch(self.known.epoch) && added.operators.iter().any(moved) {
-            self.write(EpochRecord { added, finished: self.known.finished, ..EpochRecord::default() }).await?;
+        if added.epoch <= Epoch(self.known.epoch) || !added.operators.iter().any(moved) {
+            if !self.confirmed_since {
+                return Ok(());
+            }
+            // A manifest is never written anew: an epoch in which nothing has happened but that.
+            let sources = self.known.sources.iter().map(|(name, source)| (name.clone(), source.into())).collect();
+            added = EpochState { epoch: self.highest.max(added.epoch).next(), sources, operators: BTreeMap::new() };
         }
+        self.write(EpochRecord { added, finished: self.known.finished, ..EpochRecord::default() }).await?;
         Ok(())
     }
 
@@ -335,8 +344,13 @@ impl CheckpointLog {
     /// A sink has everything up to `epoch`: its outbox up to there is let go, but for the newest few epochs.
     pub fn settled(&mut self, sink: &str, epoch: Epoch) {
         let entry = self.known.sinks.entry(sink.to_owned()).or_default();
+        // Those that take whole epochs have a marker that says so to the next run.
+        self.confirmed_since |= entry.unsettled().any(|rows| !rows.whole && rows.epoch <= epoch.0);
+        let news = entry.unsettled().find(|rows| rows.epoch == epoch.0).map(|rows| rows.whole);
+        if let Some(whole) = news {
+            (entry.at_once, entry.moved) = (!whole, false);
+        }
         entry.settled = Some(epoch.0);
-        (entry.at_once, entry.moved) = (false, false);
     }
 
     /// A way to the rows that wait.
@@ -485,6 +499,7 @@ impl CheckpointLog {
         let (path, files) = (self.manifest_path(epoch), next.files.keys().cloned().collect());
         self.kept.push(KeptCheckpoint { epoch, path, files });
         self.known = next;
+        self.confirmed_since = false;
         if !self.file.checkpoints {
             // From now on, to find no manifest is a loss and no first start.
             self.file.checkpoints = true;

@@ -138,6 +138,9 @@ impl Chain {
 
     /// The epoch ends: what each operator has to keep. For a look, `shown` is what those before the head would send.
     ///
+    /// After the last barrier of a run that is told to stop, no timer goes off any more: early results would be rows of
+    /// an epoch that never comes. Those of a next run are made from the state that this one hands over.
+    ///
     /// # Errors
     /// As for [`Chain::batch`].
     pub fn barrier(&mut self, barrier: &Barrier, shown: Shown) -> Result<Vec<OperatorSnapshot>, RunError> {
@@ -157,6 +160,9 @@ impl Chain {
                 self.show(index, look, &mut shown)?;
             }
             self.forward(index, &Message::Barrier(barrier.clone()));
+            if barrier.last {
+                self.members[index].ticker = None;
+            }
         }
         Ok(snapshots)
     }

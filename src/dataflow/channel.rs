@@ -39,13 +39,15 @@ pub enum Message {
 pub struct Barrier {
     /// The epoch.
     pub epoch: Epoch,
+    /// No other will come: what is sent after it is in no epoch.
+    pub last: bool,
     /// Set when somebody wants to know what open windows hold at it.
     pub look: Option<Arc<Look>>,
 }
 
 impl From<Epoch> for Barrier {
     fn from(epoch: Epoch) -> Barrier {
-        Barrier { epoch, look: None }
+        Barrier { epoch, last: false, look: None }
     }
 }
 

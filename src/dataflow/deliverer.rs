@@ -130,7 +130,12 @@ impl Deliverer {
                 Some(Work::Settled(epoch)) => self.statistics.delivery.settled(epoch, 0),
                 Some(Work::Close) => {
                     self.flush(sink.as_mut()).await?;
-                    return sink.close().await.map_err(failed);
+                    sink.close().await.map_err(failed)?;
+                    // No epoch comes that could say so.
+                    if let Some(confirmed) = self.outbox.confirmed() {
+                        self.note(confirmed);
+                    }
+                    return Ok(());
                 }
                 Some(Work::Deliver(..)) | None => {
                     tokio::select! {

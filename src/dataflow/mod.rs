@@ -23,6 +23,7 @@ mod exchange;
 mod failing;
 mod gate;
 pub mod graph;
+mod keeper;
 mod layout;
 pub mod listener;
 pub mod live;

@@ -36,6 +36,8 @@ struct Queue {
     /// Oldest first. The last one is open when it is not sealed.
     epochs: VecDeque<Waiting>,
     settled: Option<Epoch>,
+    /// The last barrier that has passed.
+    passed: Option<Epoch>,
     /// The sink has opened and said what its destination has.
     compared: bool,
     /// Flushes asked for, and done.
@@ -176,6 +178,7 @@ impl Outbox {
     /// The barrier of `epoch` has come, or the end of the input (`None`): what the checkpoint has to keep.
     pub fn seal(&self, epoch: Option<Epoch>) -> Vec<RecordBatch> {
         let mut queue = self.queue.lock();
+        queue.passed = epoch.max(queue.passed);
         let Some(open) = queue.epochs.back_mut().filter(|last| !last.sealed) else { return vec![] };
         open.epoch = epoch;
         open.sealed = true;
@@ -200,11 +203,11 @@ impl Outbox {
         confirmed.filter_map(|waiting| waiting.epoch).last().max(queue.settled)
     }
 
-    /// What was sealed at the end of the input belongs to `epoch`.
+    /// `epoch` is complete. What was sealed at the end of the input belongs to it, unless its barrier had passed before:
+    /// then a sink's share in it, were it empty, came with that, and the end belongs to the next one.
     pub fn assign(&self, epoch: Epoch) {
         let mut queue = self.queue.lock();
-        // A sink has one share in an epoch. If that came with the barrier, the end belongs to the next one.
-        if queue.epochs.iter().any(|waiting| waiting.epoch == Some(epoch)) {
+        if queue.passed >= Some(epoch) {
             return;
         }
         for waiting in queue.epochs.iter_mut().filter(|waiting| waiting.sealed) {

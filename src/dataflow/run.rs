@@ -21,8 +21,8 @@ use super::coordinator::Coordinator;
 use super::deliverer::Deliverer;
 use super::gate::Gate;
 use super::graph::{Graph, NodeId, NodeKind, SinkNode};
+use super::keeper::Keeper;
 use super::layout::{Layout, Wiring};
-use super::listener::EpochListener;
 use super::live::board::{Desk, LOOKS_APART};
 use super::outbox::Outbox;
 use super::reader::Reader;
@@ -34,9 +34,9 @@ use super::source_task::SourceTask;
 use super::source_watermark::SourceWatermark;
 use super::statistics::Statistics;
 use super::{RunError, RunOptions, build, operator_task, watch};
-use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord, OutboxReader};
+use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord};
 use crate::checkpoint::state::{EpochState, SourceState};
-use crate::connectors::delivery::{Delivery, Writer};
+use crate::connectors::delivery::Delivery;
 use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext};
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, EventTime};
@@ -146,35 +146,6 @@ struct Run {
     rested_at: Instant,
     /// Somebody waits for that.
     look_waits: bool,
-}
-
-/// What becomes of complete epochs.
-struct Keeper {
-    writer: Option<Writer>,
-    reader: Option<OutboxReader>,
-    /// To the checkpointer, if there is one.
-    notes: Option<mpsc::UnboundedSender<Note>>,
-    listener: Option<Arc<dyn EpochListener>>,
-    /// Epochs that it has not made durable yet.
-    writing: usize,
-    /// When the barriers of those were sent.
-    begun: BTreeMap<Epoch, Instant>,
-    /// Where every source stands.
-    sources: BTreeMap<String, SourceState>,
-}
-
-impl Keeper {
-    fn new(log: Option<&CheckpointLog>, listener: Option<Arc<dyn EpochListener>>) -> Keeper {
-        Keeper {
-            writer: log.map(CheckpointLog::writer),
-            reader: log.map(CheckpointLog::outbox),
-            notes: None,
-            listener,
-            writing: 0,
-            begun: BTreeMap::new(),
-            sources: BTreeMap::new(),
-        }
-    }
 }
 
 impl Run {
@@ -363,9 +334,7 @@ impl Run {
     }
 
     fn note_kept(&mut self, epoch: Epoch, appended: Appended) {
-        let later = self.keeper.begun.split_off(&epoch.next());
-        let begun = std::mem::replace(&mut self.keeper.begun, later).remove(&epoch);
-        let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let took = self.keeper.took(epoch);
         let figures = &self.statistics.checkpoints;
         figures.durable(epoch, took, appended.bytes);
         figures.state_bytes.store(appended.state_bytes, Ordering::Relaxed);
@@ -391,7 +360,7 @@ impl Run {
         if let Command::Barrier { epoch, last, .. } = command {
             // After the last one none comes that a sink's task could wait for.
             self.begun.set(if last { Epoch(u64::MAX) } else { epoch });
-            self.keeper.begun.insert(epoch, Instant::now());
+            self.keeper.begins(epoch);
         }
         for source in &self.commands {
             // A source that is gone has failed, which its task reports.

@@ -67,7 +67,7 @@ impl SinkTask {
             match gate.next().await {
                 GateEvent::Batch(_, batch) => self.take(batch, epoch).await?,
                 GateEvent::Watermark(watermark) => self.statistics.set_watermark(watermark),
-                GateEvent::Barrier(Barrier { epoch: passed, look }) => {
+                GateEvent::Barrier(Barrier { epoch: passed, look, .. }) => {
                     let shown = gate.take_shown();
                     if let Some(look) = look.filter(|look| look.concerns(self.node)) {
                         self.show(&look, shown);

@@ -394,7 +394,7 @@ impl Running {
             Command::Barrier { epoch, last, look } => {
                 let mut operators = vec![];
                 if !self.end_sent {
-                    operators = self.task.chain.barrier(&Barrier { epoch, look }, vec![])?;
+                    operators = self.task.chain.barrier(&Barrier { epoch, last, look }, vec![])?;
                     deliver(&mut self.task.chain).await?;
                 }
                 let state = self.state();

@@ -84,6 +84,42 @@ async fn rows_that_were_confirmed_when_an_epoch_was_gathered_do_not_come_again_a
 }
 
 #[tokio::test]
+async fn what_is_confirmed_after_the_last_epoch_is_written_at_an_orderly_end() {
+    for (whole, finished) in [(false, false), (false, true), (true, false)] {
+        let store = memory();
+        let (mut log, _) = open(&store).await;
+        for n in 1..=3 {
+            let mut record = EpochRecord { finished: finished && n == 3, ..record(Epoch(n)) };
+            record.outbox.values_mut().for_each(|rows| rows.whole = whole);
+            if record.finished {
+                record.added.operators.clear();
+            }
+            log.append(record).await.unwrap();
+        }
+        log.settled("sink", Epoch(3));
+        log.end().await.unwrap();
+        let (mut log, recovered) = open(&store).await;
+        let recovered = recovered.unwrap();
+        // A sink that takes whole epochs has a marker, and needs no manifest for that.
+        let (epoch, undelivered) = if whole { (3, Some(epochs([1, 2, 3]))) } else { (4, None) };
+        assert_eq!(recovered.undelivered.get("sink"), undelivered.as_ref());
+        assert_eq!((recovered.state.epoch, recovered.finished), (Epoch(epoch), finished));
+        assert_eq!(recovered.state.sources, record(Epoch(3)).added.sources);
+        match finished {
+            true => assert!(recovered.state.operators.is_empty()),
+            false => assert_eq!(state_of(&recovered), [1, 2, 3]),
+        }
+        // Told once more, it writes nothing.
+        let before = all_files(&store).await;
+        if !whole {
+            log.settled("sink", Epoch(3));
+        }
+        log.end().await.unwrap();
+        assert_eq!(all_files(&store).await, before);
+    }
+}
+
+#[tokio::test]
 async fn nothing_new_writes_nothing() {
     let store = memory();
     let (mut log, _) = open(&store).await;

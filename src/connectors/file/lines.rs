@@ -3,7 +3,8 @@
 //! A block is read straight into the buffer that the decoder will get, newlines are found by SIMD search, and each
 //! line becomes a span: no line is copied or allocated. Only what follows the last whole line moves, once a batch.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 
 use memchr::{memchr, memchr_iter, memchr2};
 
@@ -37,9 +38,11 @@ pub(super) struct LineReader {
 /// Where bytes come from.
 pub(super) enum Input {
     /// Gives as much as is asked for until it ends.
-    File(std::fs::File),
+    File(File),
     /// Gives what is there: a batch does not wait for more once it has a record.
     Stream(Box<dyn Read + Send>),
+    /// A file that is closed, after so many bytes: gives nothing.
+    Closed(u64),
 }
 
 /// What went wrong with lines.
@@ -110,6 +113,36 @@ impl LineReader {
             }
         }
         Ok(())
+    }
+
+    /// Closes the file: what was read of it and not yet sent stays.
+    pub(super) fn close(&mut self) -> std::io::Result<()> {
+        if let Input::File(file) = &mut self.input {
+            self.input = Input::Closed(file.stream_position()?);
+        }
+        Ok(())
+    }
+
+    /// How many bytes were read before it was closed.
+    pub(super) fn closed_at(&self) -> Option<u64> {
+        match self.input {
+            Input::Closed(read) => Some(read),
+            _ => None,
+        }
+    }
+
+    /// The file that was closed, opened again.
+    pub(super) fn reopen(&mut self, mut file: File) -> Result<(), LineError> {
+        file.seek(SeekFrom::Start(self.closed_at().unwrap_or(0)))?;
+        self.input = Input::File(file);
+        Ok(())
+    }
+
+    /// Another file in the place of the one that was closed, which begins with the same lines: goes on with the next one.
+    pub(super) fn replace(&mut self, file: File) -> Result<(), LineError> {
+        let line = self.line;
+        *self = LineReader::new(Input::File(file), self.split, self.csv.take(), self.ends);
+        self.skip_to(line)
     }
 
     /// The next records, at most `limit`; `None` at the end of what is there.
@@ -195,6 +228,7 @@ impl Input {
                 bytes.truncate(before + read.as_ref().map_or(0, |read| *read));
                 read
             }
+            Input::Closed(_) => Ok(0),
         }
     }
 }

@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod epoch_tests;
+#[cfg(test)]
+mod follow_tests;
 mod line_epochs;
 mod line_sink;
 mod lines;
@@ -14,6 +16,7 @@ mod parquet_source;
 mod part_epochs;
 mod paths;
 mod source;
+mod split_file;
 #[cfg(test)]
 mod tests;
 

@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::lines::{Input, LineError, LineReader};
-use super::parquet_source::ParquetReader;
-use super::{ConnectorError, Content, FileTable, STDIO, io_error, paths, refused};
+use super::split_file::SplitFile;
+use super::{ConnectorError, Content, FileTable, STDIO, paths, refused};
 use crate::connectors::read_ahead::{ReadAhead, Sender};
 use crate::connectors::{Boundedness, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
-use crate::formats::{SplitIndex, SplitRun};
+use crate::formats::SplitIndex;
 
-/// Files that an instance holds open at once, unless it follows them.
-const OPEN_FILES: usize = 64;
+/// Files that an instance holds open at once. Those that it follows are closed at their end, and opened when they have
+/// grown.
+pub(super) const OPEN_FILES: usize = 64;
 /// Pause before a followed file is looked at again.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
-/// Pause before a followed folder or pattern is looked at again.
+/// Pause before a followed folder or pattern, and what is closed in it, is looked at again.
 const LIST_PAUSE: Duration = Duration::from_secs(1);
 /// The name of the split that is stdin.
 const STDIN_SPLIT: &str = "stdin";
@@ -118,17 +118,12 @@ impl From<ConnectorError> for Halt {
     }
 }
 
-/// A file that is being read.
-struct OpenFile {
-    split: SplitIndex,
-    path: PathBuf,
-    content: OpenContent,
-    caught_up: bool,
-}
-
-enum OpenContent {
-    Lines(LineReader),
-    Parquet(Box<ParquetReader>),
+/// A file that is to be opened.
+enum Waiting {
+    /// Nothing of it was read.
+    New(SplitIndex, PathBuf),
+    /// It was closed at its end, and has grown.
+    Grown(SplitFile),
 }
 
 impl Reader {
@@ -147,44 +142,52 @@ impl Reader {
     fn read(&mut self, listed: &[PathBuf]) -> Result<(), Halt> {
         self.known.extend(listed.iter().cloned());
         let mine = listed.iter().skip(self.context.instance).step_by(self.context.instances.max(1));
-        let mut waiting: VecDeque<(SplitIndex, PathBuf)> = VecDeque::new();
+        let mut waiting = VecDeque::new();
         for path in mine {
-            waiting.push_back((self.announce(path)?, path.clone()));
+            waiting.push_back(Waiting::New(self.announce(path)?, path.clone()));
         }
-        let mut open: VecDeque<OpenFile> = VecDeque::new();
+        let mut open: VecDeque<SplitFile> = VecDeque::new();
+        let mut closed: Vec<SplitFile> = vec![];
         let mut listed_at = Instant::now();
         loop {
-            while open.len() < OPEN_FILES || self.follow {
-                let Some((split, path)) = waiting.pop_front() else { break };
-                open.push_back(self.open(split, path)?);
+            let mut progress = false;
+            while !waiting.is_empty() && has_room(&mut open, &mut closed)? {
+                progress = true;
+                match waiting.pop_front() {
+                    None => {}
+                    Some(Waiting::New(split, path)) => {
+                        open.push_back(SplitFile::open(&self.table, &self.context, split, path, !self.follow)?);
+                    }
+                    Some(Waiting::Grown(mut file)) => match file.reopen()? {
+                        true => open.push_back(file),
+                        false => closed.push(file),
+                    },
+                }
             }
             if open.is_empty() && !self.follow {
                 return Ok(());
             }
-            let mut progress = false;
             for _ in 0..open.len() {
                 let Some(mut file) = open.pop_front() else { break };
                 match file.next(self.context.batch_size)? {
                     Some(event) => {
-                        (progress, file.caught_up) = (true, false);
+                        progress = true;
                         self.send(event)?;
                     }
                     None if !self.follow => {
                         progress = true;
-                        self.send(SourceEvent::SplitEnd(file.split))?;
+                        self.send(SourceEvent::SplitEnd(file.split()))?;
                         continue;
                     }
-                    None if !file.caught_up => {
-                        file.caught_up = true;
-                        self.send(SourceEvent::CaughtUp(file.split))?;
-                    }
+                    None if file.catches_up() => self.send(SourceEvent::CaughtUp(file.split()))?,
                     None => {}
                 }
                 open.push_back(file);
             }
             if self.follow && listed_at.elapsed() >= LIST_PAUSE {
-                listed_at = Instant::now();
+                waiting.extend(closed.extract_if(.., |file| file.has_grown()).map(Waiting::Grown));
                 waiting.extend(self.newcomers()?);
+                listed_at = Instant::now();
             }
             if !progress {
                 std::thread::sleep(FOLLOW_PAUSE);
@@ -196,11 +199,11 @@ impl Reader {
     }
 
     /// Files that were not there when the run began and belong to this instance.
-    fn newcomers(&mut self) -> Result<Vec<(SplitIndex, PathBuf)>, Halt> {
+    fn newcomers(&mut self) -> Result<Vec<Waiting>, Halt> {
         let mut mine = vec![];
         for path in paths::list(&self.table.path, &self.table.content, true)? {
             if self.known.insert(path.clone()) && self.owner(&path) == self.context.instance {
-                mine.push((self.announce(&path)?, path));
+                mine.push(Waiting::New(self.announce(&path)?, path));
             }
         }
         Ok(mine)
@@ -225,52 +228,16 @@ impl Reader {
     fn send(&self, event: SourceEvent) -> Result<(), Halt> {
         self.sender.blocking_send(Ok(event)).map_err(|_| Halt::Dropped)
     }
-
-    fn open(&self, split: SplitIndex, path: PathBuf) -> Result<OpenFile, ConnectorError> {
-        let position = self.context.positions.get(&path.display().to_string()).copied();
-        let content = match &self.table.content {
-            Content::Parquet => OpenContent::Parquet(Box::new(ParquetReader::open(
-                &path,
-                self.context.schema.clone(),
-                self.context.batch_size,
-                position.unwrap_or(0),
-            )?)),
-            Content::Lines(lines) => {
-                let input = if self.table.path == STDIO {
-                    Input::Stream(Box::new(std::io::stdin()))
-                } else {
-                    Input::File(std::fs::File::open(&path).map_err(|error| io_error(&path, "read", &error))?)
-                };
-                let mut reader = LineReader::new(input, split, lines.csv.clone(), !self.follow);
-                // Stdin cannot be read again: what comes now is new.
-                if let Some(line) = position.filter(|_| self.table.path != STDIO) {
-                    reader.skip_to(line).map_err(|error| line_error(&path, error))?;
-                }
-                OpenContent::Lines(reader)
-            }
-        };
-        Ok(OpenFile { split, path, content, caught_up: false })
-    }
 }
 
-impl OpenFile {
-    fn next(&mut self, limit: usize) -> Result<Option<SourceEvent>, ConnectorError> {
-        match &mut self.content {
-            OpenContent::Lines(reader) => {
-                let records = reader.next(limit.max(1)).map_err(|error| line_error(&self.path, error))?;
-                Ok(records.map(SourceEvent::Records))
-            }
-            OpenContent::Parquet(reader) => Ok(reader.next()?.map(|(batch, offsets)| {
-                let runs = vec![SplitRun { split: self.split, rows: batch.num_rows() }];
-                SourceEvent::Rows(batch, runs, offsets)
-            })),
-        }
+/// Whether one more file may be opened. If need be, the one that has been at its end for the longest is closed.
+fn has_room(open: &mut VecDeque<SplitFile>, closed: &mut Vec<SplitFile>) -> Result<bool, ConnectorError> {
+    if open.len() < OPEN_FILES {
+        return Ok(true);
     }
-}
-
-fn line_error(path: &Path, error: LineError) -> ConnectorError {
-    match error {
-        LineError::Io(error) => io_error(path, "read", &error),
-        LineError::Content(message) => refused(path, message),
-    }
+    let quiet = open.iter().enumerate().filter_map(|(place, file)| Some((file.quiet_since()?, place)));
+    let Some(mut file) = quiet.min().and_then(|(_, place)| open.remove(place)) else { return Ok(false) };
+    file.close()?;
+    closed.push(file);
+    Ok(true)
 }

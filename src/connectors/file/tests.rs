@@ -57,7 +57,7 @@ fn mistakes(definition: &TableDefinition, pairs: &[(&str, &str)]) -> Vec<(String
     options.finish("file").into_iter().map(|error| (error.message, error.help)).collect()
 }
 
-fn source_context(schema: SchemaRef) -> SourceContext {
+pub(super) fn source_context(schema: SchemaRef) -> SourceContext {
     SourceContext::alone(schema, 2)
 }
 

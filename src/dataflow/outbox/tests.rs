@@ -108,6 +108,29 @@ fn the_end_of_the_input_behind_a_barrier_belongs_to_the_next_epoch() {
 }
 
 #[test]
+fn the_end_of_the_input_behind_a_barrier_without_rows_belongs_to_the_next_epoch() {
+    let outbox = Outbox::new(Delivery::AtOnce, true, &[]);
+    let large: ArrayRef = Arc::new(Int64Array::from(vec![1; MEMORY / 8 + 1]));
+    let large = RecordBatch::try_from_iter([("value", large)]).unwrap();
+    assert!(outbox.seal(Some(Epoch(4))).is_empty());
+    // The end comes while others still wait for the barrier. The log has it under the next epoch.
+    outbox.push(large);
+    let rows = outbox.seal(None);
+    assert_eq!(rows.len(), 1);
+    outbox.assign(Epoch(4));
+    outbox.durable(Epoch(4));
+    assert!(outbox.backlog().bytes > MEMORY as u64, "it cannot be read back yet");
+    outbox.assign(Epoch(5));
+    outbox.durable(Epoch(5));
+    assert_eq!(next(&outbox), "load 5");
+    outbox.reload(Epoch(5), rows);
+    let Some(Work::Write(rows)) = outbox.next() else { panic!("it is not written") };
+    assert_eq!(rows.num_rows(), MEMORY / 8 + 1);
+    outbox.confirm();
+    assert_eq!(next(&outbox), "settled 5");
+}
+
+#[test]
 fn what_a_destination_has_lost_since_an_earlier_run_waits_again() {
     let outbox = Outbox::new(Delivery::PerEpoch, true, &[Epoch(5), Epoch(6)]);
     outbox.lacks(vec![Epoch(3), Epoch(4), Epoch(5), Epoch(6)]);

@@ -4,6 +4,7 @@ mod confirmed;
 mod delivering;
 mod departing;
 mod epochs;
+mod last_epoch;
 mod looking;
 mod lost;
 pub mod parts;

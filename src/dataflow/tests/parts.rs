@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::TableSettings;
+use crate::checkpoint::takeover::Fingerprint;
 use crate::connectors::delivery::OpenSink;
 use crate::connectors::{
     Boundedness, ConnectorError, Decoding, Positions, Sink, SinkContext, SinkFactory, SinkMode, Source, SourceContext,
@@ -458,6 +459,18 @@ impl Builder {
     pub fn window_sum(&mut self, name: &str, edges: Vec<Edge>, tick: Option<Duration>) -> NodeId {
         let factory = |_, _| -> Result<Box<dyn Operator>> { Ok(Box::<WindowSum>::default()) };
         let node = OperatorNode { factory: Arc::new(factory), tick, fingerprint: None };
+        self.node(name, NodeKind::Operator(node), vec![edges], vec![sum_schema()])
+    }
+
+    /// Sums by another operator, whose state a log keeps.
+    pub fn kept_sum<O: Operator + Default + 'static>(
+        &mut self,
+        name: &str,
+        edges: Vec<Edge>,
+        tick: Option<Duration>,
+    ) -> NodeId {
+        let factory = |_, _| -> Result<Box<dyn Operator>> { Ok(Box::<O>::default()) };
+        let node = OperatorNode { factory: Arc::new(factory), tick, fingerprint: Some(Fingerprint::new(name)) };
         self.node(name, NodeKind::Operator(node), vec![edges], vec![sum_schema()])
     }
 
