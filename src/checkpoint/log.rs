@@ -145,7 +145,7 @@ pub struct CheckpointLog {
     compacted: bool,
     /// Watermarks that have moved since the last manifest, while nothing else has.
     held: EpochState,
-    /// A destination without a marker has confirmed rows that the newest manifest would give it again.
+    /// A destination has confirmed rows of which the newest manifest does not know it, and the next run must.
     confirmed_since: bool,
     /// What earlier runs have left behind is gone.
     swept: bool,
@@ -343,9 +343,12 @@ impl CheckpointLog {
 
     /// A sink has everything up to `epoch`: its outbox up to there is let go, but for the newest few epochs.
     pub fn settled(&mut self, sink: &str, epoch: Epoch) {
+        let finished = self.known.finished;
         let entry = self.known.sinks.entry(sink.to_owned()).or_default();
-        // Those that take whole epochs have a marker that says so to the next run.
-        self.confirmed_since |= entry.unsettled().any(|rows| !rows.whole && rows.epoch <= epoch.0);
+        // Those that take whole epochs have a marker that says so to the next run. But one after the end of the input has
+        // to know whether all was delivered before it reads anything.
+        let told = |rows: &OutboxEntry| rows.whole && !finished;
+        self.confirmed_since |= entry.unsettled().any(|rows| !told(rows) && rows.epoch <= epoch.0);
         let news = entry.unsettled().find(|rows| rows.epoch == epoch.0).map(|rows| rows.whole);
         if let Some(whole) = news {
             (entry.at_once, entry.moved) = (!whole, false);

@@ -6,15 +6,20 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::compactor::{GraphCompactor, identities};
-use super::graph::Graph;
+use super::graph::{Graph, NodeKind};
 use super::listener::EpochListener;
 use super::live::board::Board;
 use crate::checkpoint::log::{CheckpointError, CheckpointLog, LogOptions};
 use crate::checkpoint::state::EpochState;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::takeover::{TakeoverError, take_over};
+use crate::connectors::Boundedness;
 use crate::faults::crash_point;
 use crate::time::{Epoch, Incarnation};
+
+/// Said when a run of which not all was delivered has to be completed first.
+const REST: &str = "the run before had come to the end of its input, and not all of its rows are known to be delivered: this one \
+                    delivers them and reads only what has come since; the next one reads the input anew";
 
 /// What a run goes on from, and where it keeps what it comes to know.
 #[derive(Default)]
@@ -72,8 +77,15 @@ impl Beginning {
         crash_point!("recovery.loaded");
         let identities = identities(graph);
         let begins_anew = recovered.is_none();
-        let recovered = recovered.unwrap_or_default();
-        let takeover = take_over(&recovered, &identities, accept_lost_state)?;
+        let mut recovered = recovered.unwrap_or_default();
+        let rest = recovered.finished && !recovered.undelivered.is_empty();
+        if recovered.finished && !rest {
+            begin_inputs_anew(graph, &mut recovered.state);
+        }
+        let mut takeover = take_over(&recovered, &identities, accept_lost_state)?;
+        if rest {
+            takeover.notes.push(REST.into());
+        }
         log.begin(&takeover, identities, Arc::new(GraphCompactor::new(graph.clone())));
         let found = Found {
             incarnation: log.writer().incarnation,
@@ -88,4 +100,16 @@ impl Beginning {
         };
         Ok((beginning, found))
     }
+}
+
+/// Sources that end by themselves, such as files, are read anew by a run after one that had come to their ends and has
+/// delivered everything. Others, such as topics, are gone on with.
+fn begin_inputs_anew(graph: &Graph, state: &mut EpochState) {
+    let ends = |name: &str| {
+        graph.nodes.iter().any(|node| match &node.kind {
+            NodeKind::Source(source) if node.name == name => source.factory.boundedness() != Boundedness::Unbounded,
+            _ => false,
+        })
+    };
+    state.sources.retain(|name, _| !ends(name));
 }

@@ -37,7 +37,7 @@ use super::{RunError, RunOptions, build, operator_task, watch};
 use crate::checkpoint::log::{Appended, CheckpointLog, EpochRecord};
 use crate::checkpoint::state::{EpochState, SourceState};
 use crate::connectors::delivery::Delivery;
-use crate::connectors::{Boundedness, ConnectorError, Decoding, SinkContext};
+use crate::connectors::{ConnectorError, Decoding, SinkContext};
 use crate::faults::{Bug, planted};
 use crate::time::{Epoch, EventTime};
 
@@ -318,18 +318,10 @@ impl Run {
         let _ = notes.send(Note::Keep(Box::new(record)));
     }
 
-    /// What a next run needs to know when this one has come to the end of its input: where topics go on. Sources that
-    /// end by themselves are read anew.
+    /// What a next run needs to know when this one has come to the end of its input: where that was.
     fn afterwards(&self, epoch: Epoch) -> EpochState {
-        let goes_on = |name: &str| {
-            self.graph.nodes.iter().any(|node| match &node.kind {
-                NodeKind::Source(source) if node.name == name => source.factory.boundedness() == Boundedness::Unbounded,
-                _ => false,
-            })
-        };
-        let sources = self.keeper.sources.iter().filter(|(name, _)| goes_on(name));
         let position = |source: &SourceState| SourceState { watermarks: BTreeMap::new(), ..source.clone() };
-        let sources = sources.map(|(name, source)| (name.clone(), position(source))).collect();
+        let sources = self.keeper.sources.iter().map(|(name, source)| (name.clone(), position(source))).collect();
         EpochState { epoch, sources, operators: BTreeMap::new() }
     }
 

@@ -1,6 +1,7 @@
 //! Destinations that have lost rows which they had confirmed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -20,10 +21,21 @@ use crate::time::Epoch;
 
 /// Says that it has rows up to `marker`, and notes what it gets.
 #[derive(Clone)]
-struct Destination {
-    marker: Option<Epoch>,
-    delivery: Delivery,
-    epochs: Arc<Mutex<Vec<Epoch>>>,
+pub struct Destination {
+    pub marker: Option<Epoch>,
+    pub delivery: Delivery,
+    /// Takes nothing.
+    pub stuck: bool,
+    pub epochs: Arc<Mutex<Vec<Epoch>>>,
+    pub rows: Arc<AtomicUsize>,
+}
+
+impl Destination {
+    /// One that takes whole epochs.
+    pub fn at(marker: Option<u64>) -> Destination {
+        let (epochs, rows) = (Arc::default(), Arc::default());
+        Destination { marker: marker.map(Epoch), delivery: Delivery::PerEpoch, stuck: false, epochs, rows }
+    }
 }
 
 #[async_trait]
@@ -50,7 +62,11 @@ impl SinkFactory for Destination {
 
 #[async_trait]
 impl EpochSink for Destination {
-    async fn deliver(&mut self, epoch: Epoch, _: &[RecordBatch]) -> Result<Epoch, ConnectorError> {
+    async fn deliver(&mut self, epoch: Epoch, rows: &[RecordBatch]) -> Result<Epoch, ConnectorError> {
+        if self.stuck {
+            std::future::pending::<()>().await;
+        }
+        self.rows.fetch_add(rows.iter().map(RecordBatch::num_rows).sum(), Ordering::Relaxed);
         self.epochs.lock().push(epoch);
         Ok(epoch)
     }
@@ -82,7 +98,7 @@ async fn run(
     let records = (1..=1000).map(|value| (Some(1), Some(value), Some(value))).collect();
     let pace = Duration::from_secs(1);
     let source = Arc::new(MemorySource { after: After::Wait, pace, ..MemorySource::new(vec![records]) });
-    let sink = Destination { marker: marker.map(Epoch), delivery, epochs: Arc::default() };
+    let sink = Destination { delivery, ..Destination::at(marker) };
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
     builder.sink("out", read, MAIN, &sink);

@@ -1,5 +1,6 @@
 //! Whole runs over toy parts.
 
+mod completing;
 mod confirmed;
 mod delivering;
 mod departing;
