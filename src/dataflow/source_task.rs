@@ -265,7 +265,7 @@ impl Running {
         let instance = self.task.context.instance;
         let shared = self.task.watermark.clone();
         match event {
-            SourceEvent::Split(index, name) => self.split(index, name),
+            SourceEvent::Split(index, name, position) => self.split(index, name, position),
             SourceEvent::Records(records) => {
                 self.task.statistics.bytes_in.fetch_add(records.bytes.len() as u64, Ordering::Relaxed);
                 self.wake(&records.runs);
@@ -300,12 +300,18 @@ impl Running {
         Ok(())
     }
 
-    fn split(&mut self, index: SplitIndex, name: String) {
+    /// A split begins, or one that has begun says where it is read on.
+    fn split(&mut self, index: SplitIndex, name: String, position: Option<i64>) {
+        if let Some(known) = self.splits.get_mut(index.0 as usize).filter(|known| *known.name == *name) {
+            known.position = position.or(known.position);
+            return;
+        }
         let mut watermark = self.task.restored.watermarks.get(&name).copied().unwrap_or(EventTime::MIN);
         if let Some(shared) = &self.task.watermark {
             watermark = shared.split(self.task.context.instance, index, watermark, Instant::now());
         }
-        let position = self.task.restored.positions.get(&name).copied();
+        // What the source says comes first: it may not go on where the checkpoint says, because records are lost.
+        let position = position.or_else(|| self.task.restored.positions.get(&name).copied());
         let split = Split { name: name.into(), watermark, position };
         let index = index.0 as usize;
         if self.splits.len() <= index {
