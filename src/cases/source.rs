@@ -138,7 +138,7 @@ impl Source for Lines {
     async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
         if let Some(split) = self.splits.iter_mut().find(|split| split.state == SplitState::Hidden) {
             split.state = SplitState::Announced;
-            return Ok(SourceEvent::Split(split.index, split.name.clone()));
+            return Ok(SourceEvent::Split(split.index, split.name.clone(), None));
         }
         if self.interleave && self.random.random_bool(0.25) {
             // Lets other tasks go first, now and then: results may not depend on who does.
@@ -176,7 +176,7 @@ mod tests {
         let mut said = vec![];
         loop {
             match source.next().await.unwrap() {
-                SourceEvent::Split(index, name) => said.push(format!("+{}={name}", index.0)),
+                SourceEvent::Split(index, name, _) => said.push(format!("+{}={name}", index.0)),
                 SourceEvent::SplitEnd(index) => said.push(format!("-{}", index.0)),
                 SourceEvent::End => return said,
                 SourceEvent::Records(records) => {

@@ -14,6 +14,7 @@ use crate::checkpoint::inspection::{self, Checkpoint, Remove};
 use crate::checkpoint::log::CheckpointError;
 use crate::checkpoint::manifest::{Manifest, SinkEntry};
 use crate::checkpoint::store::Store;
+use crate::connectors::BEGINNING;
 use crate::time::Epoch;
 
 /// List, show, verify or remove the checkpoints of a pipeline.
@@ -193,7 +194,8 @@ fn described(manifest: &Manifest) -> String {
         ));
         for (split, offset) in &source.positions {
             let watermark = source.watermarks.get(split).map_or_else(String::new, |time| format!(", watermark {time}"));
-            lines.push(format!("    {split} at {offset}{watermark}"));
+            let place = if *offset == BEGINNING { "its beginning".into() } else { offset.to_string() };
+            lines.push(format!("    {split} at {place}{watermark}"));
         }
     }
     lines.push("\noperators".into());

@@ -189,7 +189,7 @@ impl<M: MadeUp> Source for MadeUpSource<M> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if let Some(place) = self.splits.iter().position(|split| !split.announced) {
             self.splits[place].announced = true;
-            return Ok(SourceEvent::Split(SplitIndex(place as u32), self.splits[place].name.clone()));
+            return Ok(SourceEvent::Split(SplitIndex(place as u32), self.splits[place].name.clone(), None));
         }
         // The split that is furthest behind, so that rows come about in the order of their numbers.
         let waiting = self.splits.iter().enumerate().filter(|(_, split)| !split.ended);

@@ -255,8 +255,12 @@ impl SourceContext {
     }
 }
 
-/// Where a source reads on after a checkpoint: the offset of the next record for each split it has.
+/// Where a source reads on after a checkpoint: the offset of the next record for each split it has, or [`BEGINNING`].
 pub type Positions = BTreeMap<String, i64>;
+
+/// The position of a split of which nothing was read and that begins with the first record it has, whichever that is when
+/// it is read. It has no number: what retention takes before the first record was read is no gap in what was read.
+pub const BEGINNING: i64 = i64::MIN;
 
 /// One open instance of a source.
 #[async_trait]
@@ -296,7 +300,12 @@ pub enum SourceEvent {
     /// There is a split, named as in [`Positions`] (`transactions[3]`, `clicks.jsonl`). Sent before its first
     /// record. All splits that an instance starts with are announced before any record, so that none of them is
     /// overtaken by another's watermark.
-    Split(SplitIndex, String),
+    ///
+    /// With it comes the offset that is read next, or [`BEGINNING`]: it is in the next checkpoint, so that a start that
+    /// the options decide is decided once and not anew by a run that goes on. `None` where there is nothing to decide
+    /// (such a split begins at its position, or with its first record, always) or where it is not decided yet. The same
+    /// split is sent again when that is known, and when reading goes on elsewhere without records that are lost.
+    Split(SplitIndex, String, Option<i64>),
     /// Records to decode.
     Records(RawRecords),
     /// Rows in the columns of [`SourceContext::schema`], with the splits they come from and, for each row, its offset.

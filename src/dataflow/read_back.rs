@@ -97,7 +97,7 @@ impl ReadBack {
                 return Err(ConnectorError::Unavailable { what: self.factory.describe(), message });
             };
             return match event? {
-                SourceEvent::Split(index, name) => {
+                SourceEvent::Split(index, name, _) => {
                     let split = Split { name: name.into(), watermark: EventTime::MIN, position: None };
                     self.splits.resize(self.splits.len().max(index.0 as usize + 1), split.clone());
                     self.splits[index.0 as usize] = split;

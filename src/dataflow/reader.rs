@@ -31,7 +31,7 @@ pub struct Split {
     pub name: Arc<str>,
     /// The highest watermark of its rows so far.
     pub watermark: EventTime,
-    /// The offset of its next record; `None` before the first.
+    /// The offset of its next record; `None` before the first if its source does not say where it begins.
     pub position: Option<i64>,
 }
 

@@ -97,6 +97,8 @@ struct Running {
     sent_watermark: EventTime,
     changed: Option<watch::Receiver<EventTime>>,
     next_lag: Instant,
+    /// What the source last said of where it reads; worth an epoch when it is new, as a position is.
+    origin: Option<String>,
     /// Positions of epochs that are not complete yet.
     positions: BTreeMap<Epoch, Positions>,
     log: BadRowLog,
@@ -110,6 +112,7 @@ impl SourceTask {
     pub async fn run(self) -> Result<(), RunError> {
         let running = Running {
             changed: self.watermark.as_ref().map(|watermark| watermark.subscribe()),
+            origin: self.restored.origin.clone(),
             task: self,
             source: None,
             splits: vec![],
@@ -235,6 +238,11 @@ impl Running {
             self.next_lag = now + LAG_INTERVAL;
             if let Some(source) = &self.source {
                 self.task.statistics.set_lag(source.lag());
+                let origin = source.origin();
+                if origin.is_some() && origin != self.origin {
+                    self.origin = origin;
+                    self.task.reporter.active();
+                }
             }
         }
         if self.task.chain.next_tick().is_some_and(|at| at <= now) {
@@ -265,7 +273,7 @@ impl Running {
         let instance = self.task.context.instance;
         let shared = self.task.watermark.clone();
         match event {
-            SourceEvent::Split(index, name) => self.split(index, name),
+            SourceEvent::Split(index, name, position) => self.split(index, name, position),
             SourceEvent::Records(records) => {
                 self.task.statistics.bytes_in.fetch_add(records.bytes.len() as u64, Ordering::Relaxed);
                 self.wake(&records.runs);
@@ -300,12 +308,25 @@ impl Running {
         Ok(())
     }
 
-    fn split(&mut self, index: SplitIndex, name: String) {
+    /// A split begins, or one that has begun says where it is read on. A position that no checkpoint has is worth an
+    /// epoch also when no record comes: should the run be killed, the next one must not decide anew where to begin.
+    fn split(&mut self, index: SplitIndex, name: String, position: Option<i64>) {
+        let known = self.splits.get_mut(index.0 as usize).filter(|known| *known.name == *name);
+        let restored = self.task.restored.positions.get(&name).copied();
+        let before = known.as_ref().map_or(restored, |known| known.position);
+        // What the source says comes first: it may not go on where the checkpoint says, because records are lost.
+        let position = position.or(before);
+        if position != before {
+            self.task.reporter.active();
+        }
+        if let Some(known) = known {
+            known.position = position;
+            return;
+        }
         let mut watermark = self.task.restored.watermarks.get(&name).copied().unwrap_or(EventTime::MIN);
         if let Some(shared) = &self.task.watermark {
             watermark = shared.split(self.task.context.instance, index, watermark, Instant::now());
         }
-        let position = self.task.restored.positions.get(&name).copied();
         let split = Split { name: name.into(), watermark, position };
         let index = index.0 as usize;
         if self.splits.len() <= index {

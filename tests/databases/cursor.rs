@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use acequia::connectors::{ConnectorError, ConnectorTable};
+use acequia::connectors::{BEGINNING, ConnectorError, ConnectorTable, SourceContext};
 use acequia::faults::{Bug, plant};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use rand::{Rng, SeedableRng};
@@ -352,6 +352,34 @@ async fn the_latest_begins_behind_what_is_there() {
     database.run("INSERT INTO orders (name) VALUES ('meanwhile')").await;
     let mut reading = Reading::open(&orders(&database, &[("source.offset", "latest")]), resumed).await;
     assert_eq!(reading.rows(1).await, rows(&[(3, "meanwhile")]));
+}
+
+#[tokio::test]
+async fn a_run_that_read_nothing_of_the_latest_skips_no_row_that_comes_after_it() {
+    let database = with_orders().await;
+    let bounded = || SourceContext { bounded: true, ..context(&numbers()) };
+    database.run("INSERT INTO orders (name) VALUES ('old')").await;
+    let table = orders(&database, &[("source.offset", "latest")]);
+    let mut reading = Reading::open(&table, context(&numbers())).await;
+    assert_eq!(reading.until_caught_up().await, []);
+    assert_eq!((reading.next, reading.lag()), (Some(2), vec![("t".to_owned(), 0)]));
+    let resumed = reading.resumed(bounded());
+    drop(reading);
+    database.run("INSERT INTO orders (name) VALUES ('meanwhile')").await;
+    assert_eq!(Reading::open(&table, resumed).await.all().await, rows(&[(2, "meanwhile")]));
+    // An empty table: whatever comes is new.
+    database.run("TRUNCATE orders").await;
+    let mut reading = Reading::open(&table, context(&numbers())).await;
+    assert_eq!(reading.until_caught_up().await, []);
+    assert_eq!((reading.next, reading.lag()), (Some(BEGINNING), vec![]));
+    let resumed = reading.resumed(bounded());
+    drop(reading);
+    database.run("INSERT INTO orders (name) VALUES ('first')").await;
+    assert_eq!(Reading::open(&table, resumed.clone()).await.all().await, rows(&[(3, "first")]));
+    // Of a table of which nothing was read there are no cursors that could mean something else in another one.
+    database.run("DROP TABLE orders; CREATE TABLE orders (id BIGSERIAL PRIMARY KEY, name TEXT)").await;
+    database.run("INSERT INTO orders (name) VALUES ('of another')").await;
+    assert_eq!(Reading::open(&table, resumed).await.all().await, rows(&[(1, "of another")]));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acequia::connectors::{ConnectorError, ConnectorTable};
+use acequia::connectors::{ConnectorError, ConnectorTable, SourceContext};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -121,6 +121,33 @@ async fn an_embedded_file_is_read_when_it_appears() {
     run(&mut writer, insert).await;
     assert_eq!(reading.rows(1).await, [(1, "1|{\"results_count\": 3}".to_owned())]);
     assert!(reading.origin().contains("database of 2"), "{}", reading.origin());
+}
+
+#[tokio::test]
+async fn what_comes_to_a_file_that_was_not_there_is_new_also_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let schema = columns(&[("behavior_id", DataType::Int64)]);
+    let options = [
+        ("url", "embedded://shop"),
+        ("table", "behavior_events"),
+        ("cursor", "behavior_id"),
+        ("cursor_table", "userbehavior"),
+        ("source.offset", "latest"),
+    ];
+    let table = table("t", &schema, "postgres", &options);
+    let place = || SourceContext { data_dir: folder.path().into(), ..context(&schema) };
+    let mut reading = Reading::open(&table, place()).await;
+    assert_eq!(reading.until_caught_up().await, []);
+    let resumed = reading.resumed(SourceContext { bounded: true, ..place() });
+    drop(reading);
+    let path = folder.path().join("shop.sqlite");
+    let mut writer = client(&path).await;
+    // Its tables are made by whoever comes first.
+    assert_eq!(Reading::open(&table, place()).await.until_caught_up().await, []);
+    let insert =
+        "INSERT INTO userbehavior (customer_id, event_type, timestamp) VALUES (1, 'search', '2026-01-31 12:00:00')";
+    run(&mut writer, insert).await;
+    assert_eq!(Reading::open(&table, resumed).await.all().await, [(1, "1".to_owned())]);
 }
 
 #[tokio::test]

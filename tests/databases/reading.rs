@@ -98,7 +98,10 @@ impl Reading {
             }
             SourceEvent::CaughtUp(_) => self.caught_up = true,
             SourceEvent::End => self.ended = true,
-            SourceEvent::Split(_, name) => assert_eq!(name, "t"),
+            SourceEvent::Split(_, name, position) => {
+                assert_eq!(name, "t");
+                self.next = position.or(self.next);
+            }
             _ => {}
         }
         Ok(true)

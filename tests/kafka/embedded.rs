@@ -20,12 +20,12 @@ fn place() -> TempDir {
 }
 
 /// A source's context in that data folder.
-fn within(place: &Path, context: SourceContext) -> SourceContext {
+pub fn within(place: &Path, context: SourceContext) -> SourceContext {
     SourceContext { data_dir: place.to_owned(), ..context }
 }
 
 /// Records with these keys and values.
-async fn feed(place: &Path, topic: &str, records: impl IntoIterator<Item = (Option<String>, String)>) {
+pub async fn feed(place: &Path, topic: &str, records: impl IntoIterator<Item = (Option<String>, String)>) {
     let mut feeder = Feeder::open(place, CancellationToken::new()).await.unwrap();
     for (key, value) in records {
         feeder.send(topic, key.as_ref().map(String::as_bytes), value.as_bytes()).await.unwrap();
@@ -205,7 +205,7 @@ async fn what_retention_took_is_an_error_also_in_the_midst_of_reading() {
 }
 
 /// Waits until nobody in this process has the topics open: the thread of a reader ends a little after the reader.
-async fn until_let_go(place: &Path) {
+pub async fn until_let_go(place: &Path) {
     let lock = std::fs::File::open(place.join("kafka/@lock")).unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while lock.try_lock().is_err() {

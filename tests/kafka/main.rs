@@ -12,5 +12,6 @@ mod reach;
 mod silent;
 mod sink;
 mod source;
+mod starts;
 mod table;
 mod throughput;

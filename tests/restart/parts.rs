@@ -94,7 +94,7 @@ impl Source for OpenLines {
     async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
         if let Some(own) = self.splits.iter().position(|split| split.state == State::Hidden) {
             self.splits[own].state = State::Open;
-            return Ok(SourceEvent::Split(SplitIndex(own as u32), self.splits[own].name.clone()));
+            return Ok(SourceEvent::Split(SplitIndex(own as u32), self.splits[own].name.clone(), None));
         }
         // In bursts, so that rows and barriers are under way at the same time.
         if self.events.is_multiple_of(4) {

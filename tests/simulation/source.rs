@@ -159,7 +159,7 @@ impl Source for OpenSource {
     async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
         if let Some(own) = self.splits.iter().position(|split| split.state == State::Hidden) {
             self.splits[own].state = State::Open;
-            return Ok(SourceEvent::Split(SplitIndex(own as u32), self.splits[own].name.clone()));
+            return Ok(SourceEvent::Split(SplitIndex(own as u32), self.splits[own].name.clone(), None));
         }
         let world = self.topics.world.clone();
         if self.awake_at.is_none() {

@@ -80,7 +80,7 @@ struct Scan {
 #[async_trait]
 impl Reading for Scan {
     async fn read(self, outlet: &Outlet) -> Result<(), Halt> {
-        outlet.send(SourceEvent::Split(SPLIT, self.context.table.clone())).await?;
+        outlet.send(SourceEvent::Split(SPLIT, self.context.table.clone(), None)).await?;
         let mut next: i64 = 0;
         for (number, file) in self.table.files.iter().enumerate() {
             if let Some(rows) = file.rows.filter(|rows| next + rows <= self.first) {
@@ -178,7 +178,7 @@ mod tests {
         let mut said = vec![];
         loop {
             match source.next().await.unwrap() {
-                SourceEvent::Split(_, name) => said.push(format!("+{name}")),
+                SourceEvent::Split(_, name, _) => said.push(format!("+{name}")),
                 SourceEvent::SplitEnd(_) => said.push("-".into()),
                 SourceEvent::End => return said.join(" "),
                 SourceEvent::Rows(batch, _, offsets) => {

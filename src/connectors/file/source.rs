@@ -221,7 +221,7 @@ impl Reader {
     fn announce(&mut self, path: &Path) -> Result<SplitIndex, Halt> {
         let split = SplitIndex(self.splits);
         self.splits += 1;
-        self.send(SourceEvent::Split(split, path.display().to_string()))?;
+        self.send(SourceEvent::Split(split, path.display().to_string(), None))?;
         Ok(split)
     }
 

@@ -75,7 +75,7 @@ pub(super) fn sink_context(schema: SchemaRef) -> SinkContext {
 /// Each event as a line.
 async fn next(source: &mut Box<dyn Source>) -> String {
     match source.next().await {
-        Ok(SourceEvent::Split(split, name)) => {
+        Ok(SourceEvent::Split(split, name, _)) => {
             format!("split {} {}", split.0, name.rsplit('/').next().unwrap_or_default())
         }
         Ok(SourceEvent::Records(records)) => {

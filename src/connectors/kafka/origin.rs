@@ -14,28 +14,50 @@ use super::splits::SplitId;
 /// What a source and its reader share.
 pub(super) type SharedOrigin = Arc<Mutex<Origin>>;
 
-/// Ids, as far as the brokers tell. Prints as `cluster C; topic-a A; topic-b B`.
+/// Ids, as far as the brokers tell, and which partitions were there at first. Prints as
+/// `cluster C; topic-a A; topic-b B; partitions of topic-a 3; partitions of topic-b 1`.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Origin {
     pub(super) cluster: Option<String>,
     pub(super) topics: BTreeMap<String, String>,
+    /// How many partitions each topic had when the pipeline first saw it; none if it was not there then. It tells
+    /// partitions that came later, which are read from their beginning, from those that no checkpoint has yet though
+    /// they were there: a first checkpoint may be of a moment when only some instances have begun.
+    pub(super) partitions: BTreeMap<String, i32>,
 }
+
+/// How the number of a topic's partitions is told from its id: no topic has such a name.
+const PARTITIONS_OF: &str = "partitions of ";
 
 impl Origin {
     pub(super) fn is_empty(&self) -> bool {
-        self.cluster.is_none() && self.topics.is_empty()
+        self.cluster.is_none() && self.topics.is_empty() && self.partitions.is_empty()
     }
 
     /// What was printed.
     pub(super) fn parse(text: &str) -> Origin {
         let mut origin = Origin::default();
         for (name, id) in text.split("; ").filter_map(|part| part.rsplit_once(' ')) {
-            match name {
-                "cluster" if origin.cluster.is_none() => origin.cluster = Some(id.into()),
+            match (name, name.strip_prefix(PARTITIONS_OF)) {
+                ("cluster", _) if origin.cluster.is_none() => origin.cluster = Some(id.into()),
+                (_, Some(topic)) => origin.partitions.extend(id.parse().ok().map(|count| (topic.to_owned(), count))),
                 _ => drop(origin.topics.insert(name.into(), id.into())),
             }
         }
         origin
+    }
+
+    /// Notes that the topic has `count` partitions, unless `before`, a checkpoint's, says how many it had at first.
+    pub(super) fn count(&mut self, topic: &str, count: i32, before: &Origin) {
+        let is_another = self.mismatch(before, topic).is_some();
+        let first = before.partitions.get(topic).copied().filter(|_| !is_another);
+        self.partitions.entry(topic.into()).or_insert(first.unwrap_or(count));
+    }
+
+    /// Whether a partition without a position came after the pipeline had begun to read its topic, as far as this
+    /// origin, a checkpoint's, tells. `is_known` says whether other partitions of the topic have positions.
+    pub(super) fn is_new(&self, split: &SplitId, is_known: bool) -> bool {
+        self.partitions.get(&split.topic).map_or(is_known, |first| split.partition >= *first)
     }
 
     /// Whether what was noted in `before` may be used here: `None` if nothing is known against it.
@@ -62,7 +84,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cluster = self.cluster.iter().map(|id| format!("cluster {id}"));
         let topics = self.topics.iter().map(|(topic, id)| format!("{topic} {id}"));
-        f.write_str(&cluster.chain(topics).collect::<Vec<_>>().join("; "))
+        let partitions = self.partitions.iter().map(|(topic, count)| format!("{PARTITIONS_OF}{topic} {count}"));
+        f.write_str(&cluster.chain(topics).chain(partitions).collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -104,15 +127,35 @@ mod tests {
     use super::*;
 
     fn origin(cluster: &str, topic: &str) -> Origin {
-        Origin { cluster: Some(cluster.into()), topics: BTreeMap::from([("clicks".into(), topic.into())]) }
+        let topics = BTreeMap::from([("clicks".into(), topic.into())]);
+        Origin { cluster: Some(cluster.into()), topics, partitions: BTreeMap::new() }
     }
 
     #[test]
     fn an_origin_survives_being_written() {
-        let origin = origin("c1", "t1");
+        let mut origin = origin("c1", "t1");
         assert_eq!(origin.to_string(), "cluster c1; clicks t1");
         assert_eq!(Origin::parse("cluster c1; clicks t1"), origin);
+        origin.count("clicks", 3, &Origin::default());
+        assert_eq!(origin.to_string(), "cluster c1; clicks t1; partitions of clicks 3");
+        assert_eq!(Origin::parse("cluster c1; clicks t1; partitions of clicks 3"), origin);
         assert!(Origin::parse("").is_empty());
+    }
+
+    #[test]
+    fn a_partition_is_new_if_it_was_not_there_at_first() {
+        let mut before = origin("c1", "t1");
+        let split = |partition| SplitId { topic: "clicks".into(), partition };
+        assert!(before.is_new(&split(0), true) && !before.is_new(&split(7), false), "an older version's checkpoint");
+        before.count("clicks", 2, &Origin::default());
+        for is_known in [true, false] {
+            assert_eq!([0, 1, 2].map(|partition| before.is_new(&split(partition), is_known)), [false, false, true]);
+        }
+        let mut same = origin("c1", "t1");
+        same.count("clicks", 4, &before);
+        let mut another = origin("c1", "t2");
+        another.count("clicks", 4, &before);
+        assert_eq!((same.partitions["clicks"], another.partitions["clicks"]), (2, 4));
     }
 
     #[test]

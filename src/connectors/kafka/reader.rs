@@ -29,7 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the thread has to tell.
 pub(super) enum Read {
-    Split(SplitIndex, SplitId),
+    /// With the position where it begins, as the options or the checkpoint say.
+    Split(SplitIndex, SplitId, i64),
+    /// It is read on elsewhere: from this offset.
+    Moved(SplitIndex, i64),
     Records(RawRecords),
     /// Everything before this offset has been sent.
     CaughtUp(SplitIndex, i64),
@@ -64,6 +67,8 @@ pub(super) struct Reader {
     /// When a partition that a checkpoint knows was first not to be found.
     gone_since: Option<Instant>,
     origin: SharedOrigin,
+    /// What the checkpoint says.
+    before: Origin,
 }
 
 struct Split {
@@ -85,6 +90,7 @@ impl Reader {
     ) -> Reader {
         Reader {
             what: client::server_name(&options.servers),
+            before: Origin::parse(context.origin.as_deref().unwrap_or_default()),
             gatherer: Gatherer::new(context.wants_keys, context.wants_timestamps, context.wants_headers),
             options,
             context,
@@ -148,6 +154,8 @@ impl Reader {
                 .into());
             }
             for topic in &self.missing {
+                // All partitions that it will have are younger than the pipeline.
+                self.origin.lock().partitions.insert(topic.clone(), 0);
                 tracing::warn!("topic {topic} does not exist yet {}; waiting", client::place(&self.options.servers));
             }
         }
@@ -169,11 +177,11 @@ impl Reader {
             let asked = asked?;
             self.check_count(&topic, asked)?;
             if let Some(count) = asked {
-                self.note_origin(&topic);
+                self.note_origin(&topic, count);
                 let mine = self.mine(&topic, 0..count);
                 let SourceContext { positions, bounded, .. } = &self.context;
-                let start = &self.options.start;
-                let mut ranges = splits::ranges(&self.consumer, &self.what, &mine, start, positions, *bounded)?;
+                let (start, known) = (&self.options.start, (positions, &self.before));
+                let mut ranges = splits::ranges(&self.consumer, &self.what, &mine, start, known, *bounded)?;
                 self.check_positions(&topic, &mut ranges)?;
                 found.push((topic, ranges));
             }
@@ -182,7 +190,7 @@ impl Reader {
     }
 
     /// Asks for the ids of the cluster and the topic, which old brokers may not give.
-    fn note_origin(&self, topic: &str) {
+    fn note_origin(&self, topic: &str, count: i32) {
         let cluster = self.consumer.cluster_id(PATIENCE);
         let id = self.consumer.topic_id(topic, PATIENCE);
         let mut origin = self.origin.lock();
@@ -190,11 +198,12 @@ impl Reader {
         if let Some(id) = id {
             origin.topics.insert(topic.into(), id);
         }
+        origin.count(topic, count, &self.before);
     }
 
     /// Partitions that the checkpoint knows, this instance reads, and the topic does not have.
     fn check_count(&mut self, topic: &str, count: Option<i32>) -> Result<(), ConnectorError> {
-        let known = self.context.positions.keys().filter_map(|name| SplitId::parse(name));
+        let known = splits::offsets(&self.context.positions).map(|(split, _)| split);
         let is_mine = |split: &SplitId| split.belongs_to(self.context.instance, self.context.instances);
         let mut gone = known.filter(|split| split.topic == *topic && split.partition >= count.unwrap_or(0));
         let Some(split) = gone.find(is_mine) else { return Ok(()) };
@@ -216,12 +225,12 @@ impl Reader {
 
     /// Positions of a checkpoint that do not fit what is there are an error, or moved if that is accepted.
     fn check_positions(&self, topic: &str, ranges: &mut [Range]) -> Result<(), ConnectorError> {
-        let is_restored = |range: &Range| self.context.positions.contains_key(&range.split.to_string());
+        let restored = |range: &Range| splits::restored(&self.context.positions, &range.split);
+        let is_restored = |range: &Range| restored(range).is_some_and(|position| position != BEGINNING);
         if !ranges.iter().any(is_restored) {
             return Ok(());
         }
-        let before = Origin::parse(self.context.origin.as_deref().unwrap_or_default());
-        let mismatch = self.origin.lock().mismatch(&before, topic);
+        let mismatch = self.origin.lock().mismatch(&self.before, topic);
         if let Some(message) = mismatch {
             if !self.context.accept_lost_input {
                 return Err(self.mismatch(message));
@@ -266,7 +275,7 @@ impl Reader {
         let mut wanted = vec![];
         for range in ranges {
             let index = SplitIndex(self.splits.len() as u32);
-            self.send(Read::Split(index, range.split.clone()))?;
+            self.send(Read::Split(index, range.split.clone(), range.position()))?;
             let done = range.end.is_some_and(|end| end <= range.start.max(0));
             if done {
                 self.send(Read::SplitEnd(index))?;
@@ -344,7 +353,7 @@ impl Reader {
             };
             if self.missing.contains(&topic) {
                 tracing::info!("topic {topic} is there, with {count} partitions");
-                self.note_origin(&topic);
+                self.note_origin(&topic, count);
                 self.missing.retain(|other| *other != topic);
             }
             // A bounded run ends where its partitions ended when it began.
@@ -353,10 +362,13 @@ impl Reader {
                 mine.retain(|split| !self.splits.iter().any(|known| known.id == *split));
                 // From their first record, whatever the options say of the start: they are younger than the pipeline.
                 // Unless a checkpoint knows them, which happens when the topic was not there at the start.
-                new.extend(mine.into_iter().map(|split| {
-                    let start = self.context.positions.get(&split.to_string()).copied().unwrap_or(BEGINNING);
+                let range = |split| {
+                    let start = splits::restored(&self.context.positions, &split).unwrap_or(BEGINNING);
                     Range { split, start, end: None }
-                }));
+                };
+                let mut ranges: Vec<Range> = mine.into_iter().map(range).collect();
+                self.check_positions(&topic, &mut ranges)?;
+                new.extend(ranges);
             }
         }
         Ok((new, vanished))
@@ -491,6 +503,7 @@ impl Reader {
         let nearest = match origin::gap(&id, next, low, high) {
             Some(gap) => {
                 self.lost(gap.message)?;
+                self.send(Read::Moved(SplitIndex(at as u32), gap.nearest))?;
                 gap.nearest
             }
             None => next,

@@ -143,10 +143,15 @@ struct Progress {
 impl KafkaSource {
     fn event(&mut self, read: Read) -> SourceEvent {
         match read {
-            Read::Split(index, split) => {
+            Read::Split(index, split, position) => {
                 let name = split.to_string();
-                self.progress.push(Progress { split, next: 0 });
-                SourceEvent::Split(index, name)
+                self.progress.push(Progress { split, next: position.max(0) });
+                SourceEvent::Split(index, name, Some(position))
+            }
+            Read::Moved(index, offset) => {
+                let progress = &mut self.progress[index.0 as usize];
+                progress.next = offset;
+                SourceEvent::Split(index, progress.split.to_string(), Some(offset))
             }
             Read::Records(records) => {
                 let mut rows = 0;
@@ -188,8 +193,8 @@ impl Source for KafkaSource {
     }
 
     async fn committed(&mut self, _epoch: Epoch, positions: &Positions) -> Result<(), ConnectorError> {
-        let splits: Vec<(SplitId, i64)> =
-            positions.iter().filter_map(|(name, offset)| Some((SplitId::parse(name)?, *offset))).collect();
+        // A group has no name for a beginning: of such a partition it hears with the first record.
+        let splits: Vec<(SplitId, i64)> = splits::offsets(positions).collect();
         let mine = splits.iter().filter(|(split, _)| self.progress.iter().any(|known| known.split == *split));
         let list = offset_list(mine.map(|(split, offset)| (split.topic.as_str(), split.partition, *offset)));
         if list.count() == 0 {

@@ -9,12 +9,13 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::errors::classify;
 use super::messages::{Consumer, offset_list};
 use super::options::Start;
-use crate::connectors::{ConnectorError, Positions};
+use super::origin::Origin;
+use crate::connectors::{self, ConnectorError, Positions};
 
 /// How long a question to the servers may take before it counts as unanswered.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// librdkafka's name for "the first record that there is".
+/// librdkafka's name for "the first record that there is"; in positions it is [`connectors::BEGINNING`].
 pub(super) const BEGINNING: i64 = -2;
 
 /// A partition of a topic; prints as the split's name, `transactions[3]`.
@@ -51,6 +52,26 @@ pub(super) struct Range {
     pub(super) start: i64,
     /// The offset at which a bounded read ends.
     pub(super) end: Option<i64>,
+}
+
+impl Range {
+    /// Where it begins, as a position.
+    pub(super) fn position(&self) -> i64 {
+        if self.start == BEGINNING { connectors::BEGINNING } else { self.start }
+    }
+}
+
+/// Where a split goes on by its position, if it has one: an offset or [`BEGINNING`].
+pub(super) fn restored(positions: &Positions, split: &SplitId) -> Option<i64> {
+    let position = positions.get(&split.to_string()).copied()?;
+    Some(if position == connectors::BEGINNING { BEGINNING } else { position })
+}
+
+/// The partitions of which something was read or skipped, with the offset wanted next: only those of such partitions can
+/// be missing.
+pub(super) fn offsets(positions: &Positions) -> impl Iterator<Item = (SplitId, i64)> {
+    let numbers = positions.iter().filter(|(_, position)| **position != connectors::BEGINNING);
+    numbers.filter_map(|(name, position)| Some((SplitId::parse(name)?, *position)))
 }
 
 /// How many partitions a topic has; `None` if there is no such topic. Asks the server.
@@ -92,8 +113,8 @@ fn unanswered(what: &str, error: &KafkaError) -> ConnectorError {
 /// Where to begin with splits that the pipeline has at its start, and where to end if it is bounded. Asks the server
 /// where it must.
 ///
-/// A split goes on at its position. One without a position is new if its topic has positions, and then begins with its
-/// first record: it came while the pipeline was down. Otherwise the options say.
+/// A split goes on at its position. One without a position that is [new](Origin::is_new) by the checkpoint's origin begins
+/// with its first record: it came while the pipeline was down. Otherwise the options say.
 ///
 /// # Errors
 /// `Unavailable` when nobody answers.
@@ -102,14 +123,15 @@ pub(super) fn ranges(
     what: &str,
     splits: &[SplitId],
     start: &Start,
-    positions: &Positions,
+    (positions, before): (&Positions, &Origin),
     bounded: bool,
 ) -> Result<Vec<Range>, ConnectorError> {
     let known: Vec<SplitId> = positions.keys().filter_map(|name| SplitId::parse(name)).collect();
     let mut ranges = vec![];
     for split in splits {
-        let restored = positions.get(&split.to_string()).copied();
-        let is_new = restored.is_none() && known.iter().any(|other| other.topic == split.topic);
+        let restored = restored(positions, split);
+        let is_known = known.iter().any(|other| other.topic == split.topic);
+        let is_new = restored.is_none() && before.is_new(split, is_known);
         let wants_end =
             bounded || (restored.is_none() && !is_new && !matches!(start, Start::Earliest | Start::Offsets(_)));
         let end = match wants_end {

@@ -305,7 +305,7 @@ async fn what_never_ends_is_refused_in_a_bounded_run() {
         "nexmark table t: never ends, so a bounded run would not either: add 'events' = '1000'"
     );
     let mut source = endless.open(context).await.unwrap();
-    assert!(matches!(source.next().await.unwrap(), SourceEvent::Split(_, name) if name == "nexmark[0]"));
+    assert!(matches!(source.next().await.unwrap(), SourceEvent::Split(_, name, _) if name == "nexmark[0]"));
 }
 
 #[test]

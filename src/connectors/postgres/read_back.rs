@@ -120,7 +120,7 @@ impl Source for OpenRows {
     async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
         if let Some(split) = ["rows", DEAD_LETTERS].get(self.announced as usize) {
             self.announced += 1;
-            return Ok(SourceEvent::Split(SplitIndex(self.announced - 1), (*split).into()));
+            return Ok(SourceEvent::Split(SplitIndex(self.announced - 1), (*split).into(), None));
         }
         let rows =
             sqlx::query_as::<_, (i32, String)>(AssertSqlSafe(self.fetch.as_str())).fetch_all(&mut self.connection);

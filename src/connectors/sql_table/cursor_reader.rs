@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use super::cursor_options::Start;
 use super::origin::Origin;
 use crate::connectors::retry::until_available;
-use crate::connectors::{ConnectorError, SourceContext};
+use crate::connectors::{BEGINNING, ConnectorError, SourceContext};
 use crate::formats::{RawRecords, SplitIndex};
 
 /// The only split there is.
@@ -71,6 +71,8 @@ pub struct CursorRow {
 
 /// What the reader has to tell.
 pub(super) enum Read {
+    /// `source.offset` is resolved: this cursor is wanted first.
+    Begins(i64),
     Records(RawRecords),
     CaughtUp,
     End,
@@ -105,7 +107,7 @@ pub(super) struct Reader<D: CursorDatabase> {
 /// How far the reader is.
 pub(super) struct Place<S> {
     session: Option<S>,
-    /// The next cursor wanted; `None` until `source.offset` is resolved.
+    /// The next cursor wanted, from [`BEGINNING`] on any; `None` until `source.offset` is resolved.
     next: Option<i64>,
     /// All rows up to here are there to be read.
     complete: Option<i64>,
@@ -114,15 +116,22 @@ pub(super) struct Place<S> {
 }
 
 impl<S> Place<S> {
+    /// The next cursor wanted, or [`BEGINNING`]; `None` until `source.offset` is resolved.
+    pub(super) fn next(&self) -> Option<i64> {
+        self.next
+    }
+
     pub(super) fn new(context: &SourceContext, start: Start) -> Place<S> {
         let restored = context.positions.get(&context.table).copied();
-        let next = restored.or((start == Start::Earliest).then_some(i64::MIN));
+        let next = restored.or((start == Start::Earliest).then_some(BEGINNING));
         Place { session: None, next, complete: None, end: None }
     }
 }
 
 /// What a step has found.
 enum Step {
+    /// It is decided where to begin.
+    Begins(i64),
     Rows(Vec<CursorRow>),
     /// Nothing new for now.
     Nothing,
@@ -143,6 +152,7 @@ impl<D: CursorDatabase> Reader<D> {
         let mut caught_up = false;
         loop {
             let read = match until_available(what, stop, || self.step()).await? {
+                Step::Begins(next) => Read::Begins(next),
                 Step::Rows(rows) => Read::Records(records(&rows)),
                 Step::Nothing if caught_up => {
                     self.pause().await;
@@ -174,8 +184,10 @@ impl<D: CursorDatabase> Reader<D> {
             Some(session) => Some(session),
             None => self.connect(place.next).await?,
         }) else {
-            // What comes with it will be new.
-            place.next.get_or_insert(i64::MIN);
+            if place.next.is_none() {
+                // What comes with it will be new.
+                return Ok(Step::Begins(*place.next.insert(BEGINNING)));
+            }
             return Ok(if self.context.bounded { Step::Done } else { Step::Nothing });
         };
         let step = self.advance(&mut place, &mut session).await?;
@@ -188,7 +200,9 @@ impl<D: CursorDatabase> Reader<D> {
         let origin = self.database.origin(&session);
         let before = self.shared.origin.lock().clone();
         let restored = || self.context.origin.as_deref().map(Origin::parse);
-        let before = before.or_else(|| restored().filter(|_| self.context.positions.contains_key(&self.context.table)));
+        // Of a table of which nothing was read there is no cursor that could mean something else here.
+        let has_read = self.context.positions.get(&self.context.table).is_some_and(|next| *next != BEGINNING);
+        let before = before.or_else(|| restored().filter(|_| has_read));
         if let Some(mismatch) = before.and_then(|before| origin.mismatch(&before, next)) {
             if !self.context.accept_lost_input {
                 return Err(ConnectorError::Mismatch { what: self.settings.what.clone(), message: mismatch });
@@ -203,8 +217,10 @@ impl<D: CursorDatabase> Reader<D> {
         let next = match place.next {
             Some(next) => next,
             None => {
-                let newest = self.database.newest(session, i64::MIN).await?;
-                *place.next.insert(newest.map_or(i64::MIN, |newest| newest.saturating_add(1)))
+                let newest = self.database.newest(session, BEGINNING).await?;
+                let next = newest.map_or(BEGINNING, |newest| newest.saturating_add(1));
+                self.shared.newest.fetch_max(newest.unwrap_or(i64::MIN), Ordering::Relaxed);
+                return Ok(Step::Begins(*place.next.insert(next)));
             }
         };
         let to = match place.complete {

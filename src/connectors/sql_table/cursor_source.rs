@@ -10,7 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::cursor_options::CursorOptions;
 use super::cursor_reader::{CursorDatabase, Place, Read, Reader, Settings, Shared};
-use crate::connectors::{ConnectorError, Source, SourceContext, SourceEvent};
+use crate::connectors::{BEGINNING, ConnectorError, Source, SourceContext, SourceEvent};
 use crate::formats::SplitIndex;
 
 /// Pages that are read before they are asked for.
@@ -27,7 +27,7 @@ pub struct CursorSource {
     _reader: DropGuard,
     events: Receiver<Result<Read, ConnectorError>>,
     shared: Arc<Shared>,
-    /// The next cursor wanted, once a row has been handed over or a checkpoint has said so.
+    /// The next cursor wanted, or [`BEGINNING`]; `None` until `source.offset` is resolved.
     next: Option<i64>,
     stage: Stage,
 }
@@ -51,6 +51,8 @@ impl CursorSource {
         let stop = context.stop.clone();
         context.stop = stop.child_token();
         let shared = Arc::new(Shared { newest: AtomicI64::new(i64::MIN), origin: Mutex::new(None) });
+        let CursorOptions { cursor, poll_interval, start, .. } = options.clone();
+        let place = Place::new(&context, start);
         let source = CursorSource {
             what: what.clone(),
             table: context.table.clone(),
@@ -58,12 +60,11 @@ impl CursorSource {
             _reader: context.stop.clone().drop_guard(),
             events,
             shared: shared.clone(),
-            next: context.positions.get(&context.table).copied(),
+            next: place.next(),
             stage: Stage::Hidden,
         };
-        let CursorOptions { cursor, poll_interval, start, .. } = options.clone();
         let settings = Settings { what, cursor, poll_interval };
-        let place = tokio::sync::Mutex::new(Place::new(&context, start));
+        let place = tokio::sync::Mutex::new(place);
         tokio::spawn(Reader { database, settings, context, shared, sender, place }.run());
         source
     }
@@ -75,7 +76,7 @@ impl Source for CursorSource {
         match self.stage {
             Stage::Hidden => {
                 self.stage = Stage::Announced;
-                return Ok(SourceEvent::Split(SPLIT, self.table.clone()));
+                return Ok(SourceEvent::Split(SPLIT, self.table.clone(), self.next));
             }
             Stage::SplitEnded => return Ok(SourceEvent::End),
             Stage::Announced => {}
@@ -87,6 +88,10 @@ impl Source for CursorSource {
         };
         Ok(match read {
             Some(read) => match read? {
+                Read::Begins(next) => {
+                    self.next = Some(next);
+                    SourceEvent::Split(SPLIT, self.table.clone(), self.next)
+                }
                 Read::Records(records) => {
                     self.next = records.offsets.last().map(|last| last + 1).or(self.next);
                     SourceEvent::Records(records)
@@ -111,7 +116,8 @@ impl Source for CursorSource {
     /// As many as there are if no cursor was left out.
     fn lag(&self) -> Vec<(String, i64)> {
         let newest = self.shared.newest.load(Ordering::Relaxed);
-        let behind = self.next.filter(|_| newest != i64::MIN).map(|next| newest.saturating_add(1).saturating_sub(next));
+        let next = self.next.filter(|next| *next != BEGINNING && newest != i64::MIN);
+        let behind = next.map(|next| newest.saturating_add(1).saturating_sub(next));
         behind.map(|behind| (self.table.clone(), behind.max(0))).into_iter().collect()
     }
 }

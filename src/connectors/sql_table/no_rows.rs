@@ -30,7 +30,7 @@ impl SourceFactory for NoRows {
     }
 
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
-        let mut events = vec![SourceEvent::CaughtUp(SPLIT), SourceEvent::Split(SPLIT, context.table.clone())];
+        let mut events = vec![SourceEvent::CaughtUp(SPLIT), SourceEvent::Split(SPLIT, context.table.clone(), None)];
         if context.bounded {
             events.splice(0..1, [SourceEvent::End, SourceEvent::SplitEnd(SPLIT)]);
         }

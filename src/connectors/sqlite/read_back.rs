@@ -125,7 +125,7 @@ impl Source for OpenRows {
     async fn next(&mut self) -> Result<SourceEvent, ConnectorError> {
         if let Some(split) = ["rows", DEAD_LETTERS].get(self.announced as usize) {
             self.announced += 1;
-            return Ok(SourceEvent::Split(SplitIndex(self.announced - 1), (*split).into()));
+            return Ok(SourceEvent::Split(SplitIndex(self.announced - 1), (*split).into(), None));
         }
         while let Some(pages) = self.pages.last_mut() {
             let mut query = sqlx::query(AssertSqlSafe(pages.query.as_str())).bind(pages.from).bind(self.limit);

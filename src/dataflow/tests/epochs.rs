@@ -6,9 +6,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::parts::{MemorySink, MemorySource, options};
+use super::parts::{After, MemorySink, MemorySource, options};
 use super::{expected, input, window_sums};
 use crate::checkpoint::state::EpochState;
+use crate::connectors::{BEGINNING, Positions};
 use crate::dataflow::listener::EpochListener;
 use crate::dataflow::recovery::Beginning;
 use crate::dataflow::statistics::Statistics;
@@ -133,4 +134,47 @@ async fn a_run_that_came_to_its_end_has_nothing_left_to_send() {
     let statistics = Arc::new(Statistics::of(&graph));
     run_from(graph, options(1, 3), statistics, from(state)).await.unwrap();
     assert_eq!(sink.log.lock().rows.len(), rows);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_split_begins_is_in_the_first_checkpoint_and_changes_when_it_is_said_again() {
+    let begins = |named: &[(&str, Option<i64>)]| named.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+    let at_once = |began: tokio::time::Instant| began.elapsed() < Duration::from_secs(2);
+    let run = async |told: Vec<(String, Option<i64>)>, start: Option<EpochState>| {
+        let source = MemorySource { after: After::Wait, ..MemorySource::new(vec![vec![], vec![]]) };
+        let source = Arc::new(MemorySource { begins: told, ..source });
+        let options = options(1, 3);
+        let until = Epoch(start.as_ref().map_or(0, |start| start.epoch.0) + 1);
+        let keeper =
+            Keeper { state: Mutex::new(start.clone().unwrap_or_default()), until, stop: options.abort.clone() };
+        let keeper = Arc::new(keeper);
+        let graph = window_sums(&source, &MemorySink::default());
+        let statistics = Arc::new(Statistics::of(&graph));
+        let listener = Some(Arc::clone(&keeper) as Arc<dyn EpochListener>);
+        let beginning = Beginning { state: start, listener, ..Beginning::default() };
+        // A run without rows has one epoch, for what is new.
+        let drain = options.drain.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drain.cancel();
+        });
+        let _ = run_from(graph, options, statistics, beginning).await;
+        keeper.state.lock().clone()
+    };
+    let began = tokio::time::Instant::now();
+    let state = run(begins(&[("t[0]", Some(1000))]), None).await;
+    assert_eq!(state.sources["t"].positions, begins_at(&[("t[0]", 1000)]));
+    // What the source says goes before what the checkpoint has; where it says nothing that stays.
+    let state = run(begins(&[("t[0]", None), ("t[1]", Some(BEGINNING))]), Some(state)).await;
+    assert_eq!(state.sources["t"].positions, begins_at(&[("t[0]", 1000), ("t[1]", BEGINNING)]));
+    let state = run(begins(&[("t[0]", Some(900)), ("t[0]", Some(3))]), Some(state)).await;
+    assert_eq!(state.sources["t"].positions, begins_at(&[("t[0]", 3), ("t[1]", BEGINNING)]));
+    assert_eq!((state.epoch, at_once(began)), (Epoch(3), true));
+    // Nothing is new: the only epoch is that of the end.
+    let state = run(begins(&[("t[0]", Some(3)), ("t[1]", Some(BEGINNING))]), Some(state)).await;
+    assert_eq!((state.epoch, at_once(began)), (Epoch(4), false));
+}
+
+fn begins_at(positions: &[(&str, i64)]) -> Positions {
+    positions.iter().map(|(split, position)| ((*split).to_owned(), *position)).collect()
 }

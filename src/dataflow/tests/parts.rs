@@ -52,6 +52,8 @@ pub struct MemorySource {
     pub after: After,
     /// Time between a few events and the next few.
     pub pace: Duration,
+    /// Where splits say that they begin, by name, one announcement after the other.
+    pub begins: Vec<(String, Option<i64>)>,
     /// Never opens, as when a server is away.
     pub away: bool,
     /// Panics after so many events.
@@ -67,6 +69,7 @@ impl MemorySource {
             splits: splits.into_iter().enumerate().map(named).collect(),
             after: After::End,
             pace: Duration::ZERO,
+            begins: vec![],
             away: false,
             panics_at: None,
             events: AtomicUsize::new(0),
@@ -83,6 +86,8 @@ struct OpenSource {
     /// Index in the source's splits, next record, whether its end was told.
     splits: Vec<(usize, usize, bool)>,
     announced: usize,
+    /// How many of the source's `begins` were said.
+    said: usize,
     turn: usize,
     resume_at: Option<tokio::time::Instant>,
 }
@@ -127,6 +132,7 @@ impl SourceFactory for Shared {
             context,
             splits,
             announced: 0,
+            said: 0,
             turn: 0,
             resume_at: None,
         }))
@@ -142,7 +148,13 @@ impl Source for OpenSource {
             return Ok(SourceEvent::Split(
                 SplitIndex(index as u32),
                 self.source.splits[self.splits[index].0].0.clone(),
+                None,
             ));
+        }
+        if let Some((name, begins)) = self.source.begins.get(self.said) {
+            self.said += 1;
+            let own = self.splits.iter().position(|(index, ..)| self.source.splits[*index].0 == *name);
+            return Ok(SourceEvent::Split(SplitIndex(own.unwrap() as u32), name.clone(), *begins));
         }
         if !self.source.pace.is_zero() {
             // In bursts, so that rows and barriers are under way at the same time.

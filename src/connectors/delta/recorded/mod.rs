@@ -207,7 +207,7 @@ struct Replay {
 impl Reading for Replay {
     async fn read(mut self, outlet: &Outlet) -> Result<(), Halt> {
         for split in &self.splits {
-            outlet.send(SourceEvent::Split(split.index, split.rows.name.clone())).await?;
+            outlet.send(SourceEvent::Split(split.index, split.rows.name.clone(), None)).await?;
         }
         while let Some(at) = self.hindmost() {
             let split = &mut self.splits[at];

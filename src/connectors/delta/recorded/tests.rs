@@ -55,7 +55,7 @@ async fn read(factory: &RecordedFactory, contexts: Vec<SourceContext>) -> Result
         let mut names: Vec<String> = vec![];
         loop {
             match source.next().await? {
-                SourceEvent::Split(index, name) => {
+                SourceEvent::Split(index, name, _) => {
                     assert_eq!(index.0 as usize, names.len());
                     seen.rows.insert(name.clone(), vec![]);
                     names.push(name);

@@ -21,9 +21,11 @@ use crate::connectors::kafka::client;
 use crate::connectors::kafka::options::KafkaOptions;
 use crate::connectors::kafka::origin::Origin;
 use crate::connectors::kafka::records::Gatherer;
-use crate::connectors::kafka::splits::{Range, SplitId};
+use crate::connectors::kafka::splits::{BEGINNING, Range, SplitId};
 use crate::connectors::retry::until_available;
-use crate::connectors::{Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
+use crate::connectors::{
+    self, Boundedness, ConnectorError, Decoding, Source, SourceContext, SourceEvent, SourceFactory,
+};
 use crate::formats::{DecodeOptions, SplitIndex};
 
 /// How many events lie between the thread and the pipeline.
@@ -152,6 +154,8 @@ struct Split {
     id: SplitId,
     /// The index of its topic.
     topic: usize,
+    /// The position where it begins.
+    begins: i64,
     cursor: Cursor,
     /// Where a bounded read ends.
     end: Option<i64>,
@@ -186,13 +190,19 @@ impl Reader {
     ) -> Result<(Reader, Origin), ConnectorError> {
         let of_sink = broker.is_none().then(|| super::sink::name(&context.pipeline, &context.table));
         let ids = found.iter().map(|topic| (topic.name.clone(), topic.id.clone()));
-        let origin = Origin { cluster: id, topics: ids.collect() };
+        let mut origin = Origin { cluster: id, topics: ids.collect(), ..Origin::default() };
+        let before = Origin::parse(context.origin.as_deref().unwrap_or_default());
+        found.iter().for_each(|topic| origin.count(&topic.name, PARTITIONS as i32, &before));
         let (mut topics, mut splits) = (vec![], vec![]);
         for topic in found {
-            for Range { split, start, end } in start::ranges(&topic, &folder, &options.start, &origin, &context)? {
+            for range in start::ranges(&topic, &folder, &options.start, &origin, &context)? {
+                let begins = range.position();
+                let Range { split, start, end } = range;
+                let first = || topic.extent().first()[split.partition as usize];
+                let start = if start == BEGINNING { first() } else { start };
                 let cursor = Cursor::new(Arc::clone(&topic), split.partition as usize, start);
                 let (topic, cursor) = (topics.len(), cursor.of_sink(of_sink.clone()));
-                splits.push(Split { id: split, topic, cursor, end, caught_up: false, done: false });
+                splits.push(Split { id: split, topic, begins, cursor, end, caught_up: false, done: false });
             }
             topics.push(Watched { extent: topic.extent.subscribe(), seen: topic.extent() });
         }
@@ -221,7 +231,7 @@ impl Reader {
 
     fn read(&mut self, sender: &Sender<Result<Read, ConnectorError>>) -> Result<(), Halt> {
         for (at, split) in self.splits.iter().enumerate() {
-            send(sender, SourceEvent::Split(SplitIndex(at as u32), split.id.to_string()), None)?;
+            send(sender, SourceEvent::Split(SplitIndex(at as u32), split.id.to_string(), Some(split.begins)), None)?;
         }
         loop {
             if sender.is_closed() || self.stop.is_cancelled() {
@@ -276,8 +286,13 @@ impl Reader {
                 // Retention may have moved on since.
                 let extent = self.topics[split.topic].extent.borrow().clone();
                 let (next, accept) = (split.cursor.next(), self.context.accept_lost_input);
-                split.cursor.seek(start::nearest(&split.id, next, &extent, &self.folder, accept)?);
+                let nearest = start::nearest(&split.id, next, &extent, &self.folder, accept)?;
+                split.cursor.seek(nearest);
                 self.topics[split.topic].seen = extent;
+                let moved = SourceEvent::Split(SplitIndex(at as u32), split.id.to_string(), Some(nearest));
+                // Behind the records that were read before.
+                self.flush(sender)?;
+                send(sender, moved, None)?;
                 return Ok(true);
             }
             Step::Record => {}
@@ -366,6 +381,9 @@ impl EmbeddedSource {
             SourceEvent::CaughtUp(index) => {
                 let progress = &mut self.progress[index.0 as usize];
                 progress.next = next.unwrap_or(progress.next);
+            }
+            SourceEvent::Split(index, _, Some(next)) if *next != connectors::BEGINNING => {
+                self.progress[index.0 as usize].next = *next;
             }
             SourceEvent::End => self.ended = true,
             _ => {}

@@ -8,7 +8,7 @@ use super::topic::{Extent, Topic};
 use super::{PARTITIONS, what};
 use crate::connectors::kafka::options::Start;
 use crate::connectors::kafka::origin::{self, Origin, WAY_OUT};
-use crate::connectors::kafka::splits::{Range, SplitId};
+use crate::connectors::kafka::splits::{self, BEGINNING, Range, SplitId};
 use crate::connectors::{ConnectorError, SourceContext};
 
 /// For each split of the topic that this instance reads, where to begin, and where to end if it is bounded. `origin` is
@@ -25,8 +25,9 @@ pub(super) fn ranges(
 ) -> Result<Vec<Range>, ConnectorError> {
     let positions = &context.positions;
     let is_known = positions.keys().filter_map(|name| SplitId::parse(name)).any(|split| split.topic == topic.name);
+    let has_offsets = splits::offsets(positions).any(|(split, _)| split.topic == topic.name);
     let before = Origin::parse(context.origin.as_deref().unwrap_or_default());
-    let mismatch = origin.mismatch(&before, &topic.name).filter(|_| is_known);
+    let mismatch = origin.mismatch(&before, &topic.name).filter(|_| has_offsets);
     if let Some(message) = &mismatch {
         let what = what(folder);
         if !context.accept_lost_input {
@@ -41,20 +42,21 @@ pub(super) fn ranges(
         if !split.belongs_to(context.instance, context.instances) {
             continue;
         }
-        let first = extent.first()[partition];
-        let start = match positions.get(&split.to_string()) {
-            _ if mismatch.is_some() => first,
-            Some(position) => nearest(&split, *position, &extent, folder, context.accept_lost_input)?,
-            // Nothing has come in it since the topic was first read.
-            None if is_known => first,
+        let start = match splits::restored(positions, &split) {
+            _ if mismatch.is_some() => BEGINNING,
+            Some(BEGINNING) => BEGINNING,
+            Some(position) => nearest(&split, position, &extent, folder, context.accept_lost_input)?,
+            // An older version's checkpoint, which has no position of partitions without records.
+            None if before.is_new(&split, is_known) => BEGINNING,
             None => match start {
-                Start::Earliest => first,
+                Start::Earliest => BEGINNING,
                 Start::Latest => extent.next[partition],
                 Start::Offsets(offsets) => match offsets.get(&(partition as i32)) {
                     Some(offset) => nearest(&split, *offset, &extent, folder, context.accept_lost_input)?,
-                    None => first,
+                    None => BEGINNING,
                 },
                 Start::Timestamp(millis) => {
+                    let first = extent.first()[partition];
                     let found = Cursor::new(Arc::clone(topic), partition, first).find_time(&extent, *millis)?;
                     found.unwrap_or(extent.next[partition])
                 }
