@@ -117,12 +117,15 @@ impl HistorySession {
         let planned = self.context.state().statement_to_plan(statement).await;
         let plan = planned.map_err(|error| self.explained(error, question, files))?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        match read_only.verify_plan(&plan) {
-            Ok(()) => Ok(plan),
-            Err(_) => {
-                let error = SqlError::new(question.location, "the history is only read");
-                Err(wrong(vec![error.help("write a query: SELECT ...")]))
-            }
+        if read_only.verify_plan(&plan).is_err() {
+            let error = SqlError::new(question.location, "the history is only read");
+            return Err(wrong(vec![error.help("write a query: SELECT ...")]));
+        }
+        // What types and constants are wrong comes out here only. The plan that is run is optimized once more: one that
+        // explains would show everything twice.
+        match self.context.state().optimize(&plan) {
+            Ok(_) => Ok(plan),
+            Err(error) => Err(self.explained(error, question, files)),
         }
     }
 
