@@ -1,5 +1,6 @@
 //! One case: its files, its runs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,15 @@ impl Settings {
     }
 }
 
+/// What is said of bad records: that they are bad does not depend on the settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Warnings {
+    /// As in any run.
+    Told,
+    /// A run with other settings has told them.
+    KnownAlready,
+}
+
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { parallelism, batch_size, seed } = self;
@@ -92,6 +102,9 @@ impl fmt::Display for Settings {
 /// # Errors
 /// When there are none, or one's files cannot be read.
 pub fn discover(program: &Path) -> Result<Vec<Case>, CaseError> {
+    if !program.exists() {
+        return Err(CaseError::NoFolder(program.to_path_buf()));
+    }
     let tests = program.join("tests");
     let mut cases = vec![];
     for folder in entries(&tests).map_err(|_| CaseError::NoCases(tests.clone()))? {
@@ -130,8 +143,9 @@ impl Case {
         }
         let mut program = self.program(color)?;
         let tables = program.tables.clone();
-        for settings in settings {
-            let written = self.run_once(&mut program, &tables, *settings, color).await?;
+        for (before, settings) in settings.iter().enumerate() {
+            let warnings = if before == 0 { Warnings::Told } else { Warnings::KnownAlready };
+            let written = self.run_once(&mut program, &tables, *settings, warnings, color).await?;
             let mut differences = String::new();
             for (rows, expected) in &self.expected {
                 let difference = Difference::between(expected, &written.rows_of(rows, *settings)?);
@@ -147,7 +161,7 @@ impl Case {
     }
 
     /// Runs the case once and writes what came out into its expected files: those that are there, or one for each
-    /// table with rows.
+    /// table that the program writes, since that nothing comes out is an expectation too.
     ///
     /// # Errors
     /// As for [`Case::run`], or when a file cannot be written.
@@ -155,12 +169,12 @@ impl Case {
         let settings = Settings { parallelism: 1, batch_size: 8192, seed: 0 };
         let mut program = self.program(false)?;
         let tables = program.tables.clone();
-        let written = self.run_once(&mut program, &tables, settings, false).await?;
+        let written = self.run_once(&mut program, &tables, settings, Warnings::Told, false).await?;
         let folder = self.folder.join("expected");
         std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let wanted: Vec<Rows> = if self.expected.is_empty() {
             let file = |table: &String| Rows { table: table.clone(), path: folder.join(format!("{table}.jsonl")) };
-            written.tables().iter().map(file).collect()
+            written.tables.iter().map(file).collect()
         } else {
             self.expected.iter().map(|(rows, _)| rows.clone()).collect()
         };
@@ -169,9 +183,6 @@ impl Case {
             let mut lines: Vec<String> =
                 written.rows_of(&rows, settings)?.iter().map(|row| format!("{row}\n")).collect();
             lines.sort_unstable();
-            if lines.is_empty() && self.expected.is_empty() {
-                continue;
-            }
             std::fs::write(&rows.path, lines.concat()).map_err(at(&rows.path))?;
             files.push(rows.table);
         }
@@ -199,6 +210,7 @@ impl Case {
         program: &mut Program,
         tables: &[Table],
         settings: Settings,
+        warnings: Warnings,
         color: bool,
     ) -> Result<Written, CaseError> {
         let mut written = Written::default();
@@ -216,7 +228,7 @@ impl Case {
         let mut graph = planner::plan(program, &options).await.map_err(sql(color))?;
         self.check_inputs(&graph)?;
         written.replace_stdout(&mut graph);
-        execute(graph, settings).await?;
+        execute(graph, settings, warnings).await?;
         Ok(written)
     }
 
@@ -251,6 +263,8 @@ impl Rows {
 #[derive(Default)]
 struct Written {
     outputs: Vec<(Vec<String>, Arc<Collected>)>,
+    /// What the program writes to: its tables by their names, and [`STDOUT`].
+    tables: BTreeSet<String>,
 }
 
 impl Written {
@@ -259,6 +273,7 @@ impl Written {
         for node in &mut graph.nodes {
             let NodeKind::Sink(sink) = &mut node.kind else { continue };
             let known = self.outputs.iter().any(|(names, _)| names.contains(&sink.table));
+            self.tables.insert(if known { sink.table.clone() } else { STDOUT.into() });
             if !known {
                 let (factory, collected) = collector(SinkMode::Append);
                 sink.factory = factory;
@@ -279,16 +294,9 @@ impl Written {
         }
         Ok(found)
     }
-
-    fn tables(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.outputs.iter().filter_map(|(names, _)| names.first().cloned()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
 }
 
-async fn execute(graph: Graph, settings: Settings) -> Result<(), CaseError> {
+async fn execute(graph: Graph, settings: Settings, warnings: Warnings) -> Result<(), CaseError> {
     let abort = CancellationToken::new();
     let options = RunOptions {
         pipeline: "test".into(),
@@ -303,7 +311,11 @@ async fn execute(graph: Graph, settings: Settings) -> Result<(), CaseError> {
         drain: CancellationToken::new(),
         abort: abort.clone(),
     };
-    let statistics = Arc::new(Statistics::of(&graph));
+    let statistics = Statistics::of(&graph);
+    let statistics = Arc::new(match warnings {
+        Warnings::Told => statistics,
+        Warnings::KnownAlready => statistics.without_warnings(),
+    });
     let failed = |message: String| CaseError::Run { message, settings: settings.to_string() };
     match tokio::time::timeout(PATIENCE, dataflow::run(graph, options, statistics)).await {
         Ok(outcome) => outcome.map_err(|error| failed(error.to_string())),
@@ -400,6 +412,8 @@ mod tests {
 
     #[test]
     fn mistakes_in_a_case_name_the_file() {
+        let nowhere = discover(Path::new("no/where")).unwrap_err().to_string();
+        assert_eq!(nowhere, "there is no folder no/where");
         let no_cases = discover(folder(&[]).path()).unwrap_err().to_string();
         assert!(no_cases.starts_with("there are no cases below "), "{no_cases}");
         let place = folder(&[("tests/one/expected/t.jsonl", "{\"a\": 1}\n[1]\n")]);

@@ -10,6 +10,9 @@ pub enum CaseError {
     /// There is no case at all.
     #[error("there are no cases below {0}: a case is a folder with input/TABLE.jsonl and expected/TABLE.jsonl")]
     NoCases(PathBuf),
+    /// There is nothing of which there could be cases.
+    #[error("there is no folder {0}")]
+    NoFolder(PathBuf),
     /// A file or folder cannot be read or written.
     #[error("{path}: {source}")]
     File {

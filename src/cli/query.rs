@@ -48,11 +48,11 @@ pub struct QueryArguments {
     #[arg(long, value_enum)]
     format: Option<AnswerFormat>,
 
-    /// Write the rows into a file
+    /// Write the rows into a file, all of them: NAME.csv, NAME.json, NAME.jsonl, NAME.ndjson or NAME.parquet, or any name with --format
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// The most rows of a table for a person
+    /// The most rows of a table on the screen
     #[arg(long, value_name = "ROWS", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..))]
     max_rows: u32,
 
@@ -68,8 +68,22 @@ pub struct QueryArguments {
 
 /// Asks, and says what came of it.
 pub async fn query(arguments: QueryArguments) -> Exit {
-    let format = arguments.format.or_else(|| AnswerFormat::of(arguments.output.as_deref()?));
-    let format = format.unwrap_or(AnswerFormat::Table);
+    let format = match (arguments.format, arguments.output.as_deref()) {
+        (Some(format), _) => format,
+        (None, None) => AnswerFormat::Table,
+        (None, Some(path)) => match AnswerFormat::of(path) {
+            Some(format) => format,
+            None => {
+                eprintln!(
+                    "error: the name of {} does not say how the rows are written: --output takes names that end with {}; \
+                     --format says it for any other",
+                    path.display(),
+                    AnswerFormat::known_endings()
+                );
+                return Exit::Usage;
+            }
+        },
+    };
     if format == AnswerFormat::Parquet && arguments.output.is_none() {
         eprintln!("error: Parquet is no text: give --output FILE");
         return Exit::Usage;
@@ -104,7 +118,7 @@ pub async fn query(arguments: QueryArguments) -> Exit {
     let most = arguments.max_rows as usize;
     let destination = match arguments.output {
         None => Ok(Destination::stdout(format, most)),
-        Some(path) => Destination::file(path, format, most),
+        Some(path) => Destination::file(path, format),
     };
     match destination {
         Ok(destination) => asking.all(&files, destination).await,

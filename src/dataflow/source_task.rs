@@ -400,8 +400,10 @@ impl Running {
                 message: first.message.clone(),
             });
         }
-        for line in self.log.lines(&self.task.context.table, bad, place, now) {
-            tracing::warn!("{line}");
+        if self.task.statistics.warns() {
+            for line in self.log.lines(&self.task.context.table, bad, place, now) {
+                tracing::warn!("{line}");
+            }
         }
         let breaker = self.task.breaker.as_ref();
         match breaker.and_then(|breaker| breaker.bad(offsets.len() as u64, bad, place, now)) {

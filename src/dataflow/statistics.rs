@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -52,6 +52,8 @@ pub struct NodeStatistics {
     watermark: AtomicI64,
     /// Bad records by reason.
     bad_rows: Mutex<BTreeMap<&'static str, u64>>,
+    /// Whether its bad records are warned of, or only counted.
+    warns: AtomicBool,
     /// Records not yet read by split, as far as the source knows.
     lag: Mutex<BTreeMap<String, i64>>,
 }
@@ -86,6 +88,12 @@ impl Statistics {
         }))
     }
 
+    /// The same for a run whose bad records are only counted: another run on the same input has warned of them.
+    pub fn without_warnings(self) -> Statistics {
+        self.nodes.iter().for_each(|node| node.warns.store(false, Ordering::Relaxed));
+        self
+    }
+
     /// The figures of every node.
     pub fn nodes(&self) -> &[Arc<NodeStatistics>] {
         &self.nodes
@@ -112,6 +120,7 @@ impl NodeStatistics {
             delivery: DeliveryStatistics::default(),
             watermark: AtomicI64::new(EventTime::MIN.0),
             bad_rows: Mutex::default(),
+            warns: AtomicBool::new(true),
             lag: Mutex::default(),
         }
     }
@@ -124,6 +133,11 @@ impl NodeStatistics {
     /// Notes a watermark.
     pub fn set_watermark(&self, watermark: EventTime) {
         self.watermark.store(watermark.0, Ordering::Relaxed);
+    }
+
+    /// Whether bad records are warned of.
+    pub fn warns(&self) -> bool {
+        self.warns.load(Ordering::Relaxed)
     }
 
     /// Counts bad records.

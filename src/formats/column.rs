@@ -164,6 +164,11 @@ impl Column {
         matches!(self.values, Values::Struct(..) | Values::List(..))
     }
 
+    /// Whether its values are truth values.
+    pub(crate) fn is_boolean(&self) -> bool {
+        matches!(self.values, Values::Boolean(_))
+    }
+
     /// Whether its values are dates or times.
     pub(crate) fn is_temporal(&self) -> bool {
         matches!(self.values, Values::Date32(_) | Values::Time32(..) | Values::Time64(..) | Values::Timestamp(..))

@@ -21,7 +21,8 @@ pub(crate) fn holds(data_type: &DataType) -> bool {
 ///
 /// A field is text up to the delimiter, or text between quotes in which a quote is written twice. An unquoted field
 /// that is the null text is null; for columns that are not text so is an empty one. Values are read as from JSON
-/// strings; numbers and timestamps are as there, and integers are taken as epochs where `timestamp_format` says so.
+/// strings; numbers and timestamps are as there, and integers are taken as epochs where `timestamp_format` says so. Truth
+/// values are those of PostgreSQL.
 pub(crate) struct CsvDecoder {
     options: CsvOptions,
     schema: SchemaRef,
@@ -136,7 +137,25 @@ fn append(column: &mut Column, value: &[u8], quoted: bool, null: bool, byte: usi
         Some(number) if !quoted && column.is_temporal() => Token::Number(number),
         _ => Token::Text(value),
     };
+    let token = match token {
+        Token::Text(text) if column.is_boolean() => {
+            Token::Boolean(truth_value(text).ok_or_else(|| column.wrong_type(value, Some(TRUTH_VALUES), byte))?)
+        }
+        token => token,
+    };
     column.append(token).map_err(|unfit| column.wrong_type(value, unfit, byte))
+}
+
+const TRUTH_VALUES: &str = "it takes true, t, yes, y, on or 1, and false, f, no, n, off or 0";
+
+/// What a truth value is written as, in letters of any case: what PostgreSQL takes, since its `COPY` writes t and f and
+/// other programs write True or 1.
+fn truth_value(text: &[u8]) -> Option<bool> {
+    let is = |word: &&str| text.eq_ignore_ascii_case(word.as_bytes());
+    if ["true", "t", "yes", "y", "on", "1"].iter().any(is) {
+        return Some(true);
+    }
+    ["false", "f", "no", "n", "off", "0"].iter().any(is).then_some(false)
 }
 
 /// Encodes one line a row, without the line's end. Text is quoted where it must be: when it holds the delimiter, a quote
@@ -273,6 +292,24 @@ mod tests {
                 "column amount: 1.505 is not a decimal(12,2): it has too many digits behind the point (byte 3)",
             ]
         );
+        Ok(())
+    }
+
+    #[test]
+    fn truth_values_are_those_of_postgresql() -> Result<(), FormatError> {
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Boolean, true)]));
+        let lines =
+            ["true", "True", "TRUE", "t", "1", "yes", "\"on\"", "false", "False", "f", "F", "0", "n", "off", ""];
+        let lines: Vec<String> =
+            lines.iter().chain(&["2", "wahr", "\"\""]).map(|value| format!("{value},,,")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let decoded = decode(schema, &lines)?;
+        let values: Vec<_> = decoded.batch.column(0).as_boolean().iter().collect();
+        assert_eq!(values, [[Some(true); 7].as_slice(), &[Some(false); 7], &[None]].concat());
+        let takes = "it takes true, t, yes, y, on or 1, and false, f, no, n, off or 0";
+        let messages: Vec<_> = decoded.bad.iter().map(|bad| bad.message.clone()).collect();
+        let refused = |value: &str| format!("column id: {value} is not a boolean: {takes} (byte 0)");
+        assert_eq!(messages, [refused("2"), refused("wahr"), refused("")]);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,17 @@ pub(super) struct Pins {
     live_pinned: tokio::sync::Mutex<HashMap<String, Arc<dyn TableProvider>>>,
     /// Versions that were asked for, by the names that [`Pins::travel`] gave them.
     versions: Mutex<HashMap<String, Arc<dyn TableProvider>>>,
+    /// What was named by its path.
+    paths: Mutex<HashMap<String, ByPath>>,
+    /// The Delta tables that any session of the history has named so, by their folders.
+    by_path: Arc<Mutex<HashMap<PathBuf, Arc<Kept>>>>,
+}
+
+/// What is at a path.
+#[derive(Clone)]
+enum ByPath {
+    Delta(Arc<Kept>),
+    Files(Arc<dyn TableProvider>),
 }
 
 impl fmt::Debug for Pins {
@@ -54,12 +66,12 @@ impl fmt::Debug for Pins {
 }
 
 /// A table of the history by its name.
-enum Known<'a> {
-    Table(&'a Arc<Kept>),
-    Source(&'a Arc<RecordedSource>),
+enum Known {
+    Table(Arc<Kept>),
+    Source(Arc<RecordedSource>),
 }
 
-impl Known<'_> {
+impl Known {
     /// The table that holds the rows.
     fn kept(&self) -> &Arc<Kept> {
         match self {
@@ -89,6 +101,8 @@ impl Pins {
             pinned: tokio::sync::Mutex::default(),
             live_pinned: tokio::sync::Mutex::default(),
             versions: Mutex::default(),
+            paths: Mutex::default(),
+            by_path: Arc::clone(&history.by_path),
         }
     }
 
@@ -103,9 +117,42 @@ impl Pins {
         self.live.is_some()
     }
 
-    fn known(&self, name: &str) -> Option<Known<'_>> {
-        let table = self.tables.iter().find(|kept| kept.table.name == name).map(Known::Table);
-        table.or_else(|| self.sources.iter().find(|source| source.table.name == name).map(Known::Source))
+    fn known(&self, name: &str) -> Option<Known> {
+        if let Some(ByPath::Delta(kept)) = self.paths.lock().get(name) {
+            return Some(Known::Table(Arc::clone(kept)));
+        }
+        let table = self.tables.iter().find(|kept| kept.table.name == name).cloned().map(Known::Table);
+        table.or_else(|| self.sources.iter().find(|source| source.table.name == name).cloned().map(Known::Source))
+    }
+
+    /// Whether `path` was named before: then it stays what it was.
+    pub fn knows_path(&self, path: &str) -> bool {
+        self.paths.lock().contains_key(path)
+    }
+
+    /// From now on `path` means these files.
+    pub fn name_files(&self, path: &str, files: Arc<dyn TableProvider>) {
+        self.paths.lock().insert(path.to_owned(), ByPath::Files(files));
+    }
+
+    /// From now on `path` means the Delta table in `folder`.
+    ///
+    /// # Errors
+    /// When the folder has no whole path.
+    pub fn name_delta(&self, path: &str, folder: &Path) -> std::result::Result<(), HistoryError> {
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        let mut by_path = self.by_path.lock();
+        let kept = match by_path.get(&whole) {
+            Some(kept) => Arc::clone(kept),
+            None => {
+                let number = self.tables.len() + by_path.len();
+                let kept = Arc::new(Kept::at_path(path, folder, number)?);
+                by_path.insert(whole, Arc::clone(&kept));
+                kept
+            }
+        };
+        self.paths.lock().insert(path.to_owned(), ByPath::Delta(kept));
+        Ok(())
     }
 
     async fn pin(&self, kept: &Kept) -> std::result::Result<Arc<Pinned>, HistoryError> {
@@ -178,6 +225,9 @@ impl Pins {
     async fn provider(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(version) = self.versions.lock().get(name) {
             return Ok(Some(Arc::clone(version)));
+        }
+        if let Some(ByPath::Files(files)) = self.paths.lock().get(name) {
+            return Ok(Some(Arc::clone(files)));
         }
         let Some(known) = self.known(name) else { return Ok(None) };
         let pinned = self.pin(known.kept()).await?;

@@ -100,7 +100,7 @@ impl From<DataFusionError> for HistoryError {
         if let Some(error) = HistoryError::within(&error) {
             return error;
         }
-        let text = error.strip_backtrace();
+        let text = without_context(&error).strip_backtrace();
         // Footers are read by a part that makes a text of the store's error.
         if let Some((_, rest)) = text.split_once("Object at location ")
             && let Some((path, _)) = rest.split_once(" not found")
@@ -114,6 +114,15 @@ impl From<DataFusionError> for HistoryError {
 impl From<HistoryError> for DataFusionError {
     fn from(error: HistoryError) -> DataFusionError {
         DataFusionError::External(Box::new(error))
+    }
+}
+
+/// The error without the names of DataFusion's own parts around it, such as those of an optimizer's rules.
+fn without_context(error: &DataFusionError) -> &DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => without_context(inner),
+        DataFusionError::Shared(inner) => without_context(inner),
+        other => other,
     }
 }
 
@@ -161,6 +170,7 @@ mod tests {
     #[test]
     fn what_fails_while_it_runs_has_no_prefixes() {
         let error = DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None);
+        let error = error.context("Optimizer rule 'x' failed");
         assert_eq!(HistoryError::from(error).to_string(), "divide by zero error");
     }
 }

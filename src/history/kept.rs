@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use super::files::{self, UnreadableTable};
 use super::scan::{Columns, DeltaScan, as_read};
 use super::versions::Versions;
-use super::{HistoryError, HistoryTable};
+use super::{HistoryError, HistoryKind, HistoryTable};
 use crate::catalog::TableDefinition;
 use crate::connectors::ConnectorError;
 use crate::connectors::delta::place::DeltaPlace;
@@ -86,6 +86,20 @@ impl Kept {
     pub(super) fn new(table: HistoryTable, history: DeltaHistory, number: usize) -> Result<Kept, HistoryError> {
         let url = ObjectStoreUrl::parse(format!("history://table-{number}")).map_err(HistoryError::Engine)?;
         Ok(Kept { table, place: history.place, url, opened: Mutex::new(None) })
+    }
+
+    /// The table in `folder`, which a statement names by `path`; its log says what it has.
+    pub(super) fn at_path(path: &str, folder: &std::path::Path, number: usize) -> Result<Kept, HistoryError> {
+        let place = DeltaPlace::folder(folder)?;
+        let table = HistoryTable {
+            name: path.to_owned(),
+            kind: HistoryKind::Table,
+            place: place.describe(),
+            columns: Arc::new(Schema::empty()),
+            partition_by: vec![],
+            event_time: None,
+        };
+        Kept::new(table, DeltaHistory { place, partition_by: vec![], history_of: None }, number)
     }
 
     /// The newest version. What is known of an earlier one is used again.

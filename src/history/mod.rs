@@ -2,7 +2,7 @@
 //!
 //! [`History`] knows the tables of a folder; [`session`] plans and runs one query after another on versions that stay
 //! the same while it lives. [`catalog`] gives the tables their names, [`kept`] opens one of them at a version,
-//! [`scan`] reads it, [`travel`] finds the version that `AS OF` asks for, and [`overview`] tells what there is. The
+//! [`scan`] reads it, [`paths`] finds files by their paths, [`travel`] finds the version that `AS OF` asks for, and [`overview`] tells what there is. The
 //! commands `acequia query` and `acequia history`, and the Flight SQL server, are users of this.
 
 pub(crate) mod catalog;
@@ -11,6 +11,7 @@ mod files;
 pub mod kept;
 pub mod live;
 pub mod overview;
+mod paths;
 mod scan;
 mod selective;
 pub mod session;
@@ -21,7 +22,7 @@ mod tests;
 mod travel;
 pub mod versions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use parking_lot::Mutex;
 
 use crate::connectors::delta::DeltaHistory;
 use crate::program::{Program, Table};
@@ -56,6 +58,8 @@ pub struct History {
     memory: u64,
     runtime: Arc<RuntimeEnv>,
     live: Option<Arc<dyn LiveTables>>,
+    /// The Delta tables that were named by their paths.
+    by_path: Arc<Mutex<HashMap<PathBuf, Arc<Kept>>>>,
 }
 
 /// A table that can be asked.
@@ -139,6 +143,7 @@ impl History {
             memory: limits.memory,
             runtime: runtime(limits)?,
             live: None,
+            by_path: Arc::default(),
         })
     }
 
@@ -211,6 +216,8 @@ fn runtime(limits: Limits) -> Result<Arc<RuntimeEnv>, HistoryError> {
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk)
         .with_metadata_cache_limit(FOOTER_CACHE)
+        // A folder may have other files by the next statement of a prompt.
+        .with_object_list_cache_limit(0)
         .build_arc()
         .map_err(HistoryError::Engine)
 }

@@ -1,12 +1,10 @@
 //! One query after another on the same versions: DataFusion's session over the tables of a folder.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::catalog::CatalogProvider;
 use datafusion::common::TableReference;
-use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -17,6 +15,7 @@ use futures::future::BoxFuture;
 
 use super::catalog::{CATALOG, HISTORY, HistoryCatalog, LIVE, Pins};
 use super::kept::TravelError;
+use super::paths::{self, Found, looks_like_file};
 use super::travel::{inner, mentioned, rename, wanted};
 use super::{History, HistoryError, Paths};
 use crate::sql::error::from_datafusion;
@@ -45,11 +44,8 @@ impl HistorySession {
             .with_default_features()
             .build();
         datafusion_functions_json::register_all(&mut state).map_err(HistoryError::Engine)?;
-        let mut context = SessionContext::new_with_state(state);
+        let context = SessionContext::new_with_state(state);
         context.register_catalog(CATALOG, Arc::new(HistoryCatalog(Arc::clone(&pins))) as Arc<dyn CatalogProvider>);
-        if paths == Paths::Allowed {
-            context = context.enable_url_table();
-        }
         Ok(HistorySession { context, pins, paths })
     }
 
@@ -95,7 +91,11 @@ impl HistorySession {
         let mut statement = question.statement.clone();
         let wrong = |errors: Vec<SqlError>| HistoryError::from(SqlErrors::new(files.clone(), errors));
         for name in names_in(&mut statement, question, files) {
-            self.check(&name, files).map_err(|error| wrong(vec![error]))?;
+            if files.slice(name.location).starts_with('\'') {
+                self.open_path(&name, files).await?;
+                continue;
+            }
+            self.check(&name).map_err(|error| wrong(vec![error]))?;
             if let [LIVE, table] | [CATALOG, LIVE, table] = parts(&name.text).as_slice() {
                 self.pins.pin_live(table).await?;
             }
@@ -117,12 +117,15 @@ impl HistorySession {
         let planned = self.context.state().statement_to_plan(statement).await;
         let plan = planned.map_err(|error| self.explained(error, question, files))?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        match read_only.verify_plan(&plan) {
-            Ok(()) => Ok(plan),
-            Err(_) => {
-                let error = SqlError::new(question.location, "the history is only read");
-                Err(wrong(vec![error.help("write a query: SELECT ...")]))
-            }
+        if read_only.verify_plan(&plan).is_err() {
+            let error = SqlError::new(question.location, "the history is only read");
+            return Err(wrong(vec![error.help("write a query: SELECT ...")]));
+        }
+        // What types and constants are wrong comes out here only. The plan that is run is optimized once more: one that
+        // explains would show everything twice.
+        match self.context.state().optimize(&plan) {
+            Ok(_) => Ok(plan),
+            Err(error) => Err(self.explained(error, question, files)),
         }
     }
 
@@ -144,11 +147,8 @@ impl HistorySession {
         Ok(provider.schema())
     }
 
-    /// Whether there is such a table or file, before DataFusion says so in its own words.
-    fn check(&self, name: &Name, files: &SourceFiles) -> Result<(), SqlError> {
-        if files.slice(name.location).starts_with('\'') {
-            return self.check_path(name);
-        }
+    /// Whether there is such a table, before DataFusion says so in its own words.
+    fn check(&self, name: &Name) -> Result<(), SqlError> {
         let parts = parts(&name.text);
         let known = match parts.as_slice() {
             [LIVE, _] | [CATALOG, LIVE, _] if self.pins.has_live() => return Ok(()),
@@ -163,9 +163,7 @@ impl HistorySession {
             return Ok(());
         }
         let error = SqlError::new(name.location, format!("there is no table '{}'", name.text));
-        let looks_like_file =
-            name.text.contains('/') || [".parquet", ".csv", ".json"].iter().any(|e| name.text.ends_with(e));
-        if looks_like_file && self.paths == Paths::Allowed {
+        if looks_like_file(&name.text) && self.paths == Paths::Allowed {
             return Err(error.help(format!("a file is written in single quotes: FROM '{}'", name.text)));
         }
         let names = self.pins.names();
@@ -180,26 +178,34 @@ impl HistorySession {
         Err(error.help(help))
     }
 
-    fn check_path(&self, name: &Name) -> Result<(), SqlError> {
+    /// Finds what is at a path, before DataFusion asks for a table of that name.
+    async fn open_path(&self, name: &Name, files: &SourceFiles) -> Result<(), HistoryError> {
         let path = name.text.as_str();
-        if self.paths == Paths::Refused {
-            let error = SqlError::new(name.location, "files are not read here, only tables");
-            return Err(error.help("'acequia query' on the machine with the files reads them"));
-        }
-        let is_pattern = path.contains(['*', '?', '[']);
-        let found = match ListingTableUrl::parse(path) {
-            Ok(_) if path.contains("://") => true,
-            Ok(_) if is_pattern => glob::glob(path).is_ok_and(|mut found| found.next().is_some()),
-            Ok(_) => Path::new(path).exists(),
-            Err(_) => false,
+        let wrong = |message: String, help: String| {
+            let error = SqlError::new(name.location, message).help(help);
+            HistoryError::from(SqlErrors::new(files.clone(), vec![error]))
         };
-        match found {
-            true => Ok(()),
-            false => {
-                let what = if is_pattern { "no file fits" } else { "there is no file" };
-                let error = SqlError::new(name.location, format!("{what} '{path}'"));
-                Err(error.help("a relative path begins at the working directory"))
+        if self.paths == Paths::Refused {
+            let help = "'acequia query' on the machine with the files reads them";
+            return Err(wrong("files are not read here, only tables".into(), help.into()));
+        }
+        if self.pins.knows_path(path) {
+            return Ok(());
+        }
+        let is_table = self.pins.names().iter().any(|table| table == path);
+        match paths::find(path) {
+            Ok(_) if is_table => {
+                let help = format!("write FROM \"{path}\" for the table, FROM './{path}' for the file");
+                Err(wrong(format!("'{path}' is a table and a file"), help))
             }
+            Ok(Found::Delta(folder)) => self.pins.name_delta(path, &folder),
+            Ok(Found::Files(found)) => {
+                let table = found.table(&self.context.state()).await.map_err(|error| unreadable(path, error))?;
+                self.pins.name_files(path, table);
+                Ok(())
+            }
+            Err(not) if is_table => Err(wrong(not.message, format!("a table is written without quotes: FROM {path}"))),
+            Err(not) => Err(wrong(not.message, not.help)),
         }
     }
 
@@ -215,7 +221,8 @@ impl HistorySession {
         let qualifiers: Vec<&str> = table.qualifiers.iter().map(String::as_str).collect();
         let without_versions = || {
             let message = format!("'{}' has no versions", files.slice(travel.name));
-            wrong(vec![SqlError::new(travel.location, message).help("tables of the schema 'history' have versions")])
+            let help = "tables of the schema 'history' have versions, and Delta tables that are read by their paths";
+            wrong(vec![SqlError::new(travel.location, message).help(help)])
         };
         if !matches!(qualifiers.as_slice(), [] | [HISTORY] | [CATALOG, HISTORY]) {
             return Err(without_versions());
@@ -251,6 +258,15 @@ impl HistorySession {
 fn names_in(statement: &mut datafusion::sql::parser::Statement, question: &Question, files: &SourceFiles) -> Vec<Name> {
     let Some(statement) = inner(statement) else { return vec![] };
     let mut names = relations(statement, question.location, files);
+    if let ast::Statement::ExplainTable { table_name, .. } = statement {
+        let idents: Vec<_> = table_name.0.iter().filter_map(|part| part.as_ident()).collect();
+        if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
+            let location = files.location_or(question.location, first.span);
+            let location = location.to(files.location_or(question.location, last.span));
+            let text = idents.iter().map(|ident| fold(ident)).collect::<Vec<_>>().join(".");
+            names.push(Name { text, location });
+        }
+    }
     for name in &mut names {
         // The parser forgets where a name in single quotes stands.
         let quoted = format!("'{}'", name.text.replace('\'', "''"));
@@ -261,16 +277,15 @@ fn names_in(statement: &mut datafusion::sql::parser::Statement, question: &Quest
             name.location = Location { start, end: start + quoted.len() as u32, ..question.location };
         }
     }
-    if let ast::Statement::ExplainTable { table_name, .. } = statement {
-        let idents: Vec<_> = table_name.0.iter().filter_map(|part| part.as_ident()).collect();
-        if let (Some(first), Some(last)) = (idents.first(), idents.last()) {
-            let location = files.location_or(question.location, first.span);
-            let location = location.to(files.location_or(question.location, last.span));
-            let text = idents.iter().map(|ident| fold(ident)).collect::<Vec<_>>().join(".");
-            names.push(Name { text, location });
-        }
-    }
     names
+}
+
+/// What is wrong with a file, by whose path it was named.
+fn unreadable(path: &str, error: DataFusionError) -> HistoryError {
+    match HistoryError::from(error) {
+        HistoryError::Running(message) => HistoryError::Running(format!("'{path}' cannot be read: {message}")),
+        other => other,
+    }
 }
 
 /// The streaming window function that a message says is not there.
@@ -293,6 +308,8 @@ fn config(history: &History, paths: Paths) -> SessionConfig {
         .with_batch_size(16_384);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
+    // A folder is all that is below it.
+    options.execution.listing_table_ignore_subdirectory = false;
     // As where tables are declared: TIMESTAMP WITH TIME ZONE is in UTC.
     options.execution.time_zone = Some("+00:00".into());
     // Tables decide for themselves whether filters are evaluated while their columns are decoded.

@@ -186,6 +186,12 @@ fn cut_travels(whole: &StatementParser<'_>) -> Result<(Vec<TokenWithSpan>, Vec<T
             as_of: if begin.by_time { AsOf::Time(expr) } else { AsOf::Version(expr) },
             location: whole.between(token.span.start, tokens[end - 1].span.end),
         });
+        // The parser forgets where a name in single quotes stands; one in double quotes means the same.
+        if let Some(name) = kept.last_mut()
+            && let Token::SingleQuotedString(path) = &name.token
+        {
+            name.token = Token::make_word(path, Some('"'));
+        }
         at = end;
     }
     Ok((kept, travels))
@@ -281,6 +287,14 @@ mod tests {
             found,
             ["\"T\"@22 time now() - INTERVAL '1 hour' [for system_time as of now() - INTERVAL '1 hour']"]
         );
+    }
+
+    #[test]
+    fn a_path_has_versions_too() {
+        let (sql, found) =
+            travels("SELECT * FROM 'h/t' VERSION AS OF 1 AS a JOIN 'h/t' VERSION AS OF 2 AS b USING (k)");
+        assert_eq!(sql, "SELECT * FROM \"h/t\" AS a JOIN \"h/t\" AS b USING(k)");
+        assert_eq!(found, ["'h/t'@14 version 1 [VERSION AS OF 1]", "'h/t'@46 version 2 [VERSION AS OF 2]"]);
     }
 
     #[test]

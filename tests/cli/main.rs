@@ -236,6 +236,31 @@ fn a_failing_case_ends_with_1_and_shows_the_difference() {
 }
 
 #[test]
+fn a_case_without_rows_is_written_down_and_passes_and_what_is_bad_in_it_is_told_once() {
+    let place = folder(&[
+        (
+            "p.sql",
+            "CREATE TABLE t (k TEXT, a BIGINT) WITH (connector = 'file', path = 'unused.jsonl');\n\
+             CREATE TABLE o (k TEXT, a BIGINT) WITH (connector = 'file', path = 'out.jsonl');\n\
+             INSERT INTO o SELECT k, a FROM t WHERE k = 'never';\nSELECT a FROM t WHERE k = 'never';",
+        ),
+        ("tests/n/input/t.jsonl", "{\"k\": \"x\", \"a\": 1}\n{\"k\": \"x\", \"a\": \"one\"}\n"),
+    ]);
+    let updated = run(&["test", text(place.path()), "--update"]);
+    assert_eq!(stdout(&updated), "updated n (o, stdout)\n1 passed, 0 failed\n");
+    for file in ["o.jsonl", "stdout.jsonl"] {
+        assert_eq!(std::fs::read(place.path().join("tests/n/expected").join(file)).unwrap(), b"", "{file}");
+    }
+    let passed = run(&["test", text(place.path())]);
+    assert_eq!(stdout(&passed), "ok      n\n1 passed, 0 failed\n");
+    let said = stderr(&passed);
+    assert_eq!(said.matches("WARN").count(), 1, "{said}");
+    assert!(said.contains("is bad (wrong_type)"), "{said}");
+    let nope = run(&["test", "nope"]);
+    assert_eq!((stderr(&nope).as_str(), nope.status.code()), ("error: there is no folder nope\n", Some(1)));
+}
+
+#[test]
 fn logs_can_be_json() {
     let output = run(&["run", "examples/tumble", "--no-http", "--log", "json"]);
     for line in stderr(&output).lines() {

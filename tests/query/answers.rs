@@ -62,6 +62,26 @@ fn an_answer_can_be_a_file_that_is_asked_again() {
 }
 
 #[test]
+fn what_lies_in_folders_is_asked_by_its_path() {
+    let shop = Shop::ran();
+    let sql = "SELECT count(*) AS n, count(DISTINCT \"offset\") AS d FROM 'data/history/clicks_history' WHERE day >= '2026-11-29'";
+    assert_eq!(shop.asked(&["query", sql, "--format", "csv"]), "n,d\n4,4\n");
+    let sql = "SELECT count(*) AS n FROM 'data/history/clicks_history' VERSION AS OF 0";
+    assert_eq!(shop.asked(&["query", sql, "--format", "csv"]), "n\n0\n");
+    let sql = "SELECT sum(amount) AS s FROM 'clicks.jsonl'";
+    assert_eq!(shop.asked(&["query", sql, "--format", "csv"]), "s\n24\n");
+    let other = Shop::new();
+    for (folder, file) in [("g", "1"), ("g/a", "2"), ("g/b/c", "3")] {
+        std::fs::create_dir_all(other.path(folder)).unwrap();
+        other.asked(&["query", &format!("SELECT {file} AS a"), "-o", &format!("{folder}/{file}.parquet")]);
+    }
+    for (pattern, sum) in [("g/**/*.parquet", 6), ("g/*/*.parquet", 2), ("g/*.parquet", 1), ("g", 6)] {
+        let sql = format!("SELECT sum(a) AS a FROM '{pattern}'");
+        assert_eq!(other.asked(&["query", &sql, "--format", "json"]), format!("{{\"a\":{sum}}}\n"), "{pattern}");
+    }
+}
+
+#[test]
 fn several_statements_come_from_a_file_or_from_stdin() {
     let shop = Shop::ran();
     let script = "-- two\nSELECT 1 AS a;\nSELECT count(*) AS n FROM clicks;\n";

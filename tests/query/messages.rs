@@ -79,6 +79,44 @@ fn formats_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn a_file_whose_name_says_no_format_is_refused_and_has_every_row_with_one() {
+    let shop = Shop::new();
+    let sql = "SELECT * FROM generate_series(1, 5000)";
+    for name in ["out.csv.gz", "out.txt", "out.tsv", "out.json.gz", "out"] {
+        refused(
+            &shop.run(&["query", sql, "-o", name]),
+            2,
+            &format!(
+                "error: the name of {name} does not say how the rows are written: --output takes names that end with \
+                 .csv, .json, .jsonl, .ndjson or .parquet; --format says it for any other\n"
+            ),
+        );
+        assert!(!shop.path(name).exists(), "{name}");
+    }
+    assert_eq!(shop.asked(&["query", sql, "-o", "out.txt", "--format", "table"]), "");
+    let written = std::fs::read_to_string(shop.path("out.txt")).unwrap();
+    assert!(written.contains("| 5000  |") && written.ends_with("(5000 rows)\n"), "{written}");
+}
+
+#[test]
+fn a_mistake_that_the_optimizer_finds_is_a_mistake_in_the_text() {
+    let shop = Shop::ran();
+    refused(
+        &shop.run(&["query", "SELECT kind FROM clicks\nWHERE amount = 'abc'"]),
+        1,
+        "error: cannot cast string 'abc' to value of BIGINT type\n --> query:2:16\n  |\n2 | WHERE amount = 'abc'\n  |\x20\
+                        \x20              ^^^^^\n\n1 error\n",
+    );
+    for sql in ["SELECT DATE '2026-13-45'", "SELECT kind FROM clicks WHERE amount LIKE 3"] {
+        let output = shop.run(&["query", sql]);
+        let said = stderr(&output);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""), "{said}");
+        let about_rules = said.contains("optimizer") || said.contains("coercion") || said.contains("caused by");
+        assert!(said.contains(" --> query:1:") && !about_rules, "{said}");
+    }
+}
+
+#[test]
 fn a_folder_that_is_named_must_be_there_and_its_mistakes_are_told_when_they_matter() {
     let shop = Shop::ran();
     let output = shop.run(&["query", "SELECT 1", "--folder", "nowhere"]);

@@ -30,15 +30,27 @@ pub enum AnswerFormat {
     Parquet,
 }
 
+/// What the ending of a file's name says about it. A table for a person has no ending: whoever writes a file without
+/// saying so wants to read it again.
+const ENDINGS: [(&str, AnswerFormat); 5] = [
+    ("csv", AnswerFormat::Csv),
+    ("json", AnswerFormat::Json),
+    ("jsonl", AnswerFormat::Json),
+    ("ndjson", AnswerFormat::Json),
+    ("parquet", AnswerFormat::Parquet),
+];
+
 impl AnswerFormat {
     /// What a file's name says about it.
     pub fn of(path: &Path) -> Option<AnswerFormat> {
-        match path.extension()?.to_str()? {
-            "csv" => Some(AnswerFormat::Csv),
-            "json" | "jsonl" | "ndjson" => Some(AnswerFormat::Json),
-            "parquet" => Some(AnswerFormat::Parquet),
-            _ => None,
-        }
+        let ending = path.extension()?.to_str()?;
+        ENDINGS.iter().find(|(known, _)| ending.eq_ignore_ascii_case(known)).map(|(_, format)| *format)
+    }
+
+    /// The endings that say it, for a message.
+    pub fn known_endings() -> String {
+        let endings: Vec<String> = ENDINGS.iter().map(|(ending, _)| format!(".{ending}")).collect();
+        format!("{} or {}", endings[..endings.len() - 1].join(", "), endings[endings.len() - 1])
     }
 }
 
@@ -68,7 +80,7 @@ pub enum AnswerError {
 pub struct Destination {
     place: Place,
     format: AnswerFormat,
-    /// A table for a person has at most so many rows.
+    /// A table for a person has at most so many rows; in a file it has all.
     most: usize,
 }
 
@@ -92,12 +104,12 @@ impl Destination {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn file(path: PathBuf, format: AnswerFormat, most: usize) -> Result<Destination, AnswerError> {
+    pub fn file(path: PathBuf, format: AnswerFormat) -> Result<Destination, AnswerError> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let hidden = path.with_file_name(format!(".{name}.tmp-{}", std::process::id()));
         let file = File::create(&hidden);
         let file = file.map_err(|source| AnswerError::Output { place: path.display().to_string(), source })?;
-        Ok(Destination { place: Place::File { path, hidden, file }, format, most })
+        Ok(Destination { place: Place::File { path, hidden, file }, format, most: usize::MAX })
     }
 
     /// Whether it has no room for a second answer behind the first.
@@ -343,7 +355,10 @@ fn as_texts(batch: &RecordBatch, texts: &[bool]) -> Result<RecordBatch, AnswerEr
         }
         let options = shown_options();
         let shown = ArrayFormatter::try_new(column.as_ref(), &options).map_err(wrong)?;
-        let value = |row: usize| (!column.is_null(row)).then(|| shown.value(row).to_string());
+        // A column of NULLs without a type has no list of its nulls.
+        let nulls = column.logical_nulls();
+        let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        let value = |row: usize| (!is_null(row)).then(|| shown.value(row).to_string());
         columns.push(Arc::new((0..column.len()).map(value).collect::<StringArray>()));
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -377,8 +392,11 @@ mod tests {
     fn written(format: AnswerFormat, most: usize, batches: &[RecordBatch]) -> Vec<u8> {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("answer");
-        let destination = Destination::file(path.clone(), format, most).unwrap();
-        let schema = batch().schema();
+        let mut destination = Destination::file(path.clone(), format).unwrap();
+        assert_eq!(destination.most, usize::MAX, "a file has all rows");
+        // As on the screen, so that it can be read here.
+        destination.most = most;
+        let schema = batches.first().unwrap_or(&batch()).schema();
         let mut answer = destination.begin(&schema).unwrap();
         for batch in batches {
             if !answer.write(batch).unwrap() {
@@ -443,6 +461,18 @@ mod tests {
     }
 
     #[test]
+    fn a_null_without_a_type_is_a_null_as_any() {
+        let nulls = Arc::new(arrow::array::NullArray::new(2)) as ArrayRef;
+        let numbers = Arc::new(Int64Array::from(vec![None, Some(1)])) as ArrayRef;
+        let batch = RecordBatch::try_from_iter_with_nullable([("a", nulls, true), ("b", numbers, true)]).unwrap();
+        assert_eq!(text(AnswerFormat::Csv, 1, std::slice::from_ref(&batch)), "a,b\n,\n,1\n");
+        assert_eq!(
+            text(AnswerFormat::Json, 1, std::slice::from_ref(&batch)),
+            "{\"a\":null,\"b\":null}\n{\"a\":null,\"b\":1}\n"
+        );
+    }
+
+    #[test]
     fn parquet_is_read_back() {
         use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
         let bytes = bytes::Bytes::from(written(AnswerFormat::Parquet, 1, &[batch(), batch()]));
@@ -455,11 +485,11 @@ mod tests {
     #[test]
     fn a_file_that_is_not_finished_is_not_there() {
         let place = tempfile::tempdir().unwrap();
-        let destination = Destination::file(place.path().join("x.csv"), AnswerFormat::Csv, 1).unwrap();
+        let destination = Destination::file(place.path().join("x.csv"), AnswerFormat::Csv).unwrap();
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
         drop(destination);
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
-        let nowhere = Destination::file(place.path().join("no/x.csv"), AnswerFormat::Csv, 1);
+        let nowhere = Destination::file(place.path().join("no/x.csv"), AnswerFormat::Csv);
         let message = nowhere.err().unwrap().to_string();
         assert!(message.contains("no/x.csv cannot be written: No such file or directory"), "{message}");
     }
@@ -470,7 +500,9 @@ mod tests {
             ("x.csv", Some(AnswerFormat::Csv)),
             ("x.jsonl", Some(AnswerFormat::Json)),
             ("a/x.parquet", Some(AnswerFormat::Parquet)),
+            ("X.NDJSON", Some(AnswerFormat::Json)),
             ("x.txt", None),
+            ("x.csv.gz", None),
             ("x", None),
         ] {
             assert_eq!(AnswerFormat::of(Path::new(name)), format, "{name}");

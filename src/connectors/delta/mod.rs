@@ -9,6 +9,7 @@ mod compaction;
 mod events;
 mod evolution;
 mod history_of;
+mod loading;
 mod options;
 mod partitions;
 pub mod place;

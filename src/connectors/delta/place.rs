@@ -13,6 +13,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::{ObjectStore, RetryConfig};
 use url::Url;
 
+use super::loading::Outliving;
 use super::store::DurableFolder;
 use crate::connectors::ConnectorError;
 use crate::connectors::disk::waiting;
@@ -123,7 +124,7 @@ impl DeltaPlace {
     pub fn log_store(&self) -> Result<LogStoreRef, ConnectorError> {
         let (root, config) = (self.store()?, StorageConfig::default());
         let inside = config.decorate_store(root.clone(), &self.url).map_err(|error| self.failure(&error))?;
-        Ok(default_logstore(Arc::new(inside), root, &self.url, &config))
+        Ok(Arc::new(Outliving(default_logstore(Arc::new(inside), root, &self.url, &config))))
     }
 
     /// The table at its newest version; `None` when there is none yet.

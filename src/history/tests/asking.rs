@@ -139,7 +139,8 @@ async fn files_are_read_on_the_command_line_and_nowhere_else() {
     );
     assert_eq!(
         mistake(&session, "SELECT * FROM 'no*.parquet'").await,
-        "query:1:15 no file fits 'no*.parquet' (a relative path begins at the working directory)"
+        "query:1:15 no file fits 'no*.parquet' (a relative path begins at the working directory, and '**' stands for any \
+         folders)"
     );
     assert_eq!(
         mistake(&session, "SELECT * FROM rows.csv").await,

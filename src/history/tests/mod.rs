@@ -3,6 +3,7 @@
 mod asking;
 mod foreign;
 mod living;
+mod paths;
 mod scanning;
 mod travelling;
 

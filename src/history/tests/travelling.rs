@@ -126,7 +126,8 @@ async fn what_is_no_version_is_told() {
         ),
         (
             "SELECT 1 FROM information_schema.tables VERSION AS OF 1",
-            "query:1:41 'tables' has no versions (tables of the schema 'history' have versions)",
+            "query:1:41 'tables' has no versions (tables of the schema 'history' have versions, and Delta tables \
+             that are read by their paths)",
         ),
     ] {
         assert_eq!(mistake(&session, sql).await, said, "{sql}");

@@ -126,6 +126,12 @@ impl Statement<'_> {
         if let Some(name) = text.split_once("able function ").and_then(|(_, rest)| quoted(rest)) {
             return SqlError::new(self.place(None, name), format!("there is no table function '{name}'"));
         }
+        if let Some((_, value)) = text.split_once("Cannot cast string ")
+            && let Some(value) = quoted(value)
+        {
+            let place = self.first_text(value).unwrap_or(self.fallback);
+            return SqlError::new(place, clean(&caused_by(error).unwrap_or_else(|| text.to_string())));
+        }
         // Type errors name what they are about only in their text: `Cannot infer common argument type ... a + b`.
         SqlError::new(self.fallback, clean(&caused_by(error).unwrap_or_else(|| text.to_string())))
     }
@@ -164,6 +170,14 @@ impl Statement<'_> {
         let place = |at: datafusion::common::Location| tokenizer::Location::new(at.line, at.column);
         let span = tokenizer::Span::new(place(span.start), place(span.end));
         self.files.location_or(Location { file: self.file, ..self.fallback }, span)
+    }
+
+    /// Where `value` first stands in the statement in single quotes.
+    fn first_text(&self, value: &str) -> Option<Location> {
+        let quoted = format!("'{}'", value.replace('\'', "''"));
+        let at = self.files.slice(self.fallback).find(&quoted)?;
+        let start = self.fallback.start + at as u32;
+        Some(Location { start, end: start + quoted.len() as u32, ..self.fallback })
     }
 
     /// Where `name` first stands in the statement as a word of its own.
