@@ -48,7 +48,7 @@ impl Followed {
         while self.lines.values().map(Vec::len).sum::<usize>() < lines || self.told > 0 {
             let event = timeout(Duration::from_secs(20), self.source.next()).await.expect("more comes").unwrap();
             match event {
-                SourceEvent::Split(_, name) => {
+                SourceEvent::Split(_, name, _) => {
                     self.names.push(name.rsplit('/').next().unwrap().to_owned());
                     self.told += 1;
                 }
