@@ -11,14 +11,22 @@ mod line_epochs;
 mod line_sink;
 mod lines;
 mod marker;
+mod packed;
+#[cfg(test)]
+mod packed_tests;
 mod parquet_sink;
 mod parquet_source;
 mod part_epochs;
 mod paths;
+mod rotation;
+#[cfg(test)]
+mod rotation_tests;
 mod source;
 mod split_file;
 #[cfg(test)]
 mod tests;
+mod text_file;
+mod trace;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -154,7 +162,7 @@ impl Connector for FileConnector {
 
 /// Takes what `format` and `csv.*` say; without `format`, the path's extension decides.
 fn content(table: &TableDefinition, path: &str, options: &mut Options) -> Content {
-    let by_extension = match Path::new(path).extension().and_then(|extension| extension.to_str()) {
+    let by_extension = match packed::extension(Path::new(path)) {
         Some("csv") => Some("csv"),
         Some("parquet") => Some("parquet"),
         Some("json" | "jsonl" | "ndjson") => Some("json"),
