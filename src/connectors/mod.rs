@@ -112,6 +112,16 @@ pub trait ConnectorTable: Send + Sync {
         None
     }
 
+    /// The file that its sink appends lines to, if it is one.
+    fn written_file(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Whether its source reads `file`, as far as its options say.
+    fn reads_file(&self, _file: &Path) -> bool {
+        false
+    }
+
     /// What the user could do to have it read, if it can only be written.
     fn to_be_read(&self) -> Option<String> {
         None
