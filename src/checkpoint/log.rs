@@ -367,7 +367,9 @@ impl CheckpointLog {
             let known = self.known.sources.get(name);
             let same = |known: &SourceEntry| {
                 let mut positions = source.positions.iter();
+                let mut split_origins = source.split_origins.iter();
                 positions.all(|(split, offset)| known.positions.get(split) == Some(offset))
+                    && split_origins.all(|(split, origin)| known.split_origins.get(split) == Some(origin))
                     && (source.origin.is_none() || source.origin == known.origin)
             };
             !known.is_some_and(same)

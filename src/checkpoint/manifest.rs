@@ -43,6 +43,9 @@ pub struct Manifest {
 pub struct SourceEntry {
     /// What tells the place apart from another with the same names.
     pub origin: Option<String>,
+    /// The same of single splits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub split_origins: BTreeMap<String, String>,
     /// The offset of the next record, by split.
     pub positions: Positions,
     /// By split.
@@ -185,15 +188,15 @@ impl SinkEntry {
 
 impl From<&SourceState> for SourceEntry {
     fn from(state: &SourceState) -> SourceEntry {
-        let SourceState { positions, origin, watermarks } = state.clone();
-        SourceEntry { positions, origin, watermarks }
+        let SourceState { positions, origin, split_origins, watermarks } = state.clone();
+        SourceEntry { origin, split_origins, positions, watermarks }
     }
 }
 
 impl From<&SourceEntry> for SourceState {
     fn from(entry: &SourceEntry) -> SourceState {
-        let SourceEntry { positions, origin, watermarks } = entry.clone();
-        SourceState { positions, origin, watermarks }
+        let SourceEntry { origin, split_origins, positions, watermarks } = entry.clone();
+        SourceState { positions, origin, split_origins, watermarks }
     }
 }
 

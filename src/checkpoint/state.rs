@@ -28,6 +28,8 @@ pub struct SourceState {
     pub positions: Positions,
     /// What tells the place that is read from another with the same names; see [`crate::connectors::Source::origin`].
     pub origin: Option<String>,
+    /// The same of single splits; see [`crate::connectors::SourceEvent::Origin`].
+    pub split_origins: BTreeMap<String, String>,
     /// The watermark of each split; lateness of the next rows is judged by it.
     pub watermarks: BTreeMap<String, EventTime>,
 }
@@ -46,6 +48,7 @@ impl SourceState {
     pub fn advance(&mut self, later: SourceState) {
         self.positions.extend(later.positions);
         self.origin = later.origin.or(self.origin.take());
+        self.split_origins.extend(later.split_origins);
         self.watermarks.extend(later.watermarks);
     }
 }

@@ -112,6 +112,16 @@ pub trait ConnectorTable: Send + Sync {
         None
     }
 
+    /// The file that its sink appends lines to, if it is one.
+    fn written_file(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Whether its source reads `file`, as far as its options say.
+    fn reads_file(&self, _file: &Path) -> bool {
+        false
+    }
+
     /// What the user could do to have it read, if it can only be written.
     fn to_be_read(&self) -> Option<String> {
         None
@@ -222,6 +232,8 @@ pub struct SourceContext {
     pub positions: BTreeMap<String, i64>,
     /// What [`Source::origin`] said when those positions were noted.
     pub origin: Option<String>,
+    /// What [`SourceEvent::Origin`] said last before those positions, by split name.
+    pub split_origins: BTreeMap<String, String>,
     /// Records that `positions` ask for and that are not there any more are left out with a warning
     /// (`--accept-lost-input`); otherwise that is an error.
     pub accept_lost_input: bool,
@@ -248,6 +260,7 @@ impl SourceContext {
             batch_size,
             positions: BTreeMap::new(),
             origin: None,
+            split_origins: BTreeMap::new(),
             accept_lost_input: false,
             data_dir: PathBuf::new(),
             stop: CancellationToken::new(),
@@ -310,6 +323,12 @@ pub enum SourceEvent {
     Records(RawRecords),
     /// Rows in the columns of [`SourceContext::schema`], with the splits they come from and, for each row, its offset.
     Rows(RecordBatch, Vec<SplitRun>, Vec<i64>),
+    /// What tells the split from another one that takes its name, as far as its records have been sent: the next run is told
+    /// it together with the position.
+    Origin(SplitIndex, String),
+    /// Another one has taken the split's name, as a new log file does. It goes on with what is there now: the offset of its
+    /// first record, and its origin.
+    Replaced(SplitIndex, i64, String),
     /// All that the split holds has been sent: from now on it may count as idle until it sends again.
     CaughtUp(SplitIndex),
     /// The split will never send again; its watermark is [`crate::time::EventTime::MAX`].

@@ -98,7 +98,7 @@ impl ReadBack {
             };
             return match event? {
                 SourceEvent::Split(index, name, _) => {
-                    let split = Split { name: name.into(), watermark: EventTime::MIN, position: None };
+                    let split = Split { name: name.into(), watermark: EventTime::MIN, position: None, origin: None };
                     self.splits.resize(self.splits.len().max(index.0 as usize + 1), split.clone());
                     self.splits[index.0 as usize] = split;
                     continue;
@@ -108,7 +108,10 @@ impl ReadBack {
                     let read = self.reader.rows(batch, &runs, &offsets, &mut self.splits);
                     Ok(Some(Piece { read: read.map_err(|error| self.refused(error))?, dead_letters: 0 }))
                 }
-                SourceEvent::CaughtUp(_) | SourceEvent::SplitEnd(_) => continue,
+                SourceEvent::Origin(..)
+                | SourceEvent::Replaced(..)
+                | SourceEvent::CaughtUp(_)
+                | SourceEvent::SplitEnd(_) => continue,
                 SourceEvent::End => Ok(None),
             };
         }
@@ -167,6 +170,7 @@ fn context(table: &Table, node: &SourceNode, options: &ReadOptions) -> SourceCon
         batch_size: BATCH_SIZE,
         positions: BTreeMap::new(),
         origin: None,
+        split_origins: BTreeMap::new(),
         accept_lost_input: true,
         data_dir: options.data_dir.clone(),
         stop: options.stop.clone(),

@@ -33,6 +33,8 @@ pub struct Split {
     pub watermark: EventTime,
     /// The offset of its next record; `None` before the first if its source does not say where it begins.
     pub position: Option<i64>,
+    /// What tells it from another one of its name, if the source has said it.
+    pub origin: Option<String>,
 }
 
 /// A record that was left out.

@@ -71,7 +71,7 @@ pub async fn run(
         biased;
         () = abort.cancelled() => return Err(RunError::Aborted),
         () = options.drain.cancelled() => return Ok(()),
-        sources = source_instances(&graph, &options, &source_stop) => sources?,
+        sources = source_instances(&graph, &options, &source_stop, start.as_ref()) => sources?,
     };
     let (reports_in, reports) = mpsc::unbounded_channel();
     let (kept_in, kept) = mpsc::unbounded_channel();

@@ -20,10 +20,11 @@ pub async fn source_instances(
     graph: &Graph,
     options: &RunOptions,
     stop: &CancellationToken,
+    start: Option<&EpochState>,
 ) -> Result<BTreeMap<NodeId, usize>, RunError> {
     let asked = graph.nodes.iter().enumerate().filter_map(|(index, node)| {
         let NodeKind::Source(source) = &node.kind else { return None };
-        let context = source_context(source, &node.name, options, stop, (0, 1), None, false);
+        let context = source_context(source, &node.name, options, stop, (0, 1), start, false);
         Some(async move {
             let instances = source.factory.instances(&context, options.parallelism.max(1)).await;
             let instances = instances.map_err(|source| RunError::Connector { node: node.name.clone(), source })?;
@@ -62,6 +63,7 @@ pub fn source_context(
         batch_size: options.batch_size.max(1),
         positions: known.map(|source| source.positions.clone()).unwrap_or_default(),
         origin: known.and_then(|source| source.origin.clone()),
+        split_origins: known.map(|source| source.split_origins.clone()).unwrap_or_default(),
         accept_lost_input,
         data_dir: options.data_dir.clone(),
         stop: stop.clone(),

@@ -286,6 +286,11 @@ impl Running {
                 let read = self.task.reader.rows(batch, &runs, &offsets, &mut self.splits);
                 self.send(read, &runs, &offsets).await?;
             }
+            SourceEvent::Origin(split, origin) => self.splits[split.0 as usize].origin = Some(origin),
+            SourceEvent::Replaced(split, next, origin) => {
+                let split = &mut self.splits[split.0 as usize];
+                (split.position, split.origin) = (Some(next), Some(origin));
+            }
             SourceEvent::CaughtUp(split) => {
                 if let Some(shared) = shared {
                     shared.caught_up(instance, split, Instant::now());
@@ -327,7 +332,8 @@ impl Running {
         if let Some(shared) = &self.task.watermark {
             watermark = shared.split(self.task.context.instance, index, watermark, Instant::now());
         }
-        let split = Split { name: name.into(), watermark, position };
+        let origin = self.task.restored.split_origins.get(&name).cloned();
+        let split = Split { name: name.into(), watermark, position, origin };
         let index = index.0 as usize;
         if self.splits.len() <= index {
             self.splits.resize(index + 1, split.clone());
@@ -463,7 +469,9 @@ impl Running {
             self.splits.iter().filter_map(|split| Some((split.name.to_string(), split.position? + ahead))).collect();
         let watermarks = self.splits.iter().map(|split| (split.name.to_string(), split.watermark)).collect();
         let origin = self.source.as_ref().and_then(|source| source.origin());
-        SourceState { positions, origin, watermarks }
+        let split_origin = |split: &Split| Some((split.name.to_string(), split.origin.clone()?));
+        let split_origins = self.splits.iter().filter_map(split_origin).collect();
+        SourceState { positions, origin, split_origins, watermarks }
     }
 }
 

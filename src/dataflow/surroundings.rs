@@ -141,7 +141,7 @@ mod tests {
             headers.end_record();
         }
         records.headers = Some(Box::new(headers));
-        let splits = [Split { name: "t[0]".into(), watermark: EventTime::MIN, position: None }];
+        let splits = [Split { name: "t[0]".into(), watermark: EventTime::MIN, position: None, origin: None }];
         let surroundings = Surroundings::of_records(&records, &splits);
         for value in [DataType::Utf8, DataType::Binary] {
             let fields: Fields =

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{self, BinaryOperator, Expr, Ident, Visit, Visitor};
 
 use crate::catalog::types::arrow_type;
 use crate::catalog::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, TableName, WatermarkDefinition};
@@ -202,6 +202,14 @@ impl Definer<'_> {
                         self.errors.push(unknown_column(&name, table));
                     }
                 }
+                if let Some(interval) = ahead(expression, &watermark.column.text) {
+                    let column = &watermark.column.text;
+                    let message = "the watermark is ahead of the event time: every row would be late when it comes";
+                    let error = SqlError::new(watermark.location, message);
+                    self.errors.push(error.help(format!(
+                        "WATERMARK FOR {column} AS {column} - {interval} waits that long for rows that come out of order"
+                    )));
+                }
                 expression.clone()
             }
             None => column_expression(&watermark.column.text),
@@ -283,6 +291,29 @@ impl Visitor for Mentions<'_> {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The interval by which `expression` is more than `column`.
+fn ahead(expression: &Expr, column: &str) -> Option<String> {
+    let Expr::BinaryOp { left, op, right } = plain(expression) else { return None };
+    let is_column = |side: &Expr| matches!(side, Expr::Identifier(ident) if fold(ident) == column);
+    let (interval, added) = match (plain(left), op, plain(right)) {
+        (side, BinaryOperator::Plus, Expr::Interval(interval)) if is_column(side) => (interval, true),
+        (Expr::Interval(interval), BinaryOperator::Plus, side) if is_column(side) => (interval, true),
+        (side, BinaryOperator::Minus, Expr::Interval(interval)) if is_column(side) => (interval, false),
+        _ => return None,
+    };
+    let text = interval.value.to_string();
+    let is_negative = text.trim_start_matches('\'').trim_start().starts_with('-');
+    let is_something = text.contains(|digit: char| ('1'..='9').contains(&digit));
+    (is_something && added != is_negative).then(|| interval.to_string().replacen('-', "", 1))
+}
+
+fn plain(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Nested(inner) => plain(inner),
+        other => other,
     }
 }
 
@@ -412,6 +443,28 @@ mod tests {
             errors("d DATE, WATERMARK FOR d"),
             ["d: the event time must be a TIMESTAMP, and 'd' is DATE (name a column of type TIMESTAMP)"]
         );
+    }
+
+    #[test]
+    fn a_watermark_ahead_of_the_event_time_is_refused() {
+        for expression in [
+            "ts + INTERVAL '5 minutes'",
+            "(ts + (INTERVAL '5' MINUTE))",
+            "INTERVAL '5 minutes' + ts",
+            "ts - INTERVAL '-5 minutes'",
+        ] {
+            let columns = format!("ts TIMESTAMP, WATERMARK FOR ts AS {expression}");
+            let said = errors(&columns);
+            let begins = format!(
+                "WATERMARK FOR ts AS {expression}: the watermark is ahead of the event time: every row would be late when \
+                 it comes (WATERMARK FOR ts AS ts - INTERVAL '5"
+            );
+            assert!(said.len() == 1 && said[0].starts_with(&begins), "{said:?}");
+        }
+        for expression in ["ts - INTERVAL '5 minutes'", "ts", "ts + INTERVAL '0 seconds'", "ts + INTERVAL '-5 minutes'"]
+        {
+            assert_eq!(errors(&format!("ts TIMESTAMP, WATERMARK FOR ts AS {expression}")), [""; 0], "{expression}");
+        }
     }
 
     #[test]

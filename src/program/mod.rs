@@ -6,6 +6,7 @@
 
 mod beside;
 mod columns;
+mod feedback;
 #[cfg(test)]
 mod history_tests;
 mod resolution;
@@ -257,7 +258,8 @@ fn assemble(
     views.retain(|view| sound_names.contains(&view.name));
     // Named before any is left out: a name does not depend on mistakes elsewhere.
     let inserts = named(statements.inserts).into_iter().zip(sound_inserts).filter(|(_, sound)| *sound);
-    let inserts = inserts.map(|(insert, _)| insert).collect();
+    let inserts: Vec<Insert> = inserts.map(|(insert, _)| insert).collect();
+    errors.extend(feedback::feedback(&files, &tables, &views, &inserts));
     Program { files, tables, views, inserts }
 }
 

@@ -45,6 +45,7 @@ fn record(epoch: Epoch) -> EpochRecord {
     let source = SourceState {
         positions: [("t[0]".into(), n)].into(),
         origin: Some("cluster".into()),
+        split_origins: [("t[0]".into(), format!("after {n}"))].into(),
         watermarks: [("t[0]".into(), EventTime(n)), ("t[1]".into(), EventTime::MIN)].into(),
     };
     let operator = OperatorState { watermark: EventTime(n), batches: vec![(0, batch([n], n)), (1, batch([], n))] };

@@ -29,6 +29,7 @@ pub(super) async fn going_on(store: Arc<dyn Store>) {
     assert_eq!(recovered.operators["sums"], Fingerprint("sum of v".into()));
     let source = &recovered.state.sources["source"];
     assert_eq!((source.positions["t[0]"], source.origin.as_deref()), (6, Some("cluster")));
+    assert_eq!(source.split_origins["t[0]"], "after 6");
     assert_eq!((source.watermarks["t[0]"], source.watermarks["t[1]"]), (EventTime(6), EventTime::MIN));
     let sums = &recovered.state.operators["sums"];
     let (instance, last) = sums.batches.last().unwrap();

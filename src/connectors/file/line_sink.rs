@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use super::line_epochs::LineEpochs;
 use super::marker::MarkerFile;
+use super::packed::Packing;
 use super::{ConnectorError, io_error, refused};
 use crate::connectors::delivery::{Delivery, OpenSink, Promise};
 use crate::connectors::lines::{CsvHeader, LineSink, Output};
@@ -103,6 +104,10 @@ impl SinkFactory for LineSinkFactory {
     }
 
     async fn open(&self, context: SinkContext) -> Result<OpenSink, ConnectorError> {
+        if let Some(packing) = Packing::of(&self.path) {
+            let message = format!("lines are written as they are, not compressed: leave .{} out", packing.extension());
+            return Err(refused(&self.path, message));
+        }
         let encoder = self.encode.encoder(context.schema.clone())?;
         let header = self.header.map(|header| header.line(context.schema.fields().iter().map(|field| field.name())));
         let header = header.unwrap_or_default();

@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom};
 use memchr::{memchr, memchr_iter, memchr2};
 
 use super::CsvContent;
+use super::trace::{Passed, Trace};
 use crate::formats::{RawRecords, Span, SplitIndex, SplitRun};
 
 /// At most so much is read at once, and a batch ends once it has as much.
@@ -27,6 +28,10 @@ pub(super) struct LineReader {
     line: i64,
     /// Read, but not yet sent.
     carry: Vec<u8>,
+    /// What stands before `carry`.
+    passed: Passed,
+    /// The line after that of the last record.
+    next_record: i64,
     /// Whether the file's first line is still to come and holds names.
     header_comes: bool,
     /// Bytes a record, to read about as much as a batch needs.
@@ -39,10 +44,12 @@ pub(super) struct LineReader {
 pub(super) enum Input {
     /// Gives as much as is asked for until it ends.
     File(File),
+    /// The same, out of a compressed file.
+    Unpacked(Box<dyn Read + Send>),
     /// Gives what is there: a batch does not wait for more once it has a record.
     Stream(Box<dyn Read + Send>),
-    /// A file that is closed, after so many bytes: gives nothing.
-    Closed(u64),
+    /// A file that is closed for now, or not yet there: gives nothing.
+    Closed,
 }
 
 /// What went wrong with lines.
@@ -52,6 +59,8 @@ pub(super) enum LineError {
     Io(std::io::Error),
     /// The file does not hold what it should; the message follows the path.
     Content(String),
+    /// What was read before is not there any more; the message follows the path.
+    Gone(String),
 }
 
 impl From<std::io::Error> for LineError {
@@ -81,7 +90,79 @@ impl LineReader {
     /// Reads records of `split`; `ends` says whether the input's end is the end.
     pub(super) fn new(input: Input, split: SplitIndex, csv: Option<CsvContent>, ends: bool) -> LineReader {
         let header_comes = csv.as_ref().is_some_and(|csv| csv.header);
-        LineReader { input, split, csv, line: 1, carry: vec![], header_comes, record_size: 256, ends }
+        let (line, next_record, carry, passed) = (1, 1, vec![], Passed::default());
+        LineReader { input, split, csv, line, carry, passed, next_record, header_comes, record_size: 256, ends }
+    }
+
+    /// The split whose records these are.
+    pub(super) fn split(&self) -> SplitIndex {
+        self.split
+    }
+
+    /// Where the records that were given end, and what stands before.
+    pub(super) fn trace(&self) -> Trace {
+        self.passed.trace(self.next_record, self.line)
+    }
+
+    /// How many bytes were read, those that are not a whole line yet included.
+    pub(super) fn read_to(&self) -> u64 {
+        self.passed.bytes() + self.carry.len() as u64
+    }
+
+    /// The file that is open.
+    pub(super) fn file(&self) -> Option<&File> {
+        match &self.input {
+            Input::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Whether `file` has what was read, as far as the last bytes tell.
+    pub(super) fn goes_on_in(&self, file: &File) -> std::io::Result<bool> {
+        self.passed.is_before(&self.carry, file)
+    }
+
+    /// Whether `file` begins with what this one begins with, as far as it goes.
+    pub(super) fn begins_as(&self, file: &File) -> std::io::Result<bool> {
+        self.passed.begins(file)
+    }
+
+    /// Closes the file.
+    pub(super) fn close(&mut self) {
+        if matches!(self.input, Input::File(_)) {
+            self.input = Input::Closed;
+            self.carry = vec![];
+        }
+    }
+
+    /// Goes on in `file` behind the last whole line: in the same one, opened again, or in one that has the same lines.
+    pub(super) fn go_on_in(&mut self, mut file: File) -> std::io::Result<()> {
+        file.seek(SeekFrom::Start(self.passed.bytes()))?;
+        self.carry.clear();
+        self.input = Input::File(file);
+        Ok(())
+    }
+
+    /// Begins with `input` where `trace` ends, which it is known to fit.
+    pub(super) fn resume(&mut self, mut input: Input, trace: &Trace) -> std::io::Result<()> {
+        self.passed = match &mut input {
+            Input::File(file) => {
+                let passed = Passed::of(file, trace)?;
+                file.seek(SeekFrom::Start(trace.bytes))?;
+                passed
+            }
+            Input::Unpacked(stream) | Input::Stream(stream) => Passed::through(stream, trace.bytes)?,
+            Input::Closed => Passed::default(),
+        };
+        (self.line, self.next_record, self.input) = (trace.line, trace.next, input);
+        self.header_comes &= trace.bytes == 0;
+        Ok(())
+    }
+
+    /// The last line of a file that will not grow any more, if it has no newline.
+    pub(super) fn last_line(&mut self) -> Result<Option<RawRecords>, LineError> {
+        (self.ends, self.input) = (true, Input::Closed);
+        self.next(1)
     }
 
     /// Goes on with line `line`, which was the next one to come when the position was noted.
@@ -89,8 +170,8 @@ impl LineReader {
         while self.line < line {
             if self.carry.is_empty() && self.input.fill(BLOCK, &mut self.carry)? == 0 {
                 let lines = self.line - 1;
-                return Err(LineError::Content(format!(
-                    "has {lines} lines, but {} were read before: was it replaced? A file may only grow",
+                return Err(LineError::Gone(format!(
+                    "it has {lines} lines, but {} were read before: it was replaced, or cut off",
                     line - 1
                 )));
             }
@@ -99,12 +180,14 @@ impl LineReader {
             match memchr_iter(b'\n', &self.carry).nth(wanted - 1) {
                 Some(at) => {
                     self.line = line;
+                    self.passed.add(&self.carry[..=at]);
                     self.carry.drain(..=at);
                 }
                 None => {
                     self.line += memchr_iter(b'\n', &self.carry).count() as i64;
                     // A last line without a newline was a record too.
                     let unfinished = self.carry.last() != Some(&b'\n');
+                    self.passed.add(&self.carry);
                     self.carry.clear();
                     if unfinished && self.line == line - 1 && self.input.fill(SMALLEST_READ, &mut self.carry)? == 0 {
                         self.line = line;
@@ -112,37 +195,8 @@ impl LineReader {
                 }
             }
         }
+        self.next_record = self.next_record.max(line);
         Ok(())
-    }
-
-    /// Closes the file: what was read of it and not yet sent stays.
-    pub(super) fn close(&mut self) -> std::io::Result<()> {
-        if let Input::File(file) = &mut self.input {
-            self.input = Input::Closed(file.stream_position()?);
-        }
-        Ok(())
-    }
-
-    /// How many bytes were read before it was closed.
-    pub(super) fn closed_at(&self) -> Option<u64> {
-        match self.input {
-            Input::Closed(read) => Some(read),
-            _ => None,
-        }
-    }
-
-    /// The file that was closed, opened again.
-    pub(super) fn reopen(&mut self, mut file: File) -> Result<(), LineError> {
-        file.seek(SeekFrom::Start(self.closed_at().unwrap_or(0)))?;
-        self.input = Input::File(file);
-        Ok(())
-    }
-
-    /// Another file in the place of the one that was closed, which begins with the same lines: goes on with the next one.
-    pub(super) fn replace(&mut self, file: File) -> Result<(), LineError> {
-        let line = self.line;
-        *self = LineReader::new(Input::File(file), self.split, self.csv.take(), self.ends);
-        self.skip_to(line)
     }
 
     /// The next records, at most `limit`; `None` at the end of what is there.
@@ -172,6 +226,7 @@ impl LineReader {
             }
         }
         self.line = scan.start_line;
+        self.passed.add(&bytes[..scan.start]);
         self.carry.extend_from_slice(&bytes[scan.start..]);
         bytes.truncate(scan.start);
         let rows = scan.spans.len();
@@ -180,6 +235,7 @@ impl LineReader {
         }
         self.record_size = (bytes.len() / rows).max(16);
         let (spans, offsets) = (scan.spans, scan.offsets);
+        self.next_record = offsets[rows - 1] + 1;
         let runs = vec![SplitRun { split: self.split, rows }];
         Ok(Some(RawRecords { bytes, spans, offsets, runs, timestamps: None, keys: None, headers: None }))
     }
@@ -216,6 +272,11 @@ impl Input {
                 bytes.reserve(want);
                 file.take(want as u64).read_to_end(bytes)
             }
+            Input::Unpacked(stream) => {
+                bytes.reserve(want);
+                stream.take(want as u64).read_to_end(bytes)
+            }
+            Input::Closed => Ok(0),
             Input::Stream(stream) => {
                 let before = bytes.len();
                 bytes.resize(before + want.min(64 << 10), 0);
@@ -228,7 +289,6 @@ impl Input {
                 bytes.truncate(before + read.as_ref().map_or(0, |read| *read));
                 read
             }
-            Input::Closed(_) => Ok(0),
         }
     }
 }
@@ -434,8 +494,8 @@ mod tests {
                 assert_eq!(all(restored, 2), rest, "position {position}, step {step}");
             }
         }
-        let Err(LineError::Content(message)) = reader(text, 100, None).skip_to(9) else { panic!("it was skipped") };
-        assert_eq!(message, "has 3 lines, but 8 were read before: was it replaced? A file may only grow");
+        let Err(LineError::Gone(message)) = reader(text, 100, None).skip_to(9) else { panic!("it was skipped") };
+        assert_eq!(message, "it has 3 lines, but 8 were read before: it was replaced, or cut off");
     }
 
     #[test]

@@ -11,14 +11,22 @@ mod line_epochs;
 mod line_sink;
 mod lines;
 mod marker;
+mod packed;
+#[cfg(test)]
+mod packed_tests;
 mod parquet_sink;
 mod parquet_source;
 mod part_epochs;
 mod paths;
+mod rotation;
+#[cfg(test)]
+mod rotation_tests;
 mod source;
 mod split_file;
 #[cfg(test)]
 mod tests;
+mod text_file;
+mod trace;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,10 +47,10 @@ use parquet_sink::{Compression, Rolling};
 ///
 /// | option | values | default |
 /// |---|---|---|
-/// | `path` | a file, a folder, a pattern such as `data/*.jsonl`, or `-` for stdin and stdout | must be given |
-/// | `format` | `json`, `csv`, `raw_string`, `parquet` | by the path's extension, else `json` |
+/// | `path` | a file, a folder, a pattern such as `data/*.jsonl`, or `-` for stdin and stdout; files named `.gz` and `.zst` are read unpacked | must be given |
+/// | `format` | `json`, `csv`, `raw_string`, `parquet` | by the path's extension (before `.gz`), else `json` |
 /// | `csv.header` | `true`, `false`: whether a file begins with a line of names | `true` |
-/// | `follow` | `true`, `false`: whether to wait for new lines and new files | `false` |
+/// | `follow` | `true`, `false`: whether to wait for new lines and new files. A file may be rotated, or copied and cut off | `false` |
 /// | `mode` | `append`, `overwrite`: what a sink does to what is there when a run starts from nothing | `append` |
 /// | `delivery` | `exactly_once`, `at_least_once`: lines at once, and some of them again after a crash | `exactly_once` |
 /// | `roll_rows`, `roll_bytes`, `roll_interval` | when a Parquet sink begins a new part file | 1000000, `128MB`, `1 minute` |
@@ -50,6 +58,12 @@ use parquet_sink::{Compression, Rolling};
 ///
 /// CSV columns go by position; a header is there for people, but one that holds the table's columns in another order
 /// is refused, since every value would land in the wrong column. Blank lines are skipped.
+///
+/// A followed file whose name another one takes (`mv app.log app.log.1`) is read to its end, and then the new one from its
+/// first line; one that was cut off or replaced is read anew, with a warning. A restart finds what was rotated meanwhile by
+/// what was read of it, in the same folder under a name that begins alike; when it is gone that is exit code 5, and
+/// `--accept-lost-input` reads what is there. A pattern must leave rotated names out, or their lines come twice. Compressed
+/// files are not rotated: with `follow` each is read once, as a whole, 2 seconds after it was last written.
 ///
 /// Exactly once, the lines of an epoch are appended and synced, then a hidden file beside it (`.out.jsonl.acequia`) says
 /// up to where they go. Nobody else may write into the file; it may be rotated. Parquet parts appear whole, with the
@@ -154,7 +168,7 @@ impl Connector for FileConnector {
 
 /// Takes what `format` and `csv.*` say; without `format`, the path's extension decides.
 fn content(table: &TableDefinition, path: &str, options: &mut Options) -> Content {
-    let by_extension = match Path::new(path).extension().and_then(|extension| extension.to_str()) {
+    let by_extension = match packed::extension(Path::new(path)) {
         Some("csv") => Some("csv"),
         Some("parquet") => Some("parquet"),
         Some("json" | "jsonl" | "ndjson") => Some("json"),
@@ -206,6 +220,16 @@ impl ConnectorTable for FileTable {
             }
             _ => None,
         }
+    }
+
+    fn written_file(&self) -> Option<&Path> {
+        (self.path != STDIO && self.content != Content::Parquet).then_some(Path::new(&self.path))
+    }
+
+    fn reads_file(&self, file: &Path) -> bool {
+        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = whole(Path::new(&self.path));
+        self.path != STDIO && paths::is_named(&path.to_string_lossy(), &self.content, &whole(file))
     }
 
     fn sink(&self) -> Option<Arc<dyn SinkFactory>> {

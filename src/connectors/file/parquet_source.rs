@@ -20,7 +20,21 @@ pub(super) struct ParquetReader {
     next_row: i64,
 }
 
+fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ConnectorError> {
+    let file = File::open(path).map_err(|error| io_error(path, "read", &error))?;
+    ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|error| refused(path, format!("is not a Parquet file that can be read: {error}")))
+}
+
 impl ParquetReader {
+    /// How many rows the file has.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no Parquet file.
+    pub(super) fn rows(path: &Path) -> Result<i64, ConnectorError> {
+        Ok(builder(path)?.metadata().file_metadata().num_rows())
+    }
+
     /// Opens the file and goes to row `first`, counted from 0.
     ///
     /// # Errors
@@ -31,9 +45,7 @@ impl ParquetReader {
         batch_size: usize,
         first: i64,
     ) -> Result<ParquetReader, ConnectorError> {
-        let file = File::open(path).map_err(|error| io_error(path, "read", &error))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-            .map_err(|error| refused(path, format!("is not a Parquet file that can be read: {error}")))?;
+        let builder = builder(path)?;
         let there = builder.schema().clone();
         let mut columns = vec![];
         for field in schema.fields() {
@@ -46,10 +58,6 @@ impl ParquetReader {
                 refused(path, format!("has no column '{}'{hint}", field.name()))
             })?;
             columns.push(column);
-        }
-        let rows = builder.metadata().file_metadata().num_rows();
-        if first > rows {
-            return Err(refused(path, format!("has {rows} rows, but {first} were read before: was it replaced?")));
         }
         let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
         let reader = builder

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ConnectorError, Content, io_error, refused};
+use super::{ConnectorError, Content, io_error, packed, refused};
 use crate::catalog::options::closest;
 
 /// The files that `path` names, sorted: itself, those of a folder, or those that a pattern fits.
@@ -30,14 +30,28 @@ fn in_folder(folder: &Path, content: &Content) -> Result<Vec<PathBuf>, Connector
     let mut files = vec![];
     for entry in std::fs::read_dir(folder).map_err(|error| io_error(folder, "read", &error))? {
         let path = entry.map_err(|error| io_error(folder, "read", &error))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let extensions = extensions(content);
-        if !hidden && (extensions.is_empty() || extensions.contains(&extension)) && path.is_file() {
+        if counts(&path, content) && path.is_file() {
             files.push(path);
         }
     }
     Ok(files)
+}
+
+/// Whether a file in a folder counts, by its name.
+fn counts(path: &Path, content: &Content) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
+    let extensions = extensions(content);
+    let fits = || extensions.contains(&packed::extension(path).unwrap_or_default());
+    !hidden && (extensions.is_empty() || fits())
+}
+
+/// Whether `file`, which is there, is one of those that `path` names.
+pub(super) fn is_named(path: &str, content: &Content, file: &Path) -> bool {
+    let place = Path::new(path);
+    if place.is_dir() {
+        return file.parent() == Some(place) && counts(file, content);
+    }
+    place == file || glob::Pattern::new(path).is_ok_and(|pattern| pattern.matches_path(file))
 }
 
 fn by_pattern(pattern: &str) -> Result<Vec<PathBuf>, ConnectorError> {

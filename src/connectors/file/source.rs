@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::split_file::SplitFile;
+use super::split_file::{Reading, SplitFile};
+use super::text_file::TextFile;
 use super::{ConnectorError, Content, FileTable, STDIO, paths, refused};
 use crate::connectors::read_ahead::{ReadAhead, Sender};
 use crate::connectors::{Boundedness, Decoding, Source, SourceContext, SourceEvent, SourceFactory};
@@ -38,9 +39,14 @@ impl FileSourceFactory {
         FileSourceFactory { table, files: Mutex::new(None) }
     }
 
-    fn list(&self) -> Result<Vec<PathBuf>, ConnectorError> {
+    fn list(&self, context: &SourceContext) -> Result<Vec<PathBuf>, ConnectorError> {
         if self.table.path == STDIO {
             return Ok(vec![PathBuf::from(STDIN_SPLIT)]);
+        }
+        let place = Path::new(&self.table.path);
+        if self.table.follow && context.positions.contains_key(&self.table.path) && !place.exists() {
+            // It was there: it is being rotated, or comes back.
+            return Ok(vec![place.to_owned()]);
         }
         paths::list(&self.table.path, &self.table.content, self.table.follow)
     }
@@ -69,7 +75,7 @@ impl SourceFactory for FileSourceFactory {
     }
 
     async fn instances(&self, context: &SourceContext, parallelism: usize) -> Result<usize, ConnectorError> {
-        let files = self.list()?;
+        let files = self.list(context)?;
         // Files that come later are dealt to every instance of a followed folder.
         let may_grow = self.table.follow && !context.bounded && !Path::new(&self.table.path).is_file();
         let wanted = if may_grow { parallelism } else { files.len().min(parallelism) };
@@ -80,12 +86,13 @@ impl SourceFactory for FileSourceFactory {
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>, ConnectorError> {
         let listed = match &mut *self.files.lock() {
             Some(files) => files.clone(),
-            none => none.insert(Arc::new(self.list()?)).clone(),
+            none => none.insert(Arc::new(self.list(&context)?)).clone(),
         };
         let place = self.table.path.clone();
         let (sender, source) = ReadAhead::new(place.clone(), None, context.stop.clone());
         let follow = self.table.follow && !context.bounded && place != STDIO;
-        let thread = Reader { table: self.table.clone(), context, sender, follow, splits: 0, known: BTreeSet::new() };
+        let reading = Arc::new(Reading { table: self.table.clone(), context, follow });
+        let thread = Reader { reading, sender, splits: 0, known: BTreeSet::new() };
         std::thread::Builder::new()
             .name("acequia-file".into())
             .spawn(move || thread.run(&listed))
@@ -96,10 +103,8 @@ impl SourceFactory for FileSourceFactory {
 
 /// The reading thread of one instance.
 struct Reader {
-    table: FileTable,
-    context: SourceContext,
+    reading: Arc<Reading>,
     sender: Sender,
-    follow: bool,
     splits: u32,
     known: BTreeSet<PathBuf>,
 }
@@ -122,8 +127,8 @@ impl From<ConnectorError> for Halt {
 enum Waiting {
     /// Nothing of it was read.
     New(SplitIndex, PathBuf),
-    /// It was closed at its end, and has grown.
-    Grown(SplitFile),
+    /// It was closed at its end, and has changed.
+    Changed(Box<TextFile>),
 }
 
 impl Reader {
@@ -141,51 +146,58 @@ impl Reader {
 
     fn read(&mut self, listed: &[PathBuf]) -> Result<(), Halt> {
         self.known.extend(listed.iter().cloned());
-        let mine = listed.iter().skip(self.context.instance).step_by(self.context.instances.max(1));
+        let (context, follow) = (&self.reading.context, self.reading.follow);
+        let (instance, batch_size) = (context.instance, context.batch_size);
+        let mine = listed.iter().skip(instance).step_by(context.instances.max(1));
         let mut waiting = VecDeque::new();
         for path in mine {
             waiting.push_back(Waiting::New(self.announce(path)?, path.clone()));
         }
         let mut open: VecDeque<SplitFile> = VecDeque::new();
-        let mut closed: Vec<SplitFile> = vec![];
+        let mut closed: Vec<Box<TextFile>> = vec![];
         let mut listed_at = Instant::now();
         loop {
             let mut progress = false;
-            while !waiting.is_empty() && has_room(&mut open, &mut closed)? {
+            while !waiting.is_empty() && has_room(&mut open, &mut closed) {
                 progress = true;
                 match waiting.pop_front() {
                     None => {}
                     Some(Waiting::New(split, path)) => {
-                        open.push_back(SplitFile::open(&self.table, &self.context, split, path, !self.follow)?);
+                        open.push_back(SplitFile::open(Arc::clone(&self.reading), split, path)?);
                     }
-                    Some(Waiting::Grown(mut file)) => match file.reopen()? {
-                        true => open.push_back(file),
+                    Some(Waiting::Changed(mut file)) => match file.reopen()? {
+                        true => open.push_back(SplitFile::Lines(file)),
                         false => closed.push(file),
                     },
                 }
             }
-            if open.is_empty() && !self.follow {
+            if open.is_empty() && !follow {
                 return Ok(());
             }
             for _ in 0..open.len() {
                 let Some(mut file) = open.pop_front() else { break };
-                match file.next(self.context.batch_size)? {
+                match file.next(batch_size)? {
                     Some(event) => {
                         progress = true;
                         self.send(event)?;
                     }
-                    None if !self.follow => {
+                    None if file.is_over() => {
                         progress = true;
                         self.send(SourceEvent::SplitEnd(file.split()))?;
                         continue;
                     }
-                    None if file.catches_up() => self.send(SourceEvent::CaughtUp(file.split()))?,
-                    None => {}
+                    None => {
+                        if let SplitFile::Lines(lines) = &mut file
+                            && lines.catches_up()
+                        {
+                            self.send(SourceEvent::CaughtUp(file.split()))?;
+                        }
+                    }
                 }
                 open.push_back(file);
             }
-            if self.follow && listed_at.elapsed() >= LIST_PAUSE {
-                waiting.extend(closed.extract_if(.., |file| file.has_grown()).map(Waiting::Grown));
+            if follow && listed_at.elapsed() >= LIST_PAUSE {
+                waiting.extend(closed.extract_if(.., |file| file.has_changed()).map(Waiting::Changed));
                 waiting.extend(self.newcomers()?);
                 listed_at = Instant::now();
             }
@@ -200,9 +212,14 @@ impl Reader {
 
     /// Files that were not there when the run began and belong to this instance.
     fn newcomers(&mut self) -> Result<Vec<Waiting>, Halt> {
+        let Reading { table, context, .. } = &*Arc::clone(&self.reading);
         let mut mine = vec![];
-        for path in paths::list(&self.table.path, &self.table.content, true)? {
-            if self.known.insert(path.clone()) && self.owner(&path) == self.context.instance {
+        if self.known.contains(Path::new(&table.path)) {
+            // A single file: it may be gone for a moment.
+            return Ok(mine);
+        }
+        for path in paths::list(&table.path, &table.content, true)? {
+            if self.known.insert(path.clone()) && self.owner(&path) == context.instance {
                 mine.push(Waiting::New(self.announce(&path)?, path));
             }
         }
@@ -215,7 +232,7 @@ impl Reader {
         let hash = name
             .iter()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        (hash % self.context.instances.max(1) as u64) as usize
+        (hash % self.reading.context.instances.max(1) as u64) as usize
     }
 
     fn announce(&mut self, path: &Path) -> Result<SplitIndex, Halt> {
@@ -231,13 +248,17 @@ impl Reader {
 }
 
 /// Whether one more file may be opened. If need be, the one that has been at its end for the longest is closed.
-fn has_room(open: &mut VecDeque<SplitFile>, closed: &mut Vec<SplitFile>) -> Result<bool, ConnectorError> {
+fn has_room(open: &mut VecDeque<SplitFile>, closed: &mut Vec<Box<TextFile>>) -> bool {
     if open.len() < OPEN_FILES {
-        return Ok(true);
+        return true;
     }
     let quiet = open.iter().enumerate().filter_map(|(place, file)| Some((file.quiet_since()?, place)));
-    let Some(mut file) = quiet.min().and_then(|(_, place)| open.remove(place)) else { return Ok(false) };
-    file.close()?;
-    closed.push(file);
-    Ok(true)
+    match quiet.min().and_then(|(_, place)| open.remove(place)) {
+        Some(SplitFile::Lines(mut file)) => {
+            file.close();
+            closed.push(file);
+            true
+        }
+        _ => false,
+    }
 }

@@ -1,189 +1,139 @@
 //! A file that is read, as one split of its table.
-//!
-//! A followed file may be closed at its end and opened again when it has grown, so that a folder may hold more files than
-//! a process may hold open. Nothing is lost by that: it is read on where it was read to.
 
-use std::fs::{File, Metadata};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::lines::{Input, LineError, LineReader};
+use super::lines::{Input, LineReader};
 use super::parquet_source::ParquetReader;
-use super::{ConnectorError, Content, FileTable, STDIO, io_error, refused};
+use super::text_file::TextFile;
+use super::trace::Trace;
+use super::{ConnectorError, Content, FileTable, STDIO};
 use crate::connectors::{SourceContext, SourceEvent};
 use crate::formats::{SplitIndex, SplitRun};
 
+/// What all files of an instance have in common.
+pub(super) struct Reading {
+    pub(super) table: FileTable,
+    pub(super) context: SourceContext,
+    /// Whether more may come behind a file's end.
+    pub(super) follow: bool,
+}
+
 /// A file that is being read.
-pub(super) struct SplitFile {
+pub(super) enum SplitFile {
+    Lines(Box<TextFile>),
+    Parquet(ParquetFile),
+}
+
+/// A file of rows and columns: it is whole when it is there.
+pub(super) struct ParquetFile {
     split: SplitIndex,
-    path: PathBuf,
-    records: Records,
-    /// Which file the path led to.
-    identity: Option<Identity>,
-    /// It was read to its end, and nothing has come since.
-    at_end: bool,
-    /// That is told.
-    caught_up: bool,
-    /// When it last had something.
-    grown: Instant,
-    /// It is shorter than what was read of it, and that is told.
-    shorter: bool,
+    reader: ParquetReader,
+    /// It is not the one whose rows were read before, and that is not told.
+    replaced: bool,
 }
 
-enum Records {
-    Lines(LineReader),
-    Parquet(Box<ParquetReader>),
-}
+impl Reading {
+    /// Where an earlier run stood in a file.
+    pub(super) fn position(&self, name: &str) -> Option<i64> {
+        self.context.positions.get(name).copied()
+    }
 
-/// What tells a file from another one that takes its path.
-#[derive(PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    /// Where the file system says it: numbers of inodes are given again.
-    made: Option<SystemTime>,
-}
+    /// Cuts `input` into the table's lines; `ends` says whether its end is the end.
+    pub(super) fn lines(&self, split: SplitIndex, input: Input, ends: bool) -> LineReader {
+        let csv = match &self.table.content {
+            Content::Lines(lines) => lines.csv.clone(),
+            Content::Parquet => None,
+        };
+        LineReader::new(input, split, csv, ends)
+    }
 
-impl Identity {
-    fn of(metadata: &Metadata) -> Identity {
-        Identity { device: metadata.dev(), inode: metadata.ino(), made: metadata.created().ok() }
+    /// Records that were to be read from the file `name` are not there: refuses, unless the user has accepted that.
+    pub(super) fn lose(&self, name: &str, message: &str) -> Result<(), ConnectorError> {
+        if self.context.accept_lost_input {
+            tracing::warn!("{name}: {message}: accepted; what is there now is read from its first record");
+            return Ok(());
+        }
+        let message = format!(
+            "{message}. To read what is there now from its first record, and go without what is gone, run with \
+             --accept-lost-input"
+        );
+        Err(ConnectorError::Mismatch { what: name.to_owned(), message })
     }
 }
 
 impl SplitFile {
-    /// Opens the file, and goes on where an earlier run stood. `ends` says whether its end is the end.
+    /// Opens the file, and goes on where an earlier run stood.
     ///
     /// # Errors
     /// When it cannot be read, or is not what was read before.
-    pub(super) fn open(
-        table: &FileTable,
-        context: &SourceContext,
-        split: SplitIndex,
-        path: PathBuf,
-        ends: bool,
-    ) -> Result<SplitFile, ConnectorError> {
-        let position = context.positions.get(&path.display().to_string()).copied();
-        let mut identity = None;
-        let records = match &table.content {
-            Content::Parquet => Records::Parquet(Box::new(ParquetReader::open(
-                &path,
-                context.schema.clone(),
-                context.batch_size,
-                position.unwrap_or(0),
-            )?)),
-            Content::Lines(lines) => {
-                let input = if table.path == STDIO {
-                    Input::Stream(Box::new(std::io::stdin()))
-                } else {
-                    let unreadable = |error| io_error(&path, "read", &error);
-                    let file = File::open(&path).map_err(unreadable)?;
-                    identity = Some(Identity::of(&file.metadata().map_err(unreadable)?));
-                    Input::File(file)
-                };
-                let mut reader = LineReader::new(input, split, lines.csv.clone(), ends);
-                // Stdin cannot be read again: what comes now is new.
-                if let Some(line) = position.filter(|_| table.path != STDIO) {
-                    reader.skip_to(line).map_err(|error| line_error(&path, error))?;
-                }
-                Records::Lines(reader)
-            }
-        };
-        let (at_end, caught_up, shorter) = (false, false, false);
-        Ok(SplitFile { split, path, records, identity, at_end, caught_up, grown: Instant::now(), shorter })
+    pub(super) fn open(reading: Arc<Reading>, split: SplitIndex, path: PathBuf) -> Result<SplitFile, ConnectorError> {
+        if reading.table.content != Content::Parquet {
+            return Ok(SplitFile::Lines(Box::new(if reading.table.path == STDIO {
+                // It cannot be read again: what comes now is new.
+                TextFile::of_stream(reading, split, path, Box::new(std::io::stdin()))
+            } else {
+                TextFile::open(reading, split, path)?
+            })));
+        }
+        let (schema, batch_size) = (&reading.context.schema, reading.context.batch_size);
+        let name = path.display().to_string();
+        let first = reading.position(&name).unwrap_or(0);
+        let rows = ParquetReader::rows(&path)?;
+        let replaced = first > rows;
+        if replaced {
+            reading.lose(&name, &format!("it has {rows} rows, but {first} were read before: it was replaced"))?;
+        }
+        let first = if replaced { 0 } else { first };
+        let reader = ParquetReader::open(&path, schema.clone(), batch_size, first)?;
+        Ok(SplitFile::Parquet(ParquetFile { split, reader, replaced }))
     }
 
     /// The split that it is.
     pub(super) fn split(&self) -> SplitIndex {
-        self.split
+        match self {
+            SplitFile::Lines(file) => file.split(),
+            SplitFile::Parquet(file) => file.split,
+        }
     }
 
-    /// Since when nothing has come from it, if it was read to its end.
-    pub(super) fn quiet_since(&self) -> Option<Instant> {
-        self.at_end.then_some(self.grown)
-    }
-
-    /// Whether its end is to be told: once, until something comes again.
-    pub(super) fn catches_up(&mut self) -> bool {
-        !std::mem::replace(&mut self.caught_up, true)
-    }
-
-    /// The next records, at most `limit`; `None` at the end of what is there.
+    /// What comes next, at most `limit` records; `None` at the end of what is there.
     ///
     /// # Errors
     /// When it cannot be read, or does not hold what it should.
     pub(super) fn next(&mut self, limit: usize) -> Result<Option<SourceEvent>, ConnectorError> {
-        let event = match &mut self.records {
-            Records::Lines(reader) => {
-                let records = reader.next(limit.max(1)).map_err(|error| line_error(&self.path, error))?;
-                records.map(SourceEvent::Records)
-            }
-            Records::Parquet(reader) => reader.next()?.map(|(batch, offsets)| {
-                let runs = vec![SplitRun { split: self.split, rows: batch.num_rows() }];
-                SourceEvent::Rows(batch, runs, offsets)
-            }),
-        };
-        self.at_end = event.is_none();
-        if event.is_some() {
-            (self.caught_up, self.grown) = (false, Instant::now());
-        }
-        Ok(event)
-    }
-
-    /// Gives the open file back to the system.
-    ///
-    /// # Errors
-    /// When the system cannot say how far it was read.
-    pub(super) fn close(&mut self) -> Result<(), ConnectorError> {
-        match &mut self.records {
-            Records::Lines(reader) => reader.close().map_err(|error| io_error(&self.path, "read", &error)),
-            Records::Parquet(_) => Ok(()),
+        match self {
+            SplitFile::Lines(file) => file.next(limit),
+            SplitFile::Parquet(file) => file.next(),
         }
     }
 
-    /// Whether a closed file has more than was read of it, as far as its metadata say. One that is gone may come back.
-    pub(super) fn has_grown(&mut self) -> bool {
-        let Records::Lines(reader) = &self.records else { return false };
-        let (Some(read), Ok(metadata)) = (reader.closed_at(), std::fs::metadata(&self.path)) else { return false };
-        if metadata.len() < read {
-            // It may be in the middle of being written anew; to read it now could take its lines for others.
-            if !std::mem::replace(&mut self.shorter, true) {
-                tracing::warn!(
-                    "{} is shorter than what was read of it: was it replaced? A file may only grow. It is read on once \
-                     it has more",
-                    self.path.display()
-                );
-            }
-            return false;
+    /// After an end: whether nothing can come any more.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            SplitFile::Lines(file) => file.is_over(),
+            SplitFile::Parquet(_) => true,
         }
-        self.shorter = false;
-        metadata.len() > read || self.identity != Some(Identity::of(&metadata))
     }
 
-    /// Opens a closed file again, and goes on where it was read to. Another one that has taken its place, as when a copy is
-    /// renamed over it, is read on at the same line. False if it is gone.
-    ///
-    /// # Errors
-    /// As for [`SplitFile::open`].
-    pub(super) fn reopen(&mut self) -> Result<bool, ConnectorError> {
-        let Records::Lines(reader) = &mut self.records else { return Ok(true) };
-        let unreadable = |error| io_error(&self.path, "read", &error);
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            file => file.map_err(unreadable)?,
-        };
-        let identity = Some(Identity::of(&file.metadata().map_err(unreadable)?));
-        let goes_on = if identity == self.identity { reader.reopen(file) } else { reader.replace(file) };
-        goes_on.map_err(|error| line_error(&self.path, error))?;
-        (self.identity, self.at_end) = (identity, false);
-        Ok(true)
+    /// Since when nothing has come from it, if it may be closed.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        match self {
+            SplitFile::Lines(file) => file.quiet_since(),
+            SplitFile::Parquet(_) => None,
+        }
     }
 }
 
-fn line_error(path: &Path, error: LineError) -> ConnectorError {
-    match error {
-        LineError::Io(error) => io_error(path, "read", &error),
-        LineError::Content(message) => refused(path, message),
+impl ParquetFile {
+    fn next(&mut self) -> Result<Option<SourceEvent>, ConnectorError> {
+        if std::mem::take(&mut self.replaced) {
+            return Ok(Some(SourceEvent::Replaced(self.split, 0, Trace::empty().to_string())));
+        }
+        Ok(self.reader.next()?.map(|(batch, offsets)| {
+            let runs = vec![SplitRun { split: self.split, rows: batch.num_rows() }];
+            SourceEvent::Rows(batch, runs, offsets)
+        }))
     }
 }

@@ -72,25 +72,30 @@ pub(super) fn sink_context(schema: SchemaRef) -> SinkContext {
     }
 }
 
-/// Each event as a line.
+/// Each event as a line; what is told for checkpoints alone is left out.
 async fn next(source: &mut Box<dyn Source>) -> String {
-    match source.next().await {
-        Ok(SourceEvent::Split(split, name, _)) => {
-            format!("split {} {}", split.0, name.rsplit('/').next().unwrap_or_default())
-        }
-        Ok(SourceEvent::Records(records)) => {
-            let values = (0..records.len()).map(|row| String::from_utf8_lossy(records.value(row)).into_owned());
-            let values: Vec<String> = values.collect();
-            format!("{} of {}: {} at {:?}", records.len(), records.runs[0].split.0, values.join(" "), records.offsets)
-        }
-        Ok(SourceEvent::Rows(batch, runs, offsets)) => {
-            assert_eq!(runs[0].rows, batch.num_rows());
-            format!("{:?} at {offsets:?}", &batch.column(0).as_primitive::<Int64Type>().values()[..])
-        }
-        Ok(SourceEvent::CaughtUp(split)) => format!("caught up {}", split.0),
-        Ok(SourceEvent::SplitEnd(split)) => format!("end of {}", split.0),
-        Ok(SourceEvent::End) => "end".into(),
-        Err(error) => error.to_string(),
+    loop {
+        return match source.next().await {
+            Ok(SourceEvent::Split(split, name, _)) => {
+                format!("split {} {}", split.0, name.rsplit('/').next().unwrap_or_default())
+            }
+            Ok(SourceEvent::Records(records)) => {
+                let values = (0..records.len()).map(|row| String::from_utf8_lossy(records.value(row)).into_owned());
+                let values: Vec<String> = values.collect();
+                let split = records.runs[0].split.0;
+                format!("{} of {split}: {} at {:?}", records.len(), values.join(" "), records.offsets)
+            }
+            Ok(SourceEvent::Rows(batch, runs, offsets)) => {
+                assert_eq!(runs[0].rows, batch.num_rows());
+                format!("{:?} at {offsets:?}", &batch.column(0).as_primitive::<Int64Type>().values()[..])
+            }
+            Ok(SourceEvent::Origin(..)) => continue,
+            Ok(SourceEvent::Replaced(split, next, _)) => format!("{} is another one, at {next}", split.0),
+            Ok(SourceEvent::CaughtUp(split)) => format!("caught up {}", split.0),
+            Ok(SourceEvent::SplitEnd(split)) => format!("end of {}", split.0),
+            Ok(SourceEvent::End) => "end".into(),
+            Err(error) => error.to_string(),
+        };
     }
 }
 
@@ -98,7 +103,7 @@ async fn opened(table: &Arc<dyn ConnectorTable>, schema: SchemaRef) -> Box<dyn c
     table.sink().unwrap().open(sink_context(schema)).await.unwrap().at_once().unwrap()
 }
 
-async fn everything(table: &Arc<dyn ConnectorTable>, context: SourceContext) -> Vec<String> {
+pub(super) async fn everything(table: &Arc<dyn ConnectorTable>, context: SourceContext) -> Vec<String> {
     let mut source = table.source().unwrap().open(context).await.unwrap();
     let mut events = vec![];
     while events.last().is_none_or(|event| event != "end") {

@@ -76,7 +76,9 @@ fn reader_at(dead_letters: Option<SchemaRef>, future_limit: FutureLimit, clock: 
 }
 
 fn splits() -> Vec<Split> {
-    ["t[0]", "t[7]"].map(|name| Split { name: name.into(), watermark: EventTime::MIN, position: None }).into()
+    ["t[0]", "t[7]"]
+        .map(|name| Split { name: name.into(), watermark: EventTime::MIN, position: None, origin: None })
+        .into()
 }
 
 fn records() -> RawRecords {
