@@ -70,6 +70,7 @@ pub fn unbounded() -> SourceContext {
         batch_size: 8192,
         positions: BTreeMap::new(),
         origin: None,
+        split_origins: Default::default(),
         accept_lost_input: false,
         data_dir: data_dir(),
         stop: CancellationToken::new(),
