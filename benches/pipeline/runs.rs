@@ -334,6 +334,7 @@ async fn bare(sql: &str, instances: usize) -> Result<Sample> {
             batch_size: batch_size(),
             positions: Default::default(),
             origin: None,
+            split_origins: Default::default(),
             accept_lost_input: false,
             data_dir: std::env::temp_dir(),
             stop: CancellationToken::new(),

@@ -54,6 +54,7 @@ pub fn context(schema: &SchemaRef) -> SourceContext {
         batch_size: 8192,
         positions: BTreeMap::new(),
         origin: None,
+        split_origins: BTreeMap::new(),
         accept_lost_input: false,
         data_dir: PathBuf::from("."),
         stop: CancellationToken::new(),

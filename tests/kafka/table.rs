@@ -70,6 +70,7 @@ pub fn unbounded() -> SourceContext {
         batch_size: 8192,
         positions: BTreeMap::new(),
         origin: None,
+        split_origins: BTreeMap::new(),
         accept_lost_input: false,
         data_dir: data_dir(),
         stop: CancellationToken::new(),
@@ -172,6 +173,7 @@ impl Reading {
                 SourceEvent::SplitEnd(split) => self.split_ends.push(self.splits[split.0 as usize].clone()),
                 SourceEvent::End => self.ended = true,
                 SourceEvent::Rows(..) => panic!("Kafka sends undecoded records"),
+                SourceEvent::Origin(..) | SourceEvent::Replaced(..) => panic!("topics have ids"),
             }
         }
         Ok(())

@@ -154,7 +154,7 @@ impl Reader {
             waiting.push_back(Waiting::New(self.announce(path)?, path.clone()));
         }
         let mut open: VecDeque<SplitFile> = VecDeque::new();
-        let mut closed: Vec<Box<TextFile>> = vec![];
+        let mut closed: Vec<TextFile> = vec![];
         let mut listed_at = Instant::now();
         loop {
             let mut progress = false;
@@ -167,7 +167,7 @@ impl Reader {
                     }
                     Some(Waiting::Changed(mut file)) => match file.reopen()? {
                         true => open.push_back(SplitFile::Lines(file)),
-                        false => closed.push(file),
+                        false => closed.push(*file),
                     },
                 }
             }
@@ -197,7 +197,9 @@ impl Reader {
                 open.push_back(file);
             }
             if follow && listed_at.elapsed() >= LIST_PAUSE {
-                waiting.extend(closed.extract_if(.., |file| file.has_changed()).map(Waiting::Changed));
+                waiting.extend(
+                    closed.extract_if(.., |file| file.has_changed()).map(|file| Waiting::Changed(Box::new(file))),
+                );
                 waiting.extend(self.newcomers()?);
                 listed_at = Instant::now();
             }
@@ -248,7 +250,7 @@ impl Reader {
 }
 
 /// Whether one more file may be opened. If need be, the one that has been at its end for the longest is closed.
-fn has_room(open: &mut VecDeque<SplitFile>, closed: &mut Vec<Box<TextFile>>) -> bool {
+fn has_room(open: &mut VecDeque<SplitFile>, closed: &mut Vec<TextFile>) -> bool {
     if open.len() < OPEN_FILES {
         return true;
     }
@@ -256,7 +258,7 @@ fn has_room(open: &mut VecDeque<SplitFile>, closed: &mut Vec<Box<TextFile>>) -> 
     match quiet.min().and_then(|(_, place)| open.remove(place)) {
         Some(SplitFile::Lines(mut file)) => {
             file.close();
-            closed.push(file);
+            closed.push(*file);
             true
         }
         _ => false,
