@@ -54,7 +54,7 @@ pub fn context(schema: &SchemaRef) -> SourceContext {
         batch_size: 8192,
         positions: BTreeMap::new(),
         origin: None,
-        split_origins: BTreeMap::new(),
+        split_origins: Default::default(),
         accept_lost_input: false,
         data_dir: PathBuf::from("."),
         stop: CancellationToken::new(),
@@ -99,7 +99,10 @@ impl Reading {
             }
             SourceEvent::CaughtUp(_) => self.caught_up = true,
             SourceEvent::End => self.ended = true,
-            SourceEvent::Split(_, name) => assert_eq!(name, "t"),
+            SourceEvent::Split(_, name, position) => {
+                assert_eq!(name, "t");
+                self.next = position.or(self.next);
+            }
             _ => {}
         }
         Ok(true)

@@ -70,7 +70,7 @@ pub fn unbounded() -> SourceContext {
         batch_size: 8192,
         positions: BTreeMap::new(),
         origin: None,
-        split_origins: BTreeMap::new(),
+        split_origins: Default::default(),
         accept_lost_input: false,
         data_dir: data_dir(),
         stop: CancellationToken::new(),
@@ -96,6 +96,8 @@ pub fn sink_context(definition: &TableDefinition) -> SinkContext {
 pub struct Reading {
     source: Box<dyn Source>,
     pub splits: Vec<String>,
+    /// Where they stand, as a checkpoint would hold it.
+    pub positions: Positions,
     pub records: Vec<Record>,
     /// Splits that were read to their end since their last record.
     pub caught_up: Vec<String>,
@@ -117,8 +119,10 @@ impl Reading {
     /// Opens a source of the topic; `pairs` are further options.
     pub async fn open(servers: &str, topic: &str, pairs: &[(&str, &str)], context: SourceContext) -> Reading {
         let pairs = [&[("topic", topic)], pairs].concat();
+        let positions = context.positions.clone();
         let source = table(&definition(&[]), servers, &pairs).source().unwrap().open(context).await.unwrap();
-        Reading { source, splits: vec![], records: vec![], caught_up: vec![], split_ends: vec![], ended: false }
+        let (splits, records, caught_up, split_ends) = (vec![], vec![], vec![], vec![]);
+        Reading { source, splits, positions, records, caught_up, split_ends, ended: false }
     }
 
     /// All that a bounded source sends.
@@ -142,9 +146,15 @@ impl Reading {
             assert!(!self.ended, "the source has ended with {} records: {:?}", self.records.len(), self.values());
             let next = tokio::time::timeout(Duration::from_secs(40), self.source.next()).await;
             match next.unwrap_or_else(|_| panic!("silent after {:?}", self.values()))? {
-                SourceEvent::Split(index, name) => {
-                    assert_eq!(index.0 as usize, self.splits.len());
-                    self.splits.push(name);
+                SourceEvent::Split(index, name, position) => {
+                    match self.splits.get(index.0 as usize) {
+                        Some(known) => assert_eq!(*known, name),
+                        None => {
+                            assert_eq!(index.0 as usize, self.splits.len());
+                            self.splits.push(name.clone());
+                        }
+                    }
+                    self.positions.extend(position.map(|position| (name, position)));
                 }
                 SourceEvent::Records(records) => {
                     let runs = records.runs.iter().flat_map(|run| std::iter::repeat_n(run.split, run.rows));
@@ -152,6 +162,7 @@ impl Reading {
                         let split = self.splits[split.0 as usize].clone();
                         self.caught_up.retain(|other| *other != split);
                         assert!(!self.split_ends.contains(&split));
+                        self.positions.insert(split.clone(), records.offsets[row] + 1);
                         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                         self.records.push(Record {
                             split,
@@ -173,7 +184,6 @@ impl Reading {
                 SourceEvent::SplitEnd(split) => self.split_ends.push(self.splits[split.0 as usize].clone()),
                 SourceEvent::End => self.ended = true,
                 SourceEvent::Rows(..) => panic!("Kafka sends undecoded records"),
-                SourceEvent::Origin(..) | SourceEvent::Replaced(..) => panic!("topics have ids"),
             }
         }
         Ok(())
@@ -182,6 +192,11 @@ impl Reading {
     pub fn values(&self) -> Vec<&str> {
         let shown = self.records.len().min(20);
         self.records[..shown].iter().map(|record| &record.value[..record.value.len().min(40)]).collect()
+    }
+
+    /// The context of a run that goes on from here.
+    pub fn resumed(&self, context: SourceContext) -> SourceContext {
+        SourceContext { positions: self.positions.clone(), origin: self.source.origin(), ..context }
     }
 
     pub fn source(&mut self) -> &mut dyn Source {
