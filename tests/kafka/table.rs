@@ -183,7 +183,9 @@ impl Reading {
                 SourceEvent::CaughtUp(split) => self.caught_up.push(self.splits[split.0 as usize].clone()),
                 SourceEvent::SplitEnd(split) => self.split_ends.push(self.splits[split.0 as usize].clone()),
                 SourceEvent::End => self.ended = true,
-                SourceEvent::Rows(..) => panic!("Kafka sends undecoded records"),
+                SourceEvent::Rows(..) | SourceEvent::Origin(..) | SourceEvent::Replaced(..) => {
+                    panic!("Kafka sends undecoded records")
+                }
             }
         }
         Ok(())
