@@ -51,9 +51,9 @@ impl ScalarUDFImpl for WindowFunction {
 /// # Errors
 /// When the registry takes no functions.
 pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for (name, lengths, _) in FUNCTIONS {
-        // Volatile, so that nothing evaluates it as a constant.
-        let function = WindowFunction { name, signature: Signature::any(lengths, Volatility::Volatile) };
+    for (name, ..) in FUNCTIONS {
+        // Volatile, so that nothing evaluates it as a constant. Any number, so that ours is the word on a wrong one.
+        let function = WindowFunction { name, signature: Signature::variadic_any(Volatility::Volatile) };
         registry.register_udf(Arc::new(ScalarUDF::from(function)))?;
     }
     Ok(())
@@ -71,9 +71,12 @@ pub fn window_function(expr: &Expr) -> Option<&'static str> {
 /// When a length is not a constant, not above zero, in months, or a hop's width is not a multiple of its slide.
 pub fn window_kind(expr: &Expr) -> Result<Option<WindowKind>> {
     let Expr::ScalarFunction(call) = expr else { return Ok(None) };
-    let Some((name, _, example)) = FUNCTIONS.iter().find(|(name, ..)| *name == call.func.name()) else {
+    let Some((name, wanted, example)) = FUNCTIONS.iter().find(|(name, ..)| *name == call.func.name()) else {
         return Ok(None);
     };
+    if call.args.len() > *wanted && matches!(call.args[0], Expr::Column(_)) {
+        return plan_err!("{name}() takes no column: the time is the one of the table's WATERMARK. Write {example}");
+    }
     let lengths = call.args.iter().map(|length| nanoseconds(name, length, example)).collect::<Result<Vec<i64>>>()?;
     match (*name, lengths.as_slice()) {
         ("tumble", [width]) => Ok(Some(WindowKind::Tumble { width: *width })),

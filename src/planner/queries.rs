@@ -94,6 +94,33 @@ async fn logical_plan(query: &ast::Query, session: &SessionState) -> Result<Logi
     Ok(session.statement_to_plan(statement).await?)
 }
 
+/// The same query with a name of its own for each computed column: what is inserted goes by place, so that two of one name
+/// are no mistake there.
+fn with_own_names(query: &ast::Query) -> ast::Query {
+    fn name(body: &mut ast::SetExpr) {
+        match body {
+            ast::SetExpr::Select(select) => {
+                for (item, place) in select.projection.iter_mut().zip(1..) {
+                    if let ast::SelectItem::UnnamedExpr(expr) = item
+                        && !matches!(expr, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_))
+                    {
+                        let alias = ast::Ident::with_quote('"', format!("column {place}"));
+                        *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                    }
+                }
+            }
+            ast::SetExpr::SetOperation { left, right, .. } => {
+                name(left);
+                name(right);
+            }
+            _ => {}
+        }
+    }
+    let mut query = query.clone();
+    name(&mut query.body);
+    query
+}
+
 /// Forms of UNNEST in FROM that PostgreSQL has and DataFusion's planner has not: `UNNEST(tags) AS tag` names the column
 /// too, and LATERAL goes without saying.
 struct NameUnnested;
@@ -157,7 +184,12 @@ pub async fn query_plan(
         SinkMode::Append => SinkAbility::Append,
         SinkMode::Upsert(_) => SinkAbility::Upsert,
     };
-    let plan = logical_plan(&insert.query, session).await?;
+    let plan = match logical_plan(&insert.query, session).await {
+        Err(error) if target.is_some() && error.to_string().contains("unique expression names") => {
+            logical_plan(&with_own_names(&insert.query), session).await?
+        }
+        planned => planned?,
+    };
     let analyzed = session.analyzer().execute_and_check(plan, session.config_options(), |_, _| {})?;
     let streaming = Rewriter { tables, sink: ability }.rewrite(&analyzed)?;
     let columns = sink_columns(&streaming, table, target)?;
@@ -262,6 +294,10 @@ fn printable(column: Column, schema: &DFSchema) -> Result<Expr> {
             let name = expr.schema_name().to_string();
             Ok(expr.cast_to(&DataType::Utf8, schema)?.alias(name))
         }
+        DataType::Union(..) => Err(PlanError::refused(
+            format!("column {} is a JSON value of any type, which cannot be printed", expr.schema_name()),
+            "take it as a type: ->> and json_get_str() give text, json_get_int() and json_get_float() numbers",
+        )),
         _ => Ok(expr),
     }
 }

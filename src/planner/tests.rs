@@ -355,3 +355,28 @@ fn only_unnest_is_joined_with_each_row() {
     );
     refuses("SELECT id FROM clicks JOIN (VALUES (1)) AS v(x) ON id = x;", "VALUES has no streaming form", "CASE");
 }
+
+#[test]
+fn what_is_inserted_goes_by_place_whatever_its_name() {
+    graph("INSERT INTO untimed SELECT id, CAST(id AS TEXT) FROM clicks;");
+    graph(
+        "INSERT INTO untimed SELECT id, CAST(id AS TEXT) FROM clicks
+         UNION ALL SELECT id, CAST(id AS TEXT) FROM clicks;",
+    );
+    let (message, _) = refusal("SELECT id, CAST(id AS TEXT) FROM clicks;");
+    assert!(message.ends_with("have the same name"), "a printed row needs names: {message}");
+}
+
+#[test]
+fn what_cannot_be_printed_or_windowed_is_told() {
+    refuses(
+        "SELECT json_get(page, 'a') AS j FROM clicks;",
+        "column j is a JSON value of any type, which cannot be printed",
+        "json_get_str() give text",
+    );
+    let (message, _) = refusal("SELECT count(*) FROM clicks GROUP BY tumble(ts, INTERVAL '1 minute');");
+    assert_eq!(
+        message,
+        "tumble() takes no column: the time is the one of the table's WATERMARK. Write tumble(INTERVAL '30 seconds')"
+    );
+}

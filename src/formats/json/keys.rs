@@ -11,6 +11,8 @@ pub(crate) struct Keys {
     columns: HashMap<Box<[u8]>, u32>,
     /// By place in the object.
     order: Vec<Guess>,
+    /// A key that is not read because of its capitals was told.
+    told: bool,
 }
 
 /// A key that is expected, as it stands in a record: with quotes and the colon.
@@ -31,7 +33,7 @@ impl Keys {
     /// For columns of these names, in order.
     pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Keys {
         let columns = names.into_iter().zip(0..).map(|(name, column)| (name.as_bytes().into(), column)).collect();
-        Keys { columns, order: vec![] }
+        Keys { columns, order: vec![], told: false }
     }
 
     /// Steps over the key at place `place` of an object, up to its value; gives its column, if it has one.
@@ -53,7 +55,15 @@ impl Keys {
     fn look_up(&mut self, place: usize, cursor: &mut Cursor, scratch: &mut Vec<u8>) -> Outcome<Option<u32>> {
         let start = cursor.at;
         let key = cursor.key()?;
-        let column = self.columns.get(cursor.text(key, scratch)?).copied();
+        let text = cursor.text(key, scratch)?;
+        let column = self.columns.get(text).copied();
+        if column.is_none()
+            && !self.told
+            && let Some(warning) = self.meant(text)
+        {
+            tracing::warn!("{warning}");
+            self.told = true;
+        }
         let adjacent = cursor.peek() == b':';
         let seen = cursor.slice(start, cursor.at + usize::from(adjacent));
         if adjacent && seen.len() <= LONGEST_GUESS && place <= self.order.len() && place < MOST_GUESSES {
@@ -65,6 +75,19 @@ impl Keys {
         }
         cursor.colon()?;
         Ok(column)
+    }
+
+    /// What to say of a key that no column has: one that differs by its capitals alone is most likely meant, and a column
+    /// of nulls tells nobody so.
+    fn meant(&self, key: &[u8]) -> Option<String> {
+        let lower = key.to_ascii_lowercase();
+        self.columns.contains_key(lower.as_slice()).then(|| {
+            let (key, column) = (String::from_utf8_lossy(key), String::from_utf8_lossy(&lower));
+            format!(
+                "records have a key {key}, which is not read: column {column} reads the key {column}. Names without quotes are \
+                 in lower case; declare \"{key}\" to read it"
+            )
+        })
     }
 }
 
@@ -80,5 +103,21 @@ impl Guess {
         };
         let ((first, first_mask), (second, second_mask)) = (half(0), half(16));
         Guess { words: [first, second], masks: [first_mask, second_mask], length: seen.len(), column }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_differs_by_its_capitals_is_told() {
+        let keys = Keys::new(["userid", "n"]);
+        assert_eq!(
+            keys.meant(b"userId").unwrap(),
+            "records have a key userId, which is not read: column userid reads the key userid. Names without quotes are in \
+             lower case; declare \"userId\" to read it"
+        );
+        assert_eq!(keys.meant(b"user_id"), None);
     }
 }
