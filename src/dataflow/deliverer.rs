@@ -152,7 +152,11 @@ impl Deliverer {
 
     async fn per_epoch(&self, mut sink: Box<dyn EpochSink>, marker: Option<Epoch>) -> Result<(), RunError> {
         let failed = |source| self.failed(source);
-        let marker = self.known_to_have(marker)?;
+        let found = marker;
+        let marker = self.known_to_have(found)?;
+        // Rows up to there are in no destination of this sink's, or in one without a marker: one that gathers says for a
+        // while that it has nothing, which does not mean that these are lost.
+        let floor = marker.filter(|marker| Some(*marker) > found).unwrap_or_default();
         if let Some(log) = &self.log {
             self.outbox.lacks(log.epochs(&self.name, marker.unwrap_or_default()));
         }
@@ -165,7 +169,7 @@ impl Deliverer {
             if settle_at <= Instant::now() {
                 settle_at = Instant::now() + SETTLE_EVERY;
                 if let Some(settled) = sink.settle(false).await.map_err(failed)? {
-                    self.settle(settled)?;
+                    self.settle(settled.max(floor))?;
                 }
             }
             match self.outbox.next() {
@@ -179,11 +183,11 @@ impl Deliverer {
                     crash_point!("deliverer.after_deliver");
                     let delivered: usize = rows.iter().map(RecordBatch::num_rows).sum();
                     self.statistics.rows_out.fetch_add(delivered as u64, Ordering::Relaxed);
-                    self.settle(settled)?;
+                    self.settle(settled.max(floor))?;
                 }
                 Some(Work::Close) => {
                     if let Some(settled) = sink.settle(true).await.map_err(failed)? {
-                        self.settle(settled)?;
+                        self.settle(settled.max(floor))?;
                     }
                     if self.outbox.is_closed_and_empty() {
                         return sink.close().await.map_err(failed);

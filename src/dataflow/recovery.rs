@@ -78,7 +78,7 @@ impl Beginning {
         let identities = identities(graph);
         let begins_anew = recovered.is_none();
         let mut recovered = recovered.unwrap_or_default();
-        let rest = recovered.finished && !recovered.undelivered.is_empty();
+        let rest = recovered.finished && !recovered.undelivered.is_empty() && all_end(graph);
         if recovered.finished && !rest {
             begin_inputs_anew(graph, &mut recovered.state);
         }
@@ -112,4 +112,13 @@ fn begin_inputs_anew(graph: &Graph, state: &mut EpochState) {
         })
     };
     state.sources.retain(|name, _| !ends(name));
+}
+
+/// Whether all sources end by themselves. What comes new from one that does not may have to meet the rows of one that does,
+/// so that this one has to be read again.
+fn all_end(graph: &Graph) -> bool {
+    graph.nodes.iter().all(|node| match &node.kind {
+        NodeKind::Source(source) => source.factory.boundedness() == Boundedness::Bounded,
+        _ => true,
+    })
 }

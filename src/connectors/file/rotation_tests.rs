@@ -158,6 +158,17 @@ async fn a_rotated_file_is_read_to_its_end_and_then_the_new_one() {
 }
 
 #[tokio::test]
+async fn what_is_rotated_twice_before_it_is_looked_at_is_read_in_turn() {
+    let mut log = Log::read_to_line_3("true").await;
+    log.rename("in.jsonl", "in.jsonl.1");
+    log.add("in.jsonl", 101..=103);
+    log.rename("in.jsonl.1", "in.jsonl.2");
+    log.rename("in.jsonl", "in.jsonl.1");
+    log.add("in.jsonl", 201..=202);
+    log.comes([101, 102, 103, 201, 202]).await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_cut_off_is_read_anew_however_long_it_is() {
     let mut log = Log::read_to_line_3("true").await;
     log.copy_and_truncate();

@@ -466,6 +466,13 @@ impl TextFile {
 
     /// From a file that was moved away to the one that came after it. False if that one is not there yet.
     fn turn(&mut self) -> Result<bool, ConnectorError> {
+        // Names may have moved on since they were looked at, and other files have come between.
+        let table = &self.reading.table;
+        let is_own = |file: &Path| paths::is_named(&table.path, &table.content, file);
+        let chain = moved_away(&self.path, &self.reader.trace(), is_own);
+        if !chain.is_empty() {
+            self.later = chain.into_iter().skip(1).collect();
+        }
         let next = self.later.pop_front();
         let is_last = next.is_none();
         let next = next.unwrap_or_else(|| self.path.clone());

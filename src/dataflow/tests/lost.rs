@@ -26,6 +26,10 @@ pub struct Destination {
     pub delivery: Delivery,
     /// Takes nothing.
     pub stuck: bool,
+    /// Gathers so many epochs before it has any of them.
+    pub gathers: usize,
+    /// What it calls itself.
+    pub name: &'static str,
     pub epochs: Arc<Mutex<Vec<Epoch>>>,
     pub rows: Arc<AtomicUsize>,
 }
@@ -34,7 +38,15 @@ impl Destination {
     /// One that takes whole epochs.
     pub fn at(marker: Option<u64>) -> Destination {
         let (epochs, rows) = (Arc::default(), Arc::default());
-        Destination { marker: marker.map(Epoch), delivery: Delivery::PerEpoch, stuck: false, epochs, rows }
+        Destination {
+            marker: marker.map(Epoch),
+            delivery: Delivery::PerEpoch,
+            stuck: false,
+            gathers: 0,
+            name: "a destination",
+            epochs,
+            rows,
+        }
     }
 }
 
@@ -45,7 +57,7 @@ impl SinkFactory for Destination {
     }
 
     fn describe(&self) -> String {
-        "a destination".into()
+        self.name.into()
     }
 
     fn delivery(&self) -> Delivery {
@@ -67,8 +79,13 @@ impl EpochSink for Destination {
             std::future::pending::<()>().await;
         }
         self.rows.fetch_add(rows.iter().map(RecordBatch::num_rows).sum(), Ordering::Relaxed);
-        self.epochs.lock().push(epoch);
-        Ok(epoch)
+        let mut epochs = self.epochs.lock();
+        epochs.push(epoch);
+        Ok(if epochs.len() > self.gathers { epoch } else { self.marker.unwrap_or_default() })
+    }
+
+    async fn settle(&mut self, now: bool) -> Result<Option<Epoch>, ConnectorError> {
+        Ok(self.epochs.lock().last().copied().filter(|_| now))
     }
 }
 
@@ -95,10 +112,13 @@ async fn run(
     time: u64,
     accept: bool,
 ) -> Result<Vec<u64>, RunError> {
+    run_into(store, Destination { delivery, ..Destination::at(marker) }, time, accept).await
+}
+
+async fn run_into(store: &Arc<dyn Store>, sink: Destination, time: u64, accept: bool) -> Result<Vec<u64>, RunError> {
     let records = (1..=1000).map(|value| (Some(1), Some(value), Some(value))).collect();
     let pace = Duration::from_secs(1);
     let source = Arc::new(MemorySource { after: After::Wait, pace, ..MemorySource::new(vec![records]) });
-    let sink = Destination { delivery, ..Destination::at(marker) };
     let mut builder = Builder::default();
     let read = builder.source("t", &source);
     builder.sink("out", read, MAIN, &sink);
@@ -153,4 +173,14 @@ async fn what_was_confirmed_at_once_does_not_come_again_by_the_epoch() {
     run(&store, None, Delivery::AtOnce, 40, false).await.unwrap();
     let epochs = run(&store, None, Delivery::PerEpoch, 5, false).await.unwrap();
     assert!(epochs[0] >= 35 && rising(&epochs), "{epochs:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_destination_that_gathers_begins_with_what_is_not_delivered_yet() {
+    let store = store::open("memory:///").unwrap();
+    let first = run(&store, None, Delivery::PerEpoch, 40, false).await.unwrap();
+    let last = *first.last().unwrap();
+    let elsewhere = Destination { name: "elsewhere", gathers: 1000, ..Destination::at(None) };
+    let epochs = run_into(&store, elsewhere, 5, false).await.map_err(|error| error.to_string());
+    assert!(epochs.as_ref().is_ok_and(|epochs| epochs[0] >= last), "{epochs:?} after {last}");
 }
