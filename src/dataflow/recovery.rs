@@ -105,20 +105,20 @@ impl Beginning {
 /// Sources that end by themselves, such as files, are read anew by a run after one that had come to their ends and has
 /// delivered everything. Others, such as topics, are gone on with.
 fn begin_inputs_anew(graph: &Graph, state: &mut EpochState) {
-    let ends = |name: &str| {
-        graph.nodes.iter().any(|node| match &node.kind {
-            NodeKind::Source(source) if node.name == name => source.factory.boundedness() != Boundedness::Unbounded,
-            _ => false,
-        })
-    };
-    state.sources.retain(|name, _| !ends(name));
+    let bounded: Vec<&str> = sources(graph).filter(|(_, ends)| *ends).map(|(name, _)| name).collect();
+    state.sources.retain(|name, _| !bounded.contains(&name.as_str()));
 }
 
 /// Whether all sources end by themselves. What comes new from one that does not may have to meet the rows of one that does,
 /// so that this one has to be read again.
 fn all_end(graph: &Graph) -> bool {
-    graph.nodes.iter().all(|node| match &node.kind {
-        NodeKind::Source(source) => source.factory.boundedness() == Boundedness::Bounded,
-        _ => true,
+    sources(graph).all(|(_, ends)| ends)
+}
+
+/// The sources by name, and whether each ends by itself.
+fn sources(graph: &Graph) -> impl Iterator<Item = (&str, bool)> {
+    graph.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Source(source) => Some((node.name.as_str(), source.factory.boundedness() == Boundedness::Bounded)),
+        _ => None,
     })
 }
